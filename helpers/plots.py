@@ -190,8 +190,9 @@ def lines(
     ticks, since block sizes and batches double. Returns the figure, for `show`.
     """
     fig, ax = _axes(ax, title, ylabel)
+    free = [color for color in PALETTE if color not in {SCHEME_COLORS.get(name) for name in series}] or PALETTE
     for i, (name, values) in enumerate(series.items()):
-        color = SCHEME_COLORS.get(name, PALETTE[i % len(PALETTE)])
+        color = SCHEME_COLORS.get(name, free[i % len(free)])
         marker = SCHEME_MARKERS.get(name, MARKERS[i % len(MARKERS)]) if markers else None
         ax.plot(
             x, values, color=color, marker=marker, linestyle=("-", "--", "-.", ":")[i // len(PALETTE) % 4], label=name

@@ -58,7 +58,9 @@ def _plain(value, where: str):
             if not isinstance(key, str):
                 raise ValueError(f'results.record: "{where}" has the key {key!r}; keys must be strings.')
         return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    raise ValueError(f'results.record: "{where}" is a {type(value).__name__}; record numbers, text, lists or dicts.')
+    raise ValueError(
+        f'results.record: "{where}" is of type {type(value).__name__}; record numbers, text, lists or dicts.'
+    )
 
 
 def _short(value) -> str:

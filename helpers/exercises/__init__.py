@@ -84,7 +84,7 @@ def check(name: str, answer, **given) -> bool:
 def call(answer, *args, **kwargs):
     """Call the learner's function; `...` or None counts as still open, an exception becomes a hint."""
     if not callable(answer):
-        raise Hint(f"a function is wanted here, and this is a {type(answer).__name__}.")
+        raise Hint(f"a function is wanted here, and this is of type {type(answer).__name__}.")
     try:
         value = answer(*args, **kwargs)
     except Exception as error:
@@ -102,7 +102,7 @@ def number(answer, what: str = "the answer") -> float:
         except (ValueError, RuntimeError, TypeError):
             raise Hint(f"{what} should be one number, and this holds several.") from None
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        raise Hint(f"{what} should be a number, and this is a {type(answer).__name__}.")
+        raise Hint(f"{what} should be a number, and this is of type {type(answer).__name__}.")
     if math.isnan(answer):
         raise Hint(f"{what} is not a number (NaN).")
     return float(answer)
