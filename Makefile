@@ -1,0 +1,50 @@
+# make help lists what there is. PYTHON chooses the interpreter, VENV the folder; both may be given on the command line.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MODEL_ID ?= embedded
+ONLY ?=
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab notebooks lint format bench clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: $(STAMP)  ## create .venv and install everything, once
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"The course needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is {v[0]}.{v[1]}: call make with PYTHON=python3.12, for example.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=auto, ONLY=05 or ONLY=04,05)
+	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
+
+test: $(STAMP)  ## run the whole test suite (PYTEST="-k results" narrows it)
+	$(BIN)/python -m pytest $(PYTEST)
+
+lab: $(STAMP)  ## open JupyterLab on the notebooks
+	$(BIN)/python -m jupyterlab notebooks
+
+notebooks: $(STAMP)  ## execute the notebooks and write clean outputs back into them
+	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back
+
+lint: $(STAMP)  ## check style and format of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## put style and format right where that can be done by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure time and memory against the budgets
+	$(BIN)/python benchmarks/bench.py --only "$(ONLY)"
+
+clean:  ## remove build/ and caches, and keep .venv
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
