@@ -191,9 +191,13 @@ def _config_of(model) -> object:
     return found
 
 
-def _skeleton(config, scheme: str, dtype: torch.dtype) -> nn.Module:
-    """The model on the meta device, with the layers replaced that transformers would replace in this scheme."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+def skeleton(config, dtype: torch.dtype, quantization=None):
+    """Build (model on the meta device, quantizer or None) as `from_pretrained` does before it reads weights.
+
+    `quantization` is a `BitsAndBytesConfig`: the layers that transformers replaces are replaced. Raises CourseError
+    for a configuration that is not one of a decoder language model.
+    """
+    from transformers import AutoModelForCausalLM
     from transformers.quantizers import AutoHfQuantizer
 
     try:
@@ -204,13 +208,25 @@ def _skeleton(config, scheme: str, dtype: torch.dtype) -> nn.Module:
             f"No decoder language model can be built from a {type(config).__name__}: "
             "give the config of a text model that transformers' AutoModelForCausalLM knows."
         ) from error
-    if scheme not in ("fp32", "fp16", "bf16"):
-        quantization = (
-            BitsAndBytesConfig(load_in_8bit=True) if scheme == "int8" else BitsAndBytesConfig(load_in_4bit=True)
-        )
-        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
+    if quantization is None:
+        return model, None
+    quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # the new layers take their dtype from it, as in from_pretrained
+    try:
         quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": "cpu"})
-    return model
+    finally:
+        torch.set_default_dtype(before)
+    return model, quantizer
+
+
+def _bnb_config(scheme: str):
+    """What decides which layers are replaced; `models.bnb_config` has every field."""
+    from transformers import BitsAndBytesConfig
+
+    if scheme in ("fp32", "fp16", "bf16"):
+        return None
+    return BitsAndBytesConfig(load_in_8bit=True) if scheme == "int8" else BitsAndBytesConfig(load_in_4bit=True)
 
 
 def _quantized_layer(module: nn.Module, scheme: str) -> dict[str, int]:
@@ -247,12 +263,12 @@ def predict(model, scheme: str = "nf4-dq", *, context: int = 0, batch: int = 1, 
         )
     config = _config_of(model)
     dtype = _dtype(scheme, compute_dtype)
-    skeleton = _skeleton(config, scheme, dtype)
+    shell, _ = skeleton(config, dtype, _bnb_config(scheme))
     quantized = _quantized_types()
-    head = skeleton.get_output_embeddings()
+    head = shell.get_output_embeddings()
     parts = dict.fromkeys(PARTS, 0)
     seen = set()
-    for path, module in skeleton.named_modules():
+    for path, module in shell.named_modules():
         for name, tensor in module.named_parameters(recurse=False):
             if id(tensor) in seen:
                 continue

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,14 +70,18 @@ for _name, _text in _NOTICES.items():
 
 @contextlib.contextmanager
 def _quiet():
-    """Hide transformers' progress bars for a while; warnings stay."""
+    """Hide transformers' progress bars and its report of odd weights, which we put into one sentence; no other log."""
     from transformers.utils import logging as transformers_logging
 
+    report = _Drop("LOAD REPORT")
+    logger = logging.getLogger("transformers.modeling_utils")
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
+    logger.addFilter(report)
     try:
         yield
     finally:
+        logger.removeFilter(report)
         if shown:
             transformers_logging.enable_progress_bar()
 
@@ -508,28 +513,33 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     _require_memory(choice.model_id, model_config, scheme, device)
     try:
         if choice.kind == "shape":
+            folder = embedded_path()
             model = shape_model(model_config, scheme, compute_dtype, device)
-            return model, _tokenizer(embedded_path(), choice.model_id)
-        folder = choice.folder or _download(choice)
-        _check_weights(folder, choice.model_id)
-        model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantized=saved is not None)
+        else:
+            folder = choice.folder or _download(choice)
+            _check_weights(folder, choice.model_id)
+            model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantized=saved is not None)
     except torch.OutOfMemoryError as error:
         raise CourseError(
             f"{choice.model_id} in {scheme} ran out of GPU memory while loading ({fit(model_config, scheme, device)}): "
             "restart other kernels or choose a smaller scheme."
         ) from error
+    if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
+        end = model.generation_config.eos_token_id
+        model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
     return model, _tokenizer(folder, choice.model_id)
 
 
 def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.device, quantized: bool):
     from transformers import AutoModelForCausalLM
 
+    quantization = {} if quantized else {"quantization_config": bnb_config(scheme, dtype, device)}
     try:
         with _quiet():
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
+                **quantization,
                 dtype=_model_dtype(scheme, dtype, device),
-                quantization_config=None if quantized else bnb_config(scheme, dtype, device),
                 device_map={"": device},
                 use_safetensors=True,
                 local_files_only=True,
@@ -541,14 +551,18 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, OSError, KeyError) as error:
+        why = "their shapes are not those of config.json" if "mismatched_sizes" in str(error) else _first_line(error)
         raise CourseError(
-            f"The weights of {model_id} could not be loaded ({_first_line(error)}): download or save the model again, "
-            f"{INSTEAD}."
+            f"The weights of {model_id} could not be loaded ({why}): download or save the model again, {INSTEAD}."
         ) from error
     if info.get("missing_keys"):
         raise CourseError(
             f"The weights file of {model_id} lacks {len(info['missing_keys'])} tensors of the model "
             f"(first {sorted(info['missing_keys'])[0]}): download or save the model again, {INSTEAD}."
+        )
+    if unused := sorted(info.get("unexpected_keys") or []):
+        warnings.warn(
+            f"{model_id}: {len(unused)} stored tensors are not part of this model ({unused[0]} …).", stacklevel=3
         )
     return model
 
@@ -578,27 +592,21 @@ def shape_model(model_config, scheme: str = "nf4-dq", compute_dtype="auto", devi
     device, not on the scheme. Never holds more than one layer beside what stays, so that it needs little more memory
     than the finished model. The modules are the ones `from_pretrained` makes (same types, same bytes).
     """
-    from transformers import AutoModelForCausalLM
-    from transformers.quantizers import AutoHfQuantizer
-
     _check_scheme(scheme)
     device = _device(device)
     dtype = _model_dtype(scheme, compute_dtype, device)
-    quantization = bnb_config(scheme, compute_dtype, device)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
-    if quantization is not None:
-        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
-        quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": device})
+    model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device))
     generator = torch.Generator(device).manual_seed(seed)
+    done = {}  # a weight that two modules share is drawn once
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter.is_meta:  # a tied weight is filled once
-                setattr(module, name, _filled(module, name, parameter, device, generator))
+            if parameter not in done:
+                done[parameter] = _filled(module, name, parameter, device, generator)
+            setattr(module, name, done[parameter])
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
             _fill_buffers(module, model_config, device)
     model.tie_weights()
-    if quantization is not None:
+    if quantizer is not None:
         model.hf_quantizer = quantizer
         quantizer.postprocess_model(model)
     return model.eval()
