@@ -516,7 +516,7 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
             folder = embedded_path()
             model = shape_model(model_config, scheme, compute_dtype, device)
         else:
-            folder = choice.folder or _download(choice)
+            folder = choice.folder or _cached(choice.model_id) or _download(choice)
             _check_weights(folder, choice.model_id)
             model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantized=saved is not None)
     except torch.OutOfMemoryError as error:
