@@ -120,6 +120,8 @@ def execute(
         notebook,
         timeout=timeout,
         kernel_name="python3",
+        # the kernel's advice about its own transport is nothing for who reads the progress; errors still show
+        extra_arguments=["--log-level=ERROR"],
         force_raise_errors=True,
         record_timing=False,
         coalesce_streams=True,
@@ -201,7 +203,7 @@ def _parameters(name: str, source: str) -> list[str]:
                 raise ValueError
             ast.literal_eval(value)
         except ValueError:
-            text = ast.unparse(statement)
+            text = ast.get_source_segment(source, statement)
             rule = "the parameters cell holds literals only, each name once; compute after it"
             raise NotebookError(f"{name}: {rule} (found: {text[:80]}).") from None
         names.append(targets[0].id)
