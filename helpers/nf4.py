@@ -142,7 +142,7 @@ def dequantize(quantized: NF4Tensor, dtype: torch.dtype | None = None) -> torch.
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
-    """Put two 4-bit codes (0 to 15) into each byte, the first in the high half; an odd last one is joined by 7 (zero)."""
+    """Put two 4-bit codes (0 to 15) into each byte, the first in the high half; an odd last one gets 7 (zero)."""
     codes = codes.reshape(-1).to(torch.uint8)
     if len(codes) % 2:
         codes = functional.pad(codes, (0, 1), value=7)
