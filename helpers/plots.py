@@ -191,9 +191,10 @@ def lines(
     """
     fig, ax = _axes(ax, title, ylabel)
     free = [color for color in PALETTE if color not in {SCHEME_COLORS.get(name) for name in series}] or PALETTE
+    shapes = [marker for marker in MARKERS if marker not in {SCHEME_MARKERS.get(name) for name in series}] or MARKERS
     for i, (name, values) in enumerate(series.items()):
         color = SCHEME_COLORS.get(name, free[i % len(free)])
-        marker = SCHEME_MARKERS.get(name, MARKERS[i % len(MARKERS)]) if markers else None
+        marker = SCHEME_MARKERS.get(name, shapes[i % len(shapes)]) if markers else None
         ax.plot(
             x, values, color=color, marker=marker, linestyle=("-", "--", "-.", ":")[i // len(PALETTE) % 4], label=name
         )
