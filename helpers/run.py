@@ -27,7 +27,7 @@ from papermill.parameterize import parameterize_notebook
 
 from . import exercises, results
 
-__all__ = ["NotebookError", "NotebookRun", "clean", "course_map", "execute", "main", "map_problems"]
+__all__ = ["NotebookError", "NotebookRun", "clean", "course_map", "execute", "main", "map_problems", "select"]
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -377,7 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
     parameters = {"MODEL_ID": options.model_id, **dict(options.parameter)}
     try:
         problems = map_problems(folder)
-        names = _select(list(dict.fromkeys([*course_map(folder), *problems])), options.only)
+        names = select(list(dict.fromkeys([*course_map(folder), *problems])), options.only)
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 2
@@ -428,7 +428,8 @@ def _pair(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _select(names: list[str], only: str) -> list[str]:
+def select(names: list[str], only: str) -> list[str]:
+    """Return those of `names` that `only` asks for by number or name ("05", "04,05"); all for an empty text."""
     wanted = [part.strip().removesuffix(".ipynb") for part in only.replace(" ", ",").split(",") if part.strip()]
     if not names:
         raise NotebookError("The map notebooks/README.md lists no notebook.")

@@ -1,0 +1,243 @@
+"""The form of the course: notebooks by one skeleton, links that lead somewhere, pins that agree, no leftovers."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+
+from helpers import run
+
+ROOT = run.ROOT
+NAMES = run.course_map()
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "notebooks/*.md", "notebooks/*.ipynb", "binder/*.md", "helpers/**/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+TEXTS = sorted(
+    path
+    for pattern in ("*.md", "*.toml", "*.txt", "*.yml", "Makefile", "notebooks/**/*", "helpers/**/*", "benchmarks/*")
+    for path in ROOT.glob(pattern)
+    if path.suffix in {"", ".md", ".py", ".ipynb", ".json", ".toml", ".txt", ".yml", ".jsonl"} and path.is_file()
+    if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)
+)
+PLACES = re.compile(r"(?<![\w.:/-])(?:/home/|/root/|/Users/|/tmp/|/work/|/content/|/mnt/)[\w.]|[A-Z]:\\\\?Users")
+
+
+@pytest.fixture(params=NAMES)
+def notebook(request):
+    node = nbformat.read(ROOT / "notebooks" / f"{request.param}.ipynb", as_version=4)
+    node["name"] = request.param
+    return node
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def notebook_title_cell(name: str) -> str:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells[0].source
+
+
+def title(name: str) -> str:
+    return notebook_title_cell(name).splitlines()[0]
+
+
+def test_size(notebook):
+    assert 20 <= len(notebook.cells) <= 35
+    for i, cell in enumerate(notebook.cells):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert lines, f"cell {i + 1} is empty"
+        assert cell.cell_type != "code" or len(lines) <= 15, f"cell {i + 1} has {len(lines)} lines"
+
+
+def test_title_links_to_its_neighbors(notebook):
+    lines = notebook.cells[0].source.splitlines()
+    number = notebook.name[:2]
+    assert re.fullmatch(rf"# {number} · \S.*", lines[0])
+    at = NAMES.index(notebook.name)
+    plain = [title(name)[2:].replace(" · ", " ") for name in NAMES]
+    links = ["[Map](README.md)"]
+    if at > 0:
+        links.insert(0, f"[← {plain[at - 1]}]({NAMES[at - 1]}.ipynb)")
+    if at + 1 < len(NAMES):
+        links.append(f"[{plain[at + 1]} →]({NAMES[at + 1]}.ipynb)")
+    assert lines[1] == " · ".join(links)
+    table = [line for line in lines if line.startswith("|")]
+    assert table[0] == "| Time | Hardware | Download |" and len(table) == 3
+
+
+def test_first_and_last_cells(notebook):
+    assert [cell.cell_type for cell in notebook.cells[:2]] == ["markdown", "markdown"]
+    setup, parameters = code_cells(notebook)[:2]
+    assert setup is notebook.cells[2] and "google.colab" in setup.source
+    exec(compile(setup.source, "setup", "exec"), {})  # does nothing here
+    assert "parameters" in parameters.metadata.get("tags", [])
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
+    last = ast.parse(code_cells(notebook)[-1].source).body[-1]
+    assert ast.unparse(last).startswith("results.record(")
+    records = [cell for cell in code_cells(notebook) if "results.record(" in cell.source]
+    assert records == [code_cells(notebook)[-1]]
+    headings = re.findall(
+        r"^## (.+)$", "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown"), re.M
+    )
+    for heading in ("Summary", "In practice", "Further reading"):
+        assert heading in headings
+
+
+def test_the_setup_cell_is_the_same_everywhere():
+    sources = {
+        code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4))[0].source for name in NAMES
+    }
+    assert len(sources) == 1
+
+
+def test_parameters_are_literals_and_begin_with_the_model(notebook):
+    (cell,) = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    statements = ast.parse(cell.source).body
+    assert all(isinstance(statement, (ast.Assign, ast.AnnAssign)) for statement in statements)
+    values = {ast.unparse(getattr(s, "target", None) or s.targets[0]): ast.literal_eval(s.value) for s in statements}
+    assert next(iter(values.items())) == ("MODEL_ID", "auto")
+    assert all(name.isupper() for name in values)
+
+
+def test_cells_have_ids_of_their_own_and_known_tags(notebook):
+    raw = json.loads((ROOT / "notebooks" / f"{notebook.name}.ipynb").read_text(encoding="utf-8"))
+    assert (raw["nbformat"], raw["nbformat_minor"]) >= (4, 5)
+    ids = [cell.get("id") for cell in raw["cells"]]
+    assert all(ids) and len(set(ids)) == len(ids)
+    tags = {tag for cell in raw["cells"] for tag in cell["metadata"].get("tags", [])}
+    assert tags <= {"parameters", "exercise", "solution", "hide-input"}
+    assert notebook.metadata.kernelspec == {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+
+
+def test_outputs_hold_no_errors_and_no_leftovers(notebook):
+    assert not {"papermill", "widgets"} & set(notebook.metadata)
+    counts = [cell.execution_count for cell in code_cells(notebook) if cell.execution_count is not None]
+    assert counts in ([], list(range(1, len(code_cells(notebook)) + 1)))
+    for cell in notebook.cells:
+        assert not {"papermill", "execution", "ExecuteTime", "collapsed"} & set(cell.metadata)
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error" and output.get("name") != "stderr"
+            assert not any("widget" in mime for mime in output.get("data", {}))
+
+
+def test_every_image_says_what_it_shows(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert output.metadata["image/png"]["alt"].strip()
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_knows_the_machine_it_was_made_on(path):
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r'"image/png": "[^"]*"', "", text)
+    found = PLACES.search(text)
+    assert not found, text[max(0, found.start() - 60) : found.end() + 60]
+    assert not re.search(r"hf_[A-Za-z0-9]{30,}", text), "this looks like a token"
+
+
+def markdown_of(path: Path) -> str:
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return path.read_text(encoding="utf-8")
+
+
+def without_code(markdown: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and JupyterLab make them, in lower case."""
+    found = set()
+    for heading in re.findall(
+        r"^#{1,6} +(.+?) *#*$", re.sub(r"^```.*?^```", "", markdown_of(path), flags=re.S | re.M), re.M
+    ):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found |= {text.replace(" ", "-"), re.sub(r"[^\w\- ]", "", text).replace(" ", "-")}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(markdown_of(page))):
+        if re.match(r"[a-z]+:", target):
+            assert re.match(r"(https|mailto):", target), f"{target}: https only"
+            continue
+        place, _, anchor = unquote(target).partition("#")
+        there = (page.parent / place).resolve() if place else page
+        assert there.exists(), f"{page.name} links to {target}, which is not there"
+        assert there.is_relative_to(ROOT)
+        if anchor and there.suffix in {".md", ".ipynb"}:
+            assert anchor.lower() in anchors(there), f"{page.name} links to {target}: no such heading"
+
+
+def test_map_and_readme_list_the_same_notebooks_with_their_times():
+    listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        minutes = re.search(r"^\| (\d+ min) \|", notebook_title_cell(name), re.M)[1]
+        heading = title(name)[2:].partition(" · ")[2]
+        assert re.search(rf"^\| {name[:2]} \| \[{heading}\]\({name}\.ipynb\) \|.*\| {minutes} \|", listed, re.M)
+        assert re.search(rf"^\| \[{name[:2]} {heading}\]\(notebooks/{name}\.ipynb\) \|.*\| {minutes} \|", readme, re.M)
+    assert len(re.findall(r"\(notebooks/\w+\.ipynb\)", readme)) == len(NAMES)
+
+
+def pins(text: str) -> list[str]:
+    return re.findall(r"^\s*(?:- )?([\w.-]+==[^\s]+(?: ; .*)?)$", text, re.M)
+
+
+def test_conda_and_pip_install_the_same():
+    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    wanted = pins(requirements)
+    lines = [line for line in requirements.splitlines() if line.strip() and not line.startswith("#")]
+    assert lines == wanted and len(wanted) > 100
+    assert pins((ROOT / "environment.yml").read_text(encoding="utf-8")) == wanted
+    names = [pin.split("==")[0] for pin in wanted]
+    assert len({name.lower().replace("_", "-") for name in names}) == len(names)
+    assert "torch==2.13.0" in wanted and "+" not in "".join(pin.split(" ;")[0] for pin in wanted)
+    assert not [name for name in names if re.match(r"nvidia|triton|cuda", name)]
+
+
+def test_the_pins_lie_within_the_ranges():
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    ranges = [Requirement(text) for group in groups for text in group if not text.startswith(project["name"])]
+    pinned = dict(
+        pin.split(" ;")[0].split("==") for pin in pins((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    )
+    colab = {"torch": "2.11.0", "transformers": "5.15.0", "tokenizers": "0.22.2", "huggingface-hub": "1.27.0"}
+    colab |= {"accelerate": "1.14.0", "peft": "0.20.0", "numpy": "2.1.3", "matplotlib": "3.10.0", "ipywidgets": "7.7.1"}
+    colab |= {"ipykernel": "6.17.1", "safetensors": "0.8.0", "psutil": "5.9.5", "ipython": "7.34.0"}
+    for requirement in ranges:
+        name = requirement.name.lower().replace("_", "-")
+        assert requirement.specifier.contains(pinned[name]), f"{requirement} excludes the pin {pinned[name]}"
+        if name in colab:
+            assert requirement.specifier.contains(colab[name]), f"{requirement} excludes Colab's {colab[name]}"
+
+
+def test_importing_helpers_is_light():
+    check = "import sys, helpers; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'matplotlib', 'IPython')))"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_style(command):
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
