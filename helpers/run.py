@@ -479,6 +479,12 @@ def _html(notebook: nbformat.NotebookNode, names: list[str]) -> str:
     notebook.metadata["title"] = next((cell.source.splitlines()[0].lstrip("# ") for cell in notebook.cells[:1]), "")
     exporter = HTMLExporter(embed_images=True, require_js_url="", jquery_url="", mermaid_js_url="")
     page, _ = exporter.from_notebook_node(notebook)
+    # the exporter's template drops the figures' alternative texts and says so instead
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    images = [output.get("metadata", {}).get("image/png", {}) for output in outputs if "image/png" in output.data]
+    nothing = "No description has been provided for this image"
+    for image in images:
+        page = page.replace(f'alt="{nothing}"', f'alt="{html.escape(image.get("alt", nothing.lower()))}"', 1)
     for name in names:
         page = page.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
     return page.replace('href="README.md"', 'href="index.html"')

@@ -191,7 +191,8 @@ def test_map_without_file_and_file_without_map(tmp_path):
 def course(tmp_path):
     """Return a folder with three notebooks, the second of which fails, and one that the map forgot."""
     folder = tmp_path / "notebooks"
-    good(folder / "05_good.ipynb", new_markdown_cell("[next](06_bad.ipynb) · [map](README.md)"))
+    figure = "from helpers import plots\nplots.show(plots.bars(['a'], [1], title='T', ylabel='GB'), 'One <bar>.')"
+    good(folder / "05_good.ipynb", new_markdown_cell("[next](06_bad.ipynb) · [map](README.md)"), code(figure))
     save(folder / "06_bad.ipynb", code(PARAMETERS, "parameters"), code("raise ValueError('no luck')"), code(RECORD))
     record = RECORD.replace("05_good", "07_last").replace("all well", "fine")
     save(folder / "07_last.ipynb", code(PARAMETERS, "parameters"), code(record))
@@ -228,6 +229,7 @@ def test_the_command_goes_on_after_a_failure_and_reports(course, capsys):
     assert "06_bad: cell 3 of 4 raised ValueError: no luck" in err and "09_forgotten.ipynb is not in the map" in err
     page = (course / "build" / "05_good.html").read_text()
     assert 'href="06_bad.html"' in page and 'href="index.html"' in page
+    assert page.count('alt="One &lt;bar&gt;."') == 1 and "No description" not in page
     index = (course / "build" / "index.html").read_text()
     assert all(f'href="{name}"' in index for name in ("05_good.html", "07_last.html", "06_bad.failed.html"))
     assert contents(course / "notebooks") == before
