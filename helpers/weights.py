@@ -1,0 +1,57 @@
+"""A model's linear weights in 16 bits, without loading the model: what notebooks 01 to 03 quantize by hand."""
+
+import copy
+
+import torch
+from safetensors import safe_open
+
+from . import memory, models
+from .errors import CourseError
+
+__all__ = ["linear_weights"]
+
+
+def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torch.Tensor]:
+    """Return weights of the layers that quantization replaces, by name, on the CPU in the checkpoint's dtype.
+
+    They come in the model's order, as many as fit into `most_bytes` and at least one: all layers of the embedded model,
+    one decoder layer of a 7B model. For "mistral-7b-shape" that layer is made of random values, as the whole model is.
+    Raises CourseError where `models.resolve` does, and for a checkpoint whose weights are quantized already.
+    """
+    choice = models.resolve(model_id)
+    config = models.config(choice)
+    if getattr(config, "quantization_config", None) is not None:
+        raise CourseError(f"The weights of {choice.model_id} are quantized already: choose a 16-bit checkpoint.")
+    if choice.kind == "shape":
+        config = copy.deepcopy(config)
+        config.num_hidden_layers = 1
+        layers = models.linear_layers(models.shape_model(config, "bf16"))
+        return _until(most_bytes, ((name, layer.weight.detach()) for name, layer in layers.items()))
+    folder = choice.folder or models._cached(choice.model_id) or models._download(choice)
+    skeleton, _ = memory.skeleton(config, torch.bfloat16)
+    names = [f"{name}.weight" for name in models.linear_layers(skeleton)]
+    return _until(most_bytes, _stored(models._weight_files(folder), names))
+
+
+def _stored(files, names):
+    """Yield (layer, weight) in the order of `names`, reading one tensor at a time."""
+    place = {}
+    for file in files:
+        with safe_open(file, framework="pt") as stored:
+            place |= dict.fromkeys(stored.keys(), file)
+    for name in names:
+        if name in place:
+            with safe_open(place[name], framework="pt") as stored:
+                yield name.removesuffix(".weight"), stored.get_tensor(name)
+
+
+def _until(most_bytes: float, named_weights) -> dict[str, torch.Tensor]:
+    weights, total = {}, 0
+    for name, weight in named_weights:
+        if weights and total + weight.nbytes > most_bytes:
+            break
+        weights[name] = weight.cpu()
+        total += weight.nbytes
+    if not weights:
+        raise CourseError("The checkpoint stores no linear weights under the names of its model: choose another one.")
+    return weights
