@@ -1,4 +1,4 @@
-"""A model's linear weights in 16 bits, without loading the model: what notebooks 01 to 03 quantize by hand."""
+"""A model's linear weights in 16 bits, without loading the model, and the inputs they meet: for notebooks 01 to 03."""
 
 import copy
 
@@ -8,7 +8,7 @@ from safetensors import safe_open
 from . import memory, models
 from .errors import CourseError
 
-__all__ = ["linear_weights"]
+__all__ = ["layer_inputs", "linear_weights"]
 
 
 def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torch.Tensor]:
@@ -55,3 +55,21 @@ def _until(most_bytes: float, named_weights) -> dict[str, torch.Tensor]:
     if not weights:
         raise CourseError("The checkpoint stores no linear weights under the names of its model: choose another one.")
     return weights
+
+
+def layer_inputs(model, tokenizer, text: str, names) -> dict[str, torch.Tensor]:
+    """Return what layers of a loaded model receive while it reads `text`, by name: float32, CPU, one row a token."""
+    caught, hooks = {}, []
+    for name in names:
+
+        def catch(module, args, name=name):
+            caught[name] = args[0].detach().flatten(0, -2).float().cpu()
+
+        hooks.append(model.get_submodule(name).register_forward_pre_hook(catch))
+    try:
+        with torch.inference_mode():
+            model(tokenizer(text, return_tensors="pt").input_ids.to(model.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: caught[name].clone() for name in names}
