@@ -105,7 +105,10 @@ def positive_values(name: str) -> torch.Tensor:
 
 
 def round_to(tensor: torch.Tensor, name: str) -> torch.Tensor:
-    """Round to the nearest number of a format, ties to even, and return it in float32; overflow gives inf or NaN."""
+    """Round to the nearest number of a format, ties to even, and return it in float32.
+
+    What is too large becomes infinity; in E4M3, which has none, 448 or NaN by PyTorch's version.
+    """
     return tensor.to(_format(name).dtype).float()
 
 

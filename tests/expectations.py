@@ -35,3 +35,54 @@ def between(value: float, low: float, high: float, what: str = "value") -> None:
     """Assert low <= value <= high, and say by how much it misses."""
     assert low < high, f"{what}: the bounds {low} and {high} leave nothing between them"
     assert low <= value <= high, f"{what} is {value:g}, outside {low:g} to {high:g}"
+
+
+@expect("01_round_to_fewer_bits")
+def round_to_fewer_bits(v):
+    assert v["parameters"] == 7_241_732_096
+    snr = {name: values for name, values in v["snr"].items() if "scale" in name}
+    assert set(snr) == {f"a scale for each {group}" for group in ("tensor", "row", "64")}
+    for name, values in snr.items():
+        assert values == sorted(values)
+        between((values[6] - values[2]) / 4, 5.9, 6.8, f"dB a bit, {name}")
+    between(snr["a scale for each 64"][2], 18, 22, "SNR of 4 bits in blocks of 64")
+    assert snr["a scale for each tensor"][2] < snr["a scale for each row"][2] < snr["a scale for each 64"][2]
+    between(v["mean_error_in_sigma"][2], 0.085, 0.098, "mean error on normal values, block 64")
+    assert v["mean_error_in_sigma"] == sorted(v["mean_error_in_sigma"])
+    outlier = v["outlier_snr"]
+    between(outlier["a scale for the tensor"], -0.5, 2, "SNR beside an outlier")
+    between(outlier["a scale for each 64"], 17, 22, "SNR beside an outlier, blocks of 64")
+
+
+@expect("02_build_nf4")
+def build_nf4(v):
+    assert v["layers"] == 42 and v["weights"] == 4_718_592
+    assert v["level_error"] == 0
+    assert {v["differing"][what] for what in ("bytes of codes", "absmax", "dequantized values")} == {0}
+    lost = v["relative_mse_percent"]
+    # mean ± 7σ of repeated draws, in test_nf4.py and test_formats.py; here four times as many values
+    between(lost["normal"]["NF4"], 0.836, 0.856, "NF4 on normal values")
+    between(lost["normal"]["FP4"], 1.47, 1.505, "FP4 on normal values")
+    between(lost["normal"]["INT4 symmetric"], 1.137, 1.179, "INT4 on normal values")
+    between(lost["normal"]["INT4 affine"], 0.793, 0.813, "affine INT4 on normal values")
+    between(lost["normal"]["signed max"], 0.726, 0.75, "signed max on normal values")
+    assert min(lost["heavy tails"], key=lost["heavy tails"].get) == "NF4"
+    for errors in (lost["the model"], v["output_error_percent"]):
+        assert errors["NF4"] < errors["INT4 symmetric"] < errors["FP4"]
+    between(lost["the model"]["NF4"], 0.8, 0.95, "NF4 on the model")
+    between(v["output_error_percent"]["NF4"], 4, 9.5, "NF4, error of outputs")
+    between(v["kurtosis"]["heaviest"], 4, 20, "kurtosis")
+
+
+@expect("03_quantize_the_constants")
+def quantize_the_constants(v):
+    assert v["blocks"] == 73_728
+    assert v["differing"]["offsets"] == v["differing"]["second absmax"] == 0
+    between(v["share_of_codes_differing"], 0.0012, 0.003, "share of codes that differ")
+    between(v["farthest_from_midpoint_in_steps"], 0.2, 0.501, "distance to a midpoint")
+    between(v["bits_per_weight"], 4.12695, 4.12696, "bits a weight")
+    between(v["error_percent"]["NF4"], 0.8, 0.95, "error of NF4")
+    between(
+        v["error_percent"]["NF4 with double quantization"] / v["error_percent"]["NF4"], 1.0003, 1.004, "added error"
+    )
+    assert v["counted_bytes"] == v["mistral_7b_bytes"] == {"nf4": 4_450_703_360, "nf4-dq": 4_125_481_856}

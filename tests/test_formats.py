@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taught import functions
 
 from helpers import formats, nf4
 
@@ -142,6 +143,24 @@ def test_zeros_constants_and_remainders(method):
     values = normal(3, 7, 11)
     restored = formats.dequantize(formats.quantize(values.bfloat16(), 8, 64, method))
     assert restored.shape == values.shape and formats.errors(values, restored).snr > 35
+
+
+def test_notebook_01_teaches_the_same_rounding():
+    notebook = functions(
+        "01_round_to_fewer_bits", "fields", "absmax_quantize", "affine_quantize", torch=torch, formats=formats
+    )
+    for name in formats.FLOATS:
+        for value in (0.0, 0.1, -1 / 3, 1e-5, 37.0, -448.0):
+            assert notebook.fields(value, name) == formats.fields(value, name)
+    for bits in (2, 3, 4, 8):
+        values = normal(50, 64, seed=bits)
+        codes, scale = notebook.absmax_quantize(values, bits)
+        ours = formats.quantize(values, bits, 64)
+        assert torch.equal(codes.to(torch.int16), ours.codes) and torch.equal(scale, ours.scale)
+        codes, scale, low = notebook.affine_quantize(values, bits)
+        ours = formats.quantize(values, bits, 64, "affine", constants="fp32")
+        assert torch.equal(codes.to(torch.int16), ours.codes) and torch.equal(scale, ours.scale)
+        assert torch.equal(low, ours.low)
 
 
 def test_bits_per_parameter():

@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from taught import functions
+from transformers import LlamaConfig
 
-from helpers import models, nf4
+from helpers import memory, models, nf4
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -292,6 +294,57 @@ def test_bad_input_gets_one_sentence(tensor, message):
 def test_unsupported_block_sizes_get_one_sentence(block_size):
     with pytest.raises(ValueError, match="Block size .* is not supported: use one of 32, 64"):
         nf4.quantize(torch.ones(64), block_size)
+
+
+def test_notebook_02_teaches_the_same_bits():
+    names = "nf4_levels", "quantize", "pack", "dequantize"
+    notebook = functions("02_build_nf4", *names, torch=torch)
+    levels = notebook.nf4_levels()
+    assert torch.equal(levels, nf4.nf4_code())
+    notebook.namespace |= {"levels": levels, "midpoints": (levels[:-1] + levels[1:]) / 2}
+    for seed, shape in enumerate([(64, 64), (3, 50), (1000,), (333,), (1,), (2, 3, 70)]):
+        for dtype in DTYPES:
+            for block_size in (64, 256):
+                values = torch.randn(shape, generator=generator(seed)).to(dtype)
+                codes, absmax = notebook.quantize(values, block_size)
+                ours = nf4.quantize(values, block_size)
+                assert torch.equal(notebook.pack(codes), ours.codes) and torch.equal(absmax, ours.absmax)
+                restored = notebook.dequantize(codes, absmax, shape, dtype, block_size)
+                assert torch.equal(restored, nf4.dequantize(ours))
+
+
+def test_notebook_03_teaches_the_same_bits():
+    names = "dynamic_map", "double_quantize", "double_dequantize"
+    notebook = functions("03_quantize_the_constants", *names, torch=torch)
+    levels = notebook.dynamic_map()
+    assert torch.equal(levels, nf4.dynamic_map())
+    notebook.namespace["levels"] = levels
+    for absmax in absmaxes():
+        codes, second, offset = notebook.double_quantize(absmax)
+        ours = nf4.double_quantize(absmax)
+        assert torch.equal(codes, ours.codes) and torch.equal(second, ours.absmax) and offset == ours.offset
+        assert torch.equal(notebook.double_dequantize(codes, second, offset), nf4.double_dequantize(ours))
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "nf4-dq"])
+def test_notebook_03_counts_the_bytes_that_memory_predicts(scheme):
+    count = functions("03_quantize_the_constants", "count_bytes", ceil=math.ceil).count_bytes
+    expected = {"nf4": 4_450_703_360, "nf4-dq": 4_125_481_856}[scheme]
+    mistral = {"hidden": 4096, "ffn": 14336, "layers": 32, "heads": 32, "kv_heads": 8, "vocab": 32000}
+    assert count(**mistral, double_quant=scheme == "nf4-dq")["total"] == expected
+    for hidden, ffn, layers, heads, kv_heads, vocab in ((512, 1376, 3, 8, 2, 1000), (200, 520, 2, 5, 5, 999)):
+        config = LlamaConfig(
+            hidden_size=hidden,
+            intermediate_size=ffn,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            vocab_size=vocab,
+            tie_word_embeddings=False,
+            dtype="bfloat16",
+        )
+        counted = count(hidden, ffn, layers, heads, kv_heads, vocab, double_quant=scheme == "nf4-dq")
+        assert counted["total"] == memory.predict(config, scheme).weight_bytes
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

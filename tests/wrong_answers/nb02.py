@@ -33,9 +33,7 @@ WRONG = {
             "high four bits",
         ),
         (
-            "def unpack(packed):\n"
-            "    return torch.cat([packed >> 4, packed & 15])\n"
-            'exercises.check("02-3", unpack)',
+            'def unpack(packed):\n    return torch.cat([packed >> 4, packed & 15])\nexercises.check("02-3", unpack)',
             "alternate",
         ),
     ],
