@@ -17,10 +17,10 @@ def check_offset(answer) -> str:
         return f"1 − ½(1/32 + 1/30) = {truth:.8f}; bitsandbytes writes 0.9677083."
     if near(1 - truth):
         raise Hint("this is the probability that stays outside; the offset is where the levels end, just below 1.")
-    if near(1 - (1 / 32 + 1 / 30)):
-        raise Hint("this leaves out the sum; take the mean of the two.")
-    if near(1 - (1 / 16 + 1 / 15) / 2):
-        raise Hint("1/16 and 1/15 are whole slices; the outermost level lies in the middle of the last one.")
+    if near(1 - (1 / 32 + 1 / 30)):  # the mean of 1/16 and 1/15, too
+        raise Hint(
+            "twice too much is left outside: take the mean of 1/32 and 1/30, which are halves of the last slices."
+        )
     if near(1 - 1 / 32) or near(1 - 1 / 30) or near(1 - 1 / 31):
         raise Hint("take the mean of the two probabilities 1/32 and 1/30, not one of them or 1/31.")
     raise Hint("the offset is 1 minus the mean of 1/32 and 1/30.")

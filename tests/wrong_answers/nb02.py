@@ -2,8 +2,8 @@
 
 WRONG = {
     "02-1": [
-        ('offset = 1 - (1 / 32 + 1 / 30)\nexercises.check("02-1", offset)', "take the mean"),
-        ('offset = 1 - (1 / 16 + 1 / 15) / 2\nexercises.check("02-1", offset)', "whole slices"),
+        ('offset = 1 - (1 / 32 + 1 / 30)\nexercises.check("02-1", offset)', "twice too much"),
+        ('offset = 1 - 1 / 32\nexercises.check("02-1", offset)', "not one of them"),
     ],
     "02-2": [
         (
