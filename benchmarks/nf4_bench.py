@@ -1,6 +1,6 @@
 """Time helpers.nf4 against bitsandbytes in the same run and compare what they compute: prints JSON.
 
-    python benchmarks/nf4_bench.py [--device cpu|cuda] [--weights 16777216] [--repeats 15] [result.json]
+    python -m benchmarks.nf4_bench [--device cpu|cuda] [--weights 16777216] [--repeats 15] [result.json]
 
 On the CPU every bit must agree. On a GPU the kernels of bitsandbytes are built with approximate division, so that a
 few codes may differ: their fraction is counted, and how far from a tie between two levels those weights lie.

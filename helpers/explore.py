@@ -13,7 +13,7 @@ __all__ = ["bit_toggles", "draw_rounding", "rounding_panel"]
 CONSTANT_BITS = {"absmax": 32, "affine": 32, "signed max": 16}  # for each block, as `formats.quantize` stores them
 
 INTEGERS = {"int8": 8, "int4": 4}
-STYLES = {"sign": "danger", "exponent": "warning", "mantissa": "info"}  # red, orange, blue in JupyterLab
+STYLES = {"sign": "danger", "exponent": "warning", "mantissa": "info"}  # red, orange, teal in JupyterLab
 
 
 def parts_of(name: str) -> list[str]:
@@ -85,7 +85,7 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     codes, counts = rounded.codes.unique(return_counts=True)
     left.bar(codes.numpy(), 100 * counts.numpy() / rounded.codes.numel(), color=plots.PALETTE[0])
     left.set(xlabel="code", ylabel="share of weights, %", title=f"{len(codes)} codes, {cost:.3f} bits a weight")
-    right.hist(((restored - x) / x.std()).flatten().numpy(), bins=81, range=(-0.6, 0.6), color=plots.PALETTE[3])
+    right.hist(((restored - x) / x.std()).flatten().numpy(), bins=81, range=(-1, 1), color=plots.PALETTE[3])
     right.set(
         xlabel="error / σ", ylabel="weights", title=f"Mean |error| {found.mean / x.std():.4f} σ, SNR {found.snr:.1f} dB"
     )

@@ -113,6 +113,21 @@ def test_ties_at_midpoints_and_one_bit_beside_them_equal_bitsandbytes(block_size
         assert torch.equal(codes[inner], picks[inner])  # a tie goes to the lower level
 
 
+@pytest.mark.parametrize("rest", [0, 50])
+def test_near_ties_at_any_absmax_show_whether_a_block_is_multiplied_or_divided(rest):
+    levels = nf4.nf4_code()
+    midpoints = (levels[:-1] + levels[1:]) / 2
+    different = 0
+    for seed in range(60):
+        absmax = 10 ** (4 * torch.rand(1, generator=generator(seed)) - 3)
+        values = midpoints[torch.randint(15, (64 * (rest == 0) + rest,), generator=generator(seed))] * absmax
+        values[-1] = -absmax
+        assert_same(values)
+        codes = [(scaled[:, None] > midpoints).sum(1) for scaled in (values / absmax, values * (1 / absmax))]
+        different += (codes[0] != codes[1]).sum().item()
+    assert different > 20  # so that the wrong one of the two would have been found out
+
+
 def test_every_linear_layer_of_the_model_equals_bitsandbytes():
     model, _ = models.load("embedded", "bf16", device="cpu")
     layers = models.linear_layers(model)
