@@ -2,8 +2,8 @@
 
     python -m benchmarks.nf4_bench [--device cpu|cuda] [--weights 16777216] [--repeats 15] [result.json]
 
-On the CPU every bit must agree. On a GPU the kernels of bitsandbytes are built with approximate division, so that a
-few codes may differ: their fraction is counted, and how far from a tie between two levels those weights lie.
+On the CPU every bit must agree. On a GPU bitsandbytes' kernels may round a division differently, so that a few codes
+differ: their fraction is counted, and how far from a tie between two levels those weights lie.
 """
 
 import argparse
