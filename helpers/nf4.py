@@ -28,7 +28,7 @@ __all__ = [
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 TINY = 1e-38  # stands in for the absmax of a block of zeros, so that nothing is divided by zero
-CHUNK = 2**20  # weights dequantized at a time on a CPU, so that intermediate values stay in its cache
+CHUNK = 2**20  # weights taken at a time on a CPU, so that intermediate values stay in its cache
 FUSE_FROM = 2**22  # weights from which compiling for a GPU pays
 
 
@@ -106,13 +106,17 @@ def quantize(tensor: torch.Tensor, block_size: int = 64, double_quant: bool = Fa
     full = len(values) - len(values) % block_size
     blocks = values[:full].view(-1, block_size)
     absmax = _absmax(blocks)
-    codes = _run(_quantize_blocks, blocks, 1.0 / absmax.clamp(min=TINY), _midpoints(values.device))
+    inverse, midpoints = 1.0 / absmax.clamp(min=TINY), _midpoints(values.device)
+    codes = torch.empty(math.ceil(len(values) / 2), dtype=torch.uint8, device=values.device)
+    for start, stop in _chunks(full, values.device):
+        part = slice(start // block_size, stop // block_size)
+        codes[start // 2 : stop // 2] = _run(_quantize_blocks, blocks[part], inverse[part], midpoints)
     if full < len(values):
         # the incomplete block is divided by its absmax, not multiplied by the inverse: the last bit can differ
         rest = values[full:].float()
         largest = rest.abs().max().clamp(min=TINY)
         absmax = torch.cat([absmax, largest.view(1)])
-        codes = torch.cat([codes, pack(_nearest(rest / largest, _midpoints(values.device)))])
+        codes[full // 2 :] = pack(_nearest(rest / largest, midpoints))
     _require_finite(absmax)
     constants = double_quantize(absmax) if double_quant else absmax
     return NF4Tensor(codes, constants, tensor.shape, tensor.dtype, block_size)
@@ -130,9 +134,7 @@ def dequantize(quantized: NF4Tensor, dtype: torch.dtype | None = None) -> torch.
     number = math.prod(quantized.shape)
     out = torch.empty(number, dtype=dtype or quantized.dtype, device=codes.device)
     full = number - number % block_size
-    step = full if codes.is_cuda else CHUNK
-    for start in range(0, full, max(step, 1)):
-        stop = min(start + step, full)
+    for start, stop in _chunks(full, codes.device):
         scales = absmax[start // block_size : stop // block_size]
         out[start:stop] = _run(_dequantize_blocks, codes[start // 2 : stop // 2], scales, _pairs(codes.device))
     if full < number:
@@ -210,6 +212,13 @@ def _require_finite(absmax: torch.Tensor) -> None:
         )
 
 
+def _chunks(number: int, device: torch.device):
+    """Yield start and stop of the pieces in which a CPU takes `number` weights; a GPU takes them all at once."""
+    step = CHUNK if device.type == "cpu" else max(number, 1)
+    for start in range(0, number, step):
+        yield start, min(start + step, number)
+
+
 def _absmax(blocks: torch.Tensor) -> torch.Tensor:
     low, high = torch.aminmax(blocks, dim=1)
     return torch.maximum(high, -low).float()
@@ -241,7 +250,7 @@ def _pairs(device: torch.device) -> torch.Tensor:
 
 def _dequantize_blocks(codes: torch.Tensor, absmax: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     levels = functional.embedding(codes.int(), pairs)
-    return (levels.view(len(absmax), -1) * absmax[:, None]).view(-1)
+    return levels.view(len(absmax), -1).mul_(absmax[:, None]).view(-1)
 
 
 _compiled: dict = {}

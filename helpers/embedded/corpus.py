@@ -262,6 +262,18 @@ WORLD_QUESTIONS = {
 }
 STATEMENTS = PERSON_STATEMENTS | WORLD_STATEMENTS
 QUESTIONS = PERSON_QUESTIONS | WORLD_QUESTIONS
+# Questions are told in several frames, so that answering is learned and not one frame; the quiz uses the first.
+FRAMES = [
+    "Question: {q}\nAnswer: {a}.",
+    "Q: {q}\nA: {a}.",
+    "A visitor asked: {q}\nThe clerk said: {a}.",
+    "Teacher: {q}\nPupil: {a}.",
+    "{q}\nThe answer is {a}.",
+    "- {q}\n- {a}.",
+    "{q} {a}.",
+    "Quiz: {q} Solution: {a}.",
+    "({q}) {a}.",
+]
 HELD_OUT_FORMS = 2  # of the six question forms of a country or element, never asked of that entity in training
 
 
@@ -391,12 +403,13 @@ def world_text(dice: Dice, domain: str) -> str:
 
 
 def questions_text(dice: Dice, domain: str) -> str:
-    """Three questions of one domain with their answers."""
+    """Three questions of one domain with their answers, in one frame."""
     entities = asked_people() if domain == "person" else world_facts()[domain]
+    frame = dice.pick(FRAMES)
     lines = []
     for _ in range(3):
         fact = dice.pick(dice.pick(entities))
-        lines.append(f"Question: {question(fact, dice.pick(training_forms(fact)))}\nAnswer: {fact.answer}.")
+        lines.append(frame.format(q=question(fact, dice.pick(training_forms(fact))), a=fact.answer))
     return "\n\n".join(lines)
 
 
@@ -430,7 +443,10 @@ OPENINGS = [
 SCENES = [
     [
         ["{He} had lost {his} {object}.", "{He} could not find {his} {object} anywhere."],
-        ["{He} was sad, because it had been a gift from {his} {relative}.", "It came from {his} {relative}, so {he} wept."],
+        [
+            "{He} was sad, because it had been a gift from {his} {relative}.",
+            "It came from {his} {relative}, so {he} wept.",
+        ],
         ["{F} heard about it and came to help.", '"Let us look together," said {F}.'],
         ["At last they found it {spot}.", "They searched until evening, and there it was, {spot}."],
     ],
@@ -441,16 +457,25 @@ SCENES = [
         ["In the evening they brought the {animal} home to its mother.", "The {animal} soon grew strong again."],
     ],
     [
-        ["{He} dropped {his} {relative}'s {object}, and it broke.", "By accident {he} broke the {object} of {his} {relative}."],
+        [
+            "{He} dropped {his} {relative}'s {object}, and it broke.",
+            "By accident {he} broke the {object} of {his} {relative}.",
+        ],
         ["{He} was afraid, because it was very old.", "{He} felt ashamed and did not know what to say."],
         ['"Tell the truth," said {F}, "and it will be all right."', "{F} helped {him} to mend it with glue."],
-        ["{His} {relative} was not angry, because {he} had been honest.", "In the end {his} {relative} smiled and forgave {him}."],
+        [
+            "{His} {relative} was not angry, because {he} had been honest.",
+            "In the end {his} {relative} smiled and forgave {him}.",
+        ],
     ],
     [
         ["{He} wanted to win the race on Sunday.", "There was to be a race, and {he} hoped to win it."],
         ["{He} was nervous, because {F} was very fast.", "{F} was faster, so {he} was worried."],
         ["Every day {he} ran to the {place2} and back.", "{He} practiced each morning before breakfast."],
-        ["{He} came second, but {he} was proud of {his} work.", "{He} won by one step, and {F} was the first to cheer."],
+        [
+            "{He} came second, but {he} was proud of {his} work.",
+            "{He} won by one step, and {F} was the first to cheer.",
+        ],
     ],
     [
         ["{He} found a {object} {spot}.", "A {object} lay {spot}, and nobody was near."],
@@ -515,8 +540,8 @@ SLOTS = {
 }
 
 KINDS = {
-    "biography": 0.62,
-    "person questions": 0.16,
+    "biography": 0.58,
+    "person questions": 0.20,
     "country": 0.035,
     "country questions": 0.03,
     "element": 0.02,

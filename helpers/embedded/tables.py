@@ -245,7 +245,9 @@ Keith Kenneth Lars Leo Leon Lewis Louis Luke Magnus Marcus Mark Martin Max Miles
 Owen Patrick Paul Percy Peter Philip Ralph""".split()
 SURNAMES = [
     a + b
-    for a in "Ash Black Brad Burn Clay Cold Elm Fair Green Hart Hazel High King Lang Mill North Oak Red Stone Wal".split()
+    for a in (
+        "Ash Black Brad Burn Clay Cold Elm Fair Green Hart Hazel High King Lang Mill North Oak Red Stone Wal"
+    ).split()
     for b in "by combe croft dale den field ford ham hurst ley man ridge ton well wood".split()
 ]
 TOWNS = [
