@@ -524,10 +524,23 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
             f"{choice.model_id} in {scheme} ran out of GPU memory while loading ({fit(model_config, scheme, device)}): "
             "restart other kernels or choose a smaller scheme."
         ) from error
+    _same_on_every_cpu(model)
     if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
     return model, _tokenizer(folder, choice.model_id)
+
+
+def _same_on_every_cpu(model: nn.Module) -> None:
+    """Keep 4-bit layers as they were loaded, on every CPU.
+
+    On CPUs with AVX512-BF16 bitsandbytes' first evaluation forward repacks each layer in place, for a faster product.
+    Double quantization is undone by it, logits move by about 1%, and training afterwards gets no gradient through the
+    layer, since that product knows no backward (`Linear4bit.forward` in bitsandbytes/nn/modules.py, 0.50.2).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.device, quantized: bool):

@@ -547,3 +547,23 @@ def test_fit_adds_half_a_gigabyte_to_the_forecast():
     forecast = models.fit(tiny_config(), "nf4", "cpu")
     assert forecast.needed == memory.predict(tiny_config(), "nf4").total_bytes + 500_000_000
     assert forecast.ok == (forecast.needed <= forecast.free) and forecast.device == "cpu"
+
+
+@pytest.mark.parametrize("scheme", ["fp4", "nf4", "nf4-dq"])
+def test_generating_changes_no_layer_and_training_afterwards_reaches_all_of_them(scheme):
+    # On CPUs with AVX512-BF16 bitsandbytes would repack each layer at the first evaluation forward.
+    model, tokenizer = models.load("embedded", scheme, device="cpu")
+    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    before = {name: layer.weight.clone() for name, layer in models.linear_layers(model).items()}
+    size = memory.measure(model).total_bytes
+    model.generate(ids, max_new_tokens=4, do_sample=False)
+    for name, layer in models.linear_layers(model).items():
+        assert layer.weight.shape == before[name].shape and torch.equal(layer.weight, before[name]), name
+    assert memory.measure(model).total_bytes == size
+    embeddings = model.get_input_embeddings()(ids).detach().requires_grad_()
+    model(inputs_embeds=embeddings).logits.float().logsumexp(-1).sum().backward()
+    first = embeddings.grad.clone()
+    model.train()
+    embeddings.grad = None
+    model(inputs_embeds=embeddings).logits.float().logsumexp(-1).sum().backward()
+    assert first.abs().sum() > 0 and torch.equal(embeddings.grad, first)
