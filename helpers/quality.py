@@ -1,0 +1,282 @@
+"""What quantization costs in quality: perplexity, multiple choice, divergence, and how sure of a difference one can be.
+
+All of it is shown in full in notebook 07. `perplexity` is held to transformers' own loss by test, `multiple_choice` to
+lm-eval's `loglikelihood`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import formats, models
+from .errors import CourseError
+
+__all__ = [
+    "Difference",
+    "MultipleChoice",
+    "Perplexity",
+    "divergence",
+    "interval",
+    "multiple_choice",
+    "paired_difference",
+    "perplexity",
+    "round_weights",
+    "standard_error",
+]
+
+PROMPT = "Question: {question}\nAnswer:"
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """Summed negative log-likelihood `nats` and number of predicted `tokens` of each text, in the texts' order."""
+
+    nats: np.ndarray
+    tokens: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Mean nats a token over all texts."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+    @property
+    def value(self) -> float:
+        """Perplexity: e to the loss."""
+        return math.exp(self.loss)
+
+
+@dataclass(frozen=True, eq=False)
+class MultipleChoice:
+    """Log-likelihood in nats of each option of each question, shape (questions, options), and the right `answers`."""
+
+    loglikelihood: np.ndarray
+    answers: np.ndarray
+
+    @property
+    def choices(self) -> np.ndarray:
+        """Index of the likeliest option of each question; of equals the first, as in lm-eval."""
+        return self.loglikelihood.argmax(1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        return self.choices == self.answers
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its 95% interval; `p_value` is McNemar's exact one, for multiple choice only."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.value:+.2%} (95%: {self.low:+.2%} to {self.high:+.2%})"
+
+
+def perplexity(
+    model, tokenizer, texts: Sequence[str], window: int | None = None, stride: int | None = None, batch: int = 16
+) -> Perplexity:
+    """Score every token of `texts` but each text's first, given what stands before it in that text.
+
+    A text longer than `window` tokens (default: the model's positions, at most 2048) is cut into windows that advance
+    by `stride` (default: half of it); each token is scored once, in the window where it has the most context. Logits
+    are turned to float32 first. Raises CourseError for no texts, one shorter than two tokens, or impossible windows.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise CourseError("perplexity needs at least one text, and none may be empty.")
+    window = window or min(getattr(model.config, "max_position_embeddings", 2048), 2048)
+    stride = window // 2 if stride is None else stride
+    if not 1 <= stride < window:
+        raise CourseError(f"window={window}, stride={stride}: the stride is at least 1 and smaller than the window.")
+    encoded = [tokenizer(text).input_ids for text in texts]
+    for text, ids in zip(texts, encoded, strict=True):
+        if len(ids) < 2:
+            raise CourseError(
+                f"The text {text[:40]!r} is {len(ids)} token long, and the first is not predicted: add text."
+            )
+    pieces = [(i, *piece) for i, ids in enumerate(encoded) for piece in _windows(ids, window, stride)]
+    nats = np.zeros(len(texts))
+    for (i, _, _), values in zip(pieces, _token_nats(model, [p[1:] for p in pieces], batch), strict=True):
+        nats[i] += values.sum().item()
+    return Perplexity(nats, np.array([len(ids) - 1 for ids in encoded]))
+
+
+def _windows(ids: list[int], window: int, stride: int) -> Iterator[tuple[list[int], int]]:
+    """Yield (ids of a window, index of the first token to score in it); all score each token once, but the first."""
+    scored = 1
+    for start in range(0, len(ids), stride):
+        stop = min(start + window, len(ids))
+        yield ids[start:stop], scored - start
+        scored = stop
+        if stop == len(ids):
+            return
+
+
+@torch.inference_mode()
+def _token_nats(model, pieces: Sequence[tuple[list[int], int]], batch: int) -> list[torch.Tensor]:
+    """Negative log-likelihood of each token from the given index on, one float32 tensor a piece, in order."""
+    found: list = [None] * len(pieces)
+    order = sorted(range(len(pieces)), key=lambda i: -len(pieces[i][0]))  # alike lengths together: little padding
+    device = next(model.parameters()).device
+    model.eval()
+    for begin in range(0, len(order), batch):
+        chosen = order[begin : begin + batch]
+        longest = len(pieces[chosen[0]][0])
+        # Padding is on the right, where causal attention never looks back from, so any id will do.
+        ids = torch.tensor([pieces[i][0] + [0] * (longest - len(pieces[i][0])) for i in chosen], device=device)
+        mask = torch.tensor(
+            [[1] * len(pieces[i][0]) + [0] * (longest - len(pieces[i][0])) for i in chosen], device=device
+        )
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        for row, i in enumerate(chosen):
+            tokens, first = pieces[i]
+            targets = ids[row, first : len(tokens)]
+            found[i] = F.cross_entropy(
+                logits[row, first - 1 : len(tokens) - 1].float(), targets, reduction="none"
+            ).cpu()
+    return found
+
+
+def multiple_choice(
+    model, tokenizer, questions: Sequence[dict], prompt: str = PROMPT, batch: int = 64
+) -> MultipleChoice:
+    """Score options by the log-likelihood of their tokens after the prompt, as MMLU is scored; the likeliest is chosen.
+
+    Each question is a dict of `question`, `options` (four texts) and `answer` (index of the right one). An option is
+    scored as " " + option, its tokens being those that the whole text has beyond the prompt's. Raises CourseError for
+    a question of another form. Source: `HFLM.loglikelihood` in lm-eval.
+    """
+    pieces = []
+    for i, item in enumerate(questions):
+        options, answer = item.get("options", ()), item.get("answer")
+        if len(options) != 4 or answer not in range(4) or not item.get("question"):
+            raise CourseError(
+                f"Question {i + 1} needs a text, four options and an answer from 0 to 3; "
+                f"it has {len(options)} options and the answer {answer!r}."
+            )
+        start = prompt.format(question=item["question"])
+        first = len(tokenizer(start).input_ids)
+        pieces += [(tokenizer(f"{start} {option}").input_ids, first) for option in options]
+    if not pieces:
+        raise CourseError("multiple_choice needs at least one question.")
+    scores = [-nats.sum().item() for nats in _token_nats(model, pieces, batch)]
+    return MultipleChoice(np.array(scores).reshape(-1, 4), np.array([item["answer"] for item in questions]))
+
+
+@torch.inference_mode()
+def divergence(reference, model, tokenizer, texts: Sequence[str], batch: int = 16) -> np.ndarray:
+    """Kullback–Leibler divergence of the model's next-token distribution from the reference's, mean nats a token.
+
+    Both models are asked for the same tokens, so this sees every change of a distribution, also where the likeliest
+    token stays the same. Returns one mean for each text, float64. Raises CourseError for no texts.
+    """
+    texts = list(texts)
+    if not texts:
+        raise CourseError("divergence needs at least one text.")
+    encoded = [tokenizer(text).input_ids for text in texts]
+    found = np.zeros(len(texts))
+    order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]))
+    for begin in range(0, len(order), batch):
+        chosen = order[begin : begin + batch]
+        longest = len(encoded[chosen[0]])
+        ids = torch.tensor([encoded[i] + [0] * (longest - len(encoded[i])) for i in chosen])
+        mask = torch.tensor([[1] * len(encoded[i]) + [0] * (longest - len(encoded[i])) for i in chosen])
+        logs = []
+        for m in (reference, model):
+            device = next(m.parameters()).device
+            logs.append(m(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits)
+        for row, i in enumerate(chosen):
+            p, q = (F.log_softmax(x[row, : len(encoded[i])].float(), -1) for x in logs)
+            found[i] = (p.exp() * (p - q.to(p.device))).sum(-1).mean().item()
+    return found
+
+
+def standard_error(accuracy: float, questions: int) -> float:
+    """Standard error of a share of right answers among independent questions: sqrt(p (1 - p) / n)."""
+    return math.sqrt(accuracy * (1 - accuracy) / questions)
+
+
+def interval(correct: Sequence[bool]) -> tuple[float, float]:
+    """95% interval of a share of right answers (Wilson), which holds near 0 and 1, too.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    n, p, z = len(correct), float(np.mean(correct)), 1.959964
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return center - half, center + half
+
+
+def paired_difference(before, after, repeats: int = 10_000, seed: int = 0) -> Difference:
+    """How far `after` is from `before` on the same texts or questions, with a 95% interval.
+
+    Of two `Perplexity` the relative change of perplexity; of two `MultipleChoice` (or arrays of right and wrong) the
+    difference of accuracy. Texts or questions are drawn with replacement `repeats` times, the same ones for both sides,
+    so what makes a question hard cancels. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993).
+    """
+    if isinstance(before, Perplexity) and isinstance(after, Perplexity):
+        if not np.array_equal(before.tokens, after.tokens):
+            raise CourseError("A paired difference needs the same texts on both sides, and their lengths differ.")
+        tokens, change = before.tokens, after.nats - before.nats
+        value = math.expm1(change.sum() / tokens.sum())
+        drawn = _draws(len(tokens), repeats, seed)
+        means = np.expm1((drawn @ change) / (drawn @ tokens))
+        return Difference(value, *np.quantile(means, (0.025, 0.975)).tolist())
+    one, two = (np.asarray(getattr(side, "correct", side), dtype=bool) for side in (before, after))
+    if one.shape != two.shape or not one.size:
+        raise CourseError(f"A paired difference needs the same questions on both sides, not {len(one)} and {len(two)}.")
+    change = two.astype(float) - one
+    means = _draws(len(one), repeats, seed) @ change / len(one)
+    lost, won = int((one & ~two).sum()), int((two & ~one).sum())
+    return Difference(change.mean(), *np.quantile(means, (0.025, 0.975)).tolist(), _mcnemar(lost, won))
+
+
+@lru_cache(maxsize=2)
+def _draws(n: int, repeats: int, seed: int) -> np.ndarray:
+    """How often each of `n` items is drawn in each of `repeats` bootstrap samples, shape (repeats, n)."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float32)
+
+
+def _mcnemar(lost: int, won: int) -> float:
+    """Two-sided exact p-value that as many answers are lost as won: a fair coin for each that changed.
+
+    Source: McNemar, Psychometrika 12 (1947).
+    """
+    n, k = lost + won, min(lost, won)
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+@torch.no_grad()
+def round_weights(model: nn.Module, bits: int, block_size: int | str = 64) -> nn.Module:
+    """Round the linear layers of a 16- or 32-bit model in place to `bits` bits, symmetric absmax; returns the model.
+
+    Nothing gets smaller: the rounded values are stored in the old dtype, which is all that quality can notice.
+    Raises CourseError for a model that is quantized already and for bits or blocks that `formats.quantize` refuses.
+    """
+    for name, layer in models.linear_layers(model).items():
+        if not layer.weight.is_floating_point():
+            raise CourseError(f"{name} is quantized already: load the model in bf16 and round that.")
+        try:
+            rounded = formats.quantize(layer.weight, bits, block_size)
+        except ValueError as error:
+            raise CourseError(str(error)) from None
+        layer.weight.copy_(formats.dequantize(rounded))
+    return model
