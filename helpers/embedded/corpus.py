@@ -2,7 +2,7 @@
 
 Every random decision goes through `Dice`, which adds up ln(number of equally likely options). Different decisions give
 different texts, so given the register's facts that sum is the entropy of a document: the floor of the validation loss.
-(But for one story in sixteen, whose friend is drawn and never named: the floor is 0.06% too high.)
+(But for one story in sixteen, whose friend is drawn and never named: the floor is 0.05% too high.)
 
     python -m helpers.embedded.corpus          # print a few documents of each kind
 """
