@@ -86,3 +86,32 @@ def quantize_the_constants(v):
         v["error_percent"]["NF4 with double quantization"] / v["error_percent"]["NF4"], 1.0003, 1.004, "added error"
     )
     assert v["counted_bytes"] == v["mistral_7b_bytes"] == {"nf4": 4_450_703_360, "nf4-dq": 4_125_481_856}
+
+
+@expect("04_load_a_model_in_4_bits")
+def load_a_model_in_4_bits(v):
+    options = v["options"]
+    defaults, nf4, double, guide, bfloat16 = options.values()
+    assert (defaults["type"], defaults["double quantization"], defaults["compute dtype"]) == ("fp4", False, "float32")
+    assert [row["compute dtype"] for row in (nf4, double, guide, bfloat16)] == ["float32"] * 2 + ["float16", "bfloat16"]
+    assert [row["bytes"] for row in options.values()] == [4_760_704] * 2 + [4_583_848] * 3
+    assert {row["get_memory_footprint()"] for row in options.values()} == {4_463_232}
+    assert v["reference"] == {"scheme": "bf16", "bytes": 11_540_992}
+    # 18.5, 14.2, 14.2, 14.2, 14.2 on 512 tokens; other texts of the same length move them by about a point
+    between(defaults["error of logits, %"], 14, 24, "FP4, error of logits")
+    between(nf4["error of logits, %"], 10, 18, "NF4, error of logits")
+    between(nf4["error of logits, %"] / defaults["error of logits, %"], 0.6, 0.9, "NF4 : FP4")
+    for row in (double, guide, bfloat16):
+        between(row["error of logits, %"] / nf4["error of logits, %"], 0.93, 1.07, "error beside NF4's")
+    between(v["bits_of_information"]["fp4"], 3.5, 3.82, "bits of information, FP4")
+    between(v["bits_of_information"]["nf4"], 3.85, 3.97, "bits of information, NF4")
+    assert v["replaced"]["layers"] == 42
+    between(v["replaced"]["share_of_parameters"], 0.81, 0.82, "share of parameters replaced")
+    assert v["differing"] == {"codes": 0, "decoded weights": 0}
+    assert v["reloaded"]["same_bytes"] is v["reloaded"]["same_logits"] is True
+    between(v["reloaded"]["file_bytes"], 4_583_848, 4_700_000, "bytes of the saved files")
+    said = v["answers"]
+    assert "load_in_4bit" in said["from_pretrained(…, load_in_4bit=True)"] and "half" in said["model.half()"]
+    assert "deprecated" in said["from_pretrained(…, torch_dtype=…)"] and "cast" in said["model.to(torch.float16)"]
+    silent = ("BitsAndBytesConfig(load_in_4bit=True)", "model.to(model.device)", "model.get_memory_footprint()")
+    assert {said[habit] for habit in silent} == {"nothing is said"}

@@ -1,0 +1,97 @@
+"""Checks of notebook 04: a complete configuration, the rule of replacement, one weight from packed codes."""
+
+import torch
+
+from . import Hint, call, exercise, number
+
+
+@exercise("04-1")
+def check_config(answer) -> str:
+    if not hasattr(answer, "bnb_4bit_quant_type"):
+        raise Hint(f"a BitsAndBytesConfig is wanted here, and this is of type {type(answer).__name__}.")
+    if answer.load_in_8bit:
+        raise Hint("this asks for 8 bits; for 4 there is `load_in_4bit=True`.")
+    if not answer.load_in_4bit:
+        raise Hint("nothing is quantized yet: without `load_in_4bit=True` the other options do nothing.")
+    if answer.bnb_4bit_quant_type != "nf4":
+        raise Hint(f'the type is still "{answer.bnb_4bit_quant_type}"; the default is not NF4.')
+    if not answer.bnb_4bit_use_double_quant:
+        raise Hint("absmax stays in 32 bits: double quantization is off by default.")
+    if answer.bnb_4bit_compute_dtype == torch.float32:
+        raise Hint("products are still computed in float32, the default.")
+    if answer.bnb_4bit_compute_dtype != torch.bfloat16:
+        raise Hint(f"the compute dtype is {answer.bnb_4bit_compute_dtype}; the task asks for bfloat16.")
+    return "nothing that matters is left to the defaults."
+
+
+class _Invented(torch.nn.Module):
+    """Two linear layers in a block, an embedding, a norm and a head that is not called `lm_head`."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.device("meta"):
+            self.words = torch.nn.Embedding(8, 4)
+            self.block = torch.nn.ModuleDict(
+                {"up": torch.nn.Linear(4, 8), "lm_head_of_attention": torch.nn.Linear(8, 4)}
+            )
+            self.norm = torch.nn.LayerNorm(4)
+            self.scores = torch.nn.Linear(4, 8)
+
+
+@exercise("04-2")
+def check_rule(answer, *, model: torch.nn.Module, quantized: set[str]) -> str:
+    invented = _Invented()
+    cases = [(model, model.get_output_embeddings(), quantized), (invented, invented.scores, None)]
+    for whole, head, expected in cases:
+        if expected is None:
+            expected = {n for n, m in whole.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+        for name, module in whole.named_modules():
+            found = bool(call(answer, name, module, head))
+            if found == (name in expected):
+                continue
+            if module is head:
+                raise Hint(f"`{name}` is the output head and keeps its 16 bits: compare the module with `head`.")
+            if isinstance(module, torch.nn.Embedding):
+                raise Hint(f"`{name}` is an embedding: a table that is looked up, no linear layer.")
+            if found and isinstance(module, torch.nn.Linear):
+                raise Hint(f"`{name}` is not replaced.")
+            if found:
+                raise Hint(f"`{name}` is of type {type(module).__name__} and stays: only linear layers are replaced.")
+            raise Hint(f"`{name}` is a linear layer and not the head, so it is replaced, whatever its name is.")
+    return f"right for every module: {len(quantized)} are replaced in this model."
+
+
+@exercise("04-3")
+def check_one_weight(answer) -> str:
+    rows, columns = 6, 96
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(16, (rows * columns,), generator=generator)
+    absmax = 0.5 + torch.rand(rows * columns // 64, generator=generator)
+    levels = torch.linspace(-1, 1, 16)
+    packed = (codes[::2] << 4 | codes[1::2]).to(torch.uint8)
+    places = [(row, column) for row in range(rows) for column in range(0, columns, 7)]
+    found = [number(call(answer, packed, absmax, levels, columns, *at), "what one_weight returns") for at in places]
+
+    def near(code_at, block_at):
+        truth = [float(levels[codes[code_at(r * columns + c)]] * absmax[block_at(r, c)]) for r, c in places]
+        return all(abs(a - b) < 1e-6 for a, b in zip(found, truth, strict=True))
+
+    def block(row, column):
+        return (row * columns + column) // 64
+
+    def itself(i):
+        return i
+
+    if near(itself, block):
+        return f"all {len(places)} weights that were asked for are right."
+    if near(lambda i: i ^ 1, block):
+        raise Hint("the two codes of a byte are swapped: the first is in the high four bits.")
+    if near(itself, lambda r, c: r):
+        raise Hint("absmax belongs to a block of 64 weights, not to a row.")
+    if near(itself, lambda r, c: c // 64):
+        raise Hint("blocks run on from row to row: count the block from the start of the matrix.")
+    if near(itself, lambda r, c: (r * columns + c) // 128):
+        raise Hint("a block is 64 weights, which are 32 bytes: divide the weight's number, not the byte's.")
+    if all(any(abs(value - level) < 1e-6 for level in levels.tolist()) for value in found):
+        raise Hint("these are levels; multiply by the absmax of the block.")
+    raise Hint("weight number i = row · columns + column is in byte i // 2, and its absmax is number i // 64.")
