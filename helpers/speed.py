@@ -1,0 +1,404 @@
+"""Time a model as it generates: prefill and decode apart, warmed up, synchronized, with medians and spread.
+
+Speeds are in tokens a second over the whole batch. What a decode step must at least take follows from the bytes that it
+has to move and the bandwidth of the memory that holds them.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from . import memory
+from .errors import CourseError
+
+__all__ = [
+    "Generation",
+    "Rate",
+    "StaticDecoder",
+    "Timing",
+    "bytes_per_step",
+    "copy_bandwidth",
+    "set_compute_dtype",
+    "time_calls",
+    "time_generation",
+    "time_static",
+]
+
+ROUND_TO = 64  # a static cache's length is rounded up to this: attention kernels want aligned rows of the mask
+
+
+class Rate(NamedTuple):
+    """Something a second: the median, and the quartiles below and above it."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:,.4g} ({self.low:,.4g}–{self.high:,.4g})"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of repeated calls; `first` is the very first call, which warm-up keeps out of `seconds`."""
+
+    seconds: tuple[float, ...]
+    first: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        if len(self.seconds) == 1:
+            return self.seconds[0], self.seconds[0]
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, high
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range as a share of the median."""
+        low, high = self.quartiles
+        return (high - low) / self.median
+
+    def rate(self, amount: float) -> Rate:
+        """`amount` a second: the median time gives the median rate, the slow quartile the low one."""
+        low, high = self.quartiles
+        return Rate(amount / self.median, amount / high, amount / low)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `time_generation` and `time_static` return.
+
+    `prefill` times one pass over all prompts, `decode` all steps after it together; None where there is none. `tokens`
+    are the generated ids, shape (batch, new_tokens): the first is prefill's, each step makes one more.
+    """
+
+    batch: int
+    prompt_length: int
+    new_tokens: int
+    prefill: Timing | None
+    decode: Timing | None
+    tokens: torch.Tensor
+
+    @property
+    def steps(self) -> int:
+        return self.new_tokens - 1
+
+    @property
+    def prefill_rate(self) -> Rate | None:
+        """Prompt tokens a second."""
+        return self.prefill and self.prefill.rate(self.batch * self.prompt_length)
+
+    @property
+    def decode_rate(self) -> Rate | None:
+        """Generated tokens a second, over the whole batch."""
+        return self.decode and self.decode.rate(self.batch * self.steps)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median seconds of one decode step."""
+        return self.decode and self.decode.median / self.steps
+
+
+def synchronize(device) -> None:
+    """Wait until a GPU has done what was asked of it; a CPU has nothing to wait for."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_calls(
+    function: Callable[[], object],
+    repeats: int = 5,
+    warmup: int = 1,
+    device="cpu",
+    before: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Time `repeats` calls after `warmup` calls that do not count; the device is idle when the clock is read.
+
+    `before` runs ahead of each call, untimed. Raises CourseError for fewer than one repeat or a negative warm-up.
+    """
+    _check_repeats(repeats, warmup)
+    seconds = []
+    for _ in range(warmup + repeats):
+        if before is not None:
+            before()
+        synchronize(device)
+        begun = clock()
+        function()
+        synchronize(device)
+        seconds.append(clock() - begun)
+    return Timing(tuple(seconds[warmup:]), seconds[0])
+
+
+@torch.inference_mode()
+def time_generation(
+    model: nn.Module,
+    batch: int = 1,
+    prompt_length: int = 64,
+    new_tokens: int = 32,
+    repeats: int = 5,
+    warmup: int = 1,
+    prompt: torch.Tensor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generation:
+    """Time greedy generation with the usual growing cache: prefill and decode apart.
+
+    `prompt` is a tensor of ids, shape (batch, prompt_length), and sets both; without it the ids are random, since speed
+    does not depend on what they say. The end token is not heeded, so that every run makes `new_tokens`; with one new
+    token there is no decoding. Only the logits that are needed, those of the last position, are computed.
+    Raises CourseError for sizes below 1 or more tokens than the model has positions for.
+    """
+    from transformers import DynamicCache
+
+    _check_repeats(repeats, warmup)
+    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
+    seconds = []
+    for _ in range(warmup + repeats):
+        cache = DynamicCache(config=model.config)
+        synchronize(model.device)
+        begun = clock()
+        tokens = [_next(model, prompt, cache)]
+        synchronize(model.device)
+        prefilled = clock()
+        for _ in range(new_tokens - 1):
+            tokens.append(_next(model, tokens[-1], cache))
+        synchronize(model.device)
+        seconds.append((prefilled - begun, clock() - prefilled))
+    prefill, decode = zip(*seconds, strict=True)
+    return Generation(
+        *prompt.shape,
+        new_tokens,
+        Timing(prefill[warmup:], prefill[0]),
+        Timing(decode[warmup:], decode[0]) if new_tokens > 1 else None,
+        torch.cat(tokens, dim=1).cpu(),
+    )
+
+
+def _next(model: nn.Module, ids: torch.Tensor, cache) -> torch.Tensor:
+    """The likeliest next token of each row, shape (batch, 1)."""
+    logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+    return logits[:, -1].argmax(dim=-1, keepdim=True)
+
+
+class StaticDecoder:
+    """Greedy decoding with a static cache: a step works on tensors that keep their places, so a GPU can replay it.
+
+    `prefill()` starts anew; then `step()` makes one token from Python, kernel by kernel, and `replay()` does the same
+    from a CUDA graph that `capture()` recorded, with a single launch. `tokens` holds prompt and answer, shape
+    (batch, length). Attention always runs over the whole cache, `cache_length` positions, the unused ones masked.
+    """
+
+    def __init__(self, model: nn.Module, prompt: torch.Tensor, new_tokens: int):
+        from transformers import StaticCache
+
+        length = prompt.shape[1] + new_tokens
+        window = getattr(model.config, "sliding_window", None)
+        if window and length > window:
+            raise CourseError(
+                f"{length} tokens are more than the sliding window of {window}: "
+                "use a shorter prompt or fewer new tokens."
+            )
+        # the window is not reached, and a cache with one counts in Python, which a graph cannot replay
+        config = copy.deepcopy(model.config)
+        config.sliding_window = None
+        if getattr(config, "layer_types", None):
+            config.layer_types = ["full_attention"] * len(config.layer_types)
+        self.model, self.prompt, self.graph = model, prompt, None
+        self.cache_length = -(-length // ROUND_TO) * ROUND_TO
+        self.cache = StaticCache(config=config, max_cache_len=self.cache_length)
+        device = prompt.device
+        self.places = torch.arange(self.cache_length, device=device)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)  # of the newest token, not yet in the cache
+        self.newest = torch.zeros(prompt.shape[0], 1, dtype=torch.long, device=device)
+        self.tokens = torch.zeros(prompt.shape[0], self.cache_length, dtype=torch.long, device=device)
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        mask = (self.places <= positions[:, None])[None, None].expand(ids.shape[0], -1, -1, -1)
+        logits = self.model(
+            input_ids=ids,
+            position_ids=positions[None],
+            attention_mask=mask,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        return logits[:, -1].argmax(dim=-1, keepdim=True)
+
+    @torch.inference_mode()
+    def prefill(self) -> None:
+        """Empty the cache, read the prompt and make the first token."""
+        length = self.prompt.shape[1]
+        self.cache.reset()
+        self.tokens.zero_()
+        self.tokens[:, :length] = self.prompt
+        self.newest.copy_(self._forward(self.prompt, self.places[:length]))
+        self.position.fill_(length)
+        self.tokens[:, length] = self.newest[:, 0]
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Make one more token, launched from Python."""
+        self.newest.copy_(self._forward(self.newest, self.position))
+        self.position.add_(1)
+        self.tokens.index_copy_(1, self.position, self.newest)
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Record a step as a CUDA graph. Raises CourseError without a GPU and for LLM.int8."""
+        if self.prompt.device.type != "cuda":
+            raise CourseError("CUDA graphs need a CUDA GPU: time the static cache with graph=False.")
+        if any(type(module).__name__ == "Linear8bitLt" for module in self.model.modules()):
+            raise CourseError(
+                "LLM.int8 looks for outliers in its inputs from Python, so its steps cannot be recorded as a graph: "
+                "time it with graph=False."
+            )
+        side = torch.cuda.Stream()  # recording wants warm kernels, made on a stream of their own
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self.prefill()
+            for _ in range(2):
+                self.step()
+        torch.cuda.current_stream().wait_stream(side)
+        self.prefill()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.step()
+
+    def replay(self) -> None:
+        """Make one more token by replaying the recorded step."""
+        self.graph.replay()
+
+
+def time_static(
+    model: nn.Module,
+    batch: int = 1,
+    prompt_length: int = 64,
+    new_tokens: int = 32,
+    repeats: int = 5,
+    warmup: int = 1,
+    graph: bool = False,
+    prompt: torch.Tensor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generation:
+    """Time decoding with a static cache, eager or, with `graph`, replayed from a CUDA graph; prefill is not timed.
+
+    Arguments and errors as in `time_generation`; `new_tokens` is at least 2. Both ways run the same kernels, so the
+    difference is what launching them from Python costs.
+    """
+    _check_repeats(repeats, warmup)
+    if new_tokens < 2:
+        raise CourseError(f"new_tokens={new_tokens}: the first token is prefill's, so decoding needs at least 2.")
+    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
+    decoder = StaticDecoder(model, prompt, new_tokens)
+    if graph:
+        decoder.capture()
+    step = decoder.replay if graph else decoder.step
+
+    def decode():
+        for _ in range(new_tokens - 1):
+            step()
+
+    timing = time_calls(decode, repeats, warmup, prompt.device, before=decoder.prefill, clock=clock)
+    start = prompt.shape[1]
+    return Generation(*prompt.shape, new_tokens, None, timing, decoder.tokens[:, start : start + new_tokens].cpu())
+
+
+def copy_bandwidth(
+    device="cpu",
+    size: int | None = None,
+    repeats: int = 5,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rate:
+    """Bytes a second that a device's memory moves when it copies `size` bytes: each is read once and written once.
+
+    The default, 1 GB on a GPU and 256 MB on a CPU, is well above caches. Raises CourseError for a size below 1.
+    """
+    device = torch.device(device)
+    size = size if size is not None else 10**9 if device.type == "cuda" else 256 * 10**6
+    if size < 1:
+        raise CourseError(f"size={size}: give the number of bytes to copy, from 1 up.")
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return time_calls(lambda: target.copy_(source), repeats, warmup, device, clock=clock).rate(2 * size)
+
+
+def bytes_per_step(model, batch: int = 1, context: int = 0, scheme: str = "nf4-dq") -> dict[str, int]:
+    """Bytes that one decode step has to move at least, by part; their sum over the bandwidth is the least time.
+
+    `model` is a loaded model, whose bytes are measured, or what `memory.predict` takes, in `scheme`. `context` tokens
+    are in the cache of each of `batch` sequences. Every weight is read once, whatever the batch; of the embeddings one
+    row a sequence; keys and values of the context are read and those of the new token written. Activations, which
+    stay in caches, are left out. Raises CourseError for a batch below 1 or a negative context.
+    """
+    if batch < 1 or context < 0:
+        raise CourseError(
+            f"batch={batch}, context={context}: a batch has 1 sequence or more, a context 0 tokens or more."
+        )
+    if isinstance(model, nn.Module):
+        parts, config, dtype = memory.measure(model, gradients=False).parts, model.config, model.dtype
+    else:
+        parts, config = memory.predict(model, scheme).parts, memory._config_of(model)
+        dtype = memory._dtype(scheme)
+    parts = {part: size for part, size in parts.items() if part not in ("gradients", "kv_cache")}
+    config = config.get_text_config(decoder=True)
+    table = parts.pop("embeddings", 0)
+    if "head" not in parts:  # tied: the head is the table, and reads all of it
+        parts["head"] = table
+    parts["embedding_rows"] = batch * table // config.vocab_size
+    parts["kv_read"] = batch * memory._kv_bytes(config, context, dtype)
+    parts["kv_written"] = batch * memory._kv_bytes(config, 1, dtype)
+    return {part: size for part, size in parts.items() if size}
+
+
+def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> int:
+    """Let every 4-bit layer of a loaded model multiply in `dtype`; returns how many layers that are.
+
+    The compute dtype is no property of the stored weights, so nothing is loaded again. Raises CourseError for a dtype
+    that is not bfloat16, float16 or float32, and for a model without 4-bit layers.
+    """
+    if dtype not in (torch.bfloat16, torch.float16, torch.float32):
+        raise CourseError(f"Unknown compute dtype {dtype}: use torch.bfloat16, torch.float16 or torch.float32.")
+    layers = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    if not layers:
+        raise CourseError("This model has no 4-bit layers, so there is no compute dtype to set: load it in nf4 or fp4.")
+    for layer in layers:
+        layer.compute_dtype, layer.compute_type_is_set = dtype, True
+    return len(layers)
+
+
+def _check_repeats(repeats: int, warmup: int) -> None:
+    if repeats < 1 or warmup < 0:
+        raise CourseError(
+            f"repeats={repeats}, warmup={warmup}: time at least 1 call, after 0 or more that do not count."
+        )
+
+
+def _prompt(model: nn.Module, batch: int, length: int, new_tokens: int, prompt: torch.Tensor | None) -> torch.Tensor:
+    """The given ids on the model's device, or random ones of shape (batch, length); checks all sizes."""
+    if prompt is not None:
+        if prompt.dim() != 2 or prompt.is_floating_point():
+            raise CourseError("prompt holds token ids as integers, in shape (batch, length).")
+        batch, length = prompt.shape
+    if batch < 1 or length < 1 or new_tokens < 1:
+        raise CourseError(f"batch={batch}, prompt_length={length}, new_tokens={new_tokens}: each of them is 1 or more.")
+    config = model.config.get_text_config(decoder=True)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and length + new_tokens > positions:
+        raise CourseError(
+            f"{length} prompt tokens and {new_tokens} new ones are more than the model's {positions} positions: "
+            "use a shorter prompt or fewer new tokens."
+        )
+    if prompt is None:
+        prompt = torch.randint(config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0))
+    return prompt.to(model.device)
