@@ -192,6 +192,20 @@ def test_static_logits_are_those_of_a_growing_cache(model):
     assert torch.equal(whole[:, 7:], best[:, 6:])
 
 
+def test_prefill_starts_anew(model):
+    prompt, other = (torch.randint(320, (2, 8), generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    used, fresh = (speed.StaticDecoder(model, prompt, 6) for prompt in (prompt, other))
+    used.prefill()
+    used.step()
+    used.prompt = other
+    for decoder in (used, fresh):
+        decoder.prefill()
+        decoder.step()
+    assert torch.equal(used.tokens, fresh.tokens)
+    for mine, theirs in zip(used.cache.layers, fresh.cache.layers, strict=True):
+        assert torch.equal(mine.keys, theirs.keys) and mine.cumulative_length == theirs.cumulative_length == 9
+
+
 @pytest.mark.parametrize(("length", "new_tokens", "expected"), [(7, 9, 64), (60, 4, 64), (60, 5, 128)])
 def test_static_cache_is_long_enough_and_aligned(model, length, new_tokens, expected):
     decoder = speed.StaticDecoder(model, speed._prompt(model, 1, length, new_tokens, None), new_tokens)
