@@ -19,6 +19,8 @@ from helpers import nf4, results
 
 LIMITS = {"cpu": {"quantize": 1.0, "dequantize": 4.0}, "cuda": {"quantize": 3.0, "dequantize": 3.0}}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TIE = 2**-22  # two units in the last place of a value near 1: what another order of rounding can move
+HALF_STEP = 1 / 65535  # half a step of the table of 65,536 entries through which the CPU kernel rounds absmax
 
 
 def return_freed_memory() -> None:
@@ -115,6 +117,7 @@ def agreement(device: str, weights: int) -> dict:
                 scaled = values.float().view(-1, block_size) / ours.absmax[:, None]
                 tie = (scaled.view(-1)[different][:, None] - midpoints).abs().amin(1)
                 report["farthest_from_a_tie"] = tie.max().item()
+                report["all_at_ties"] = report["farthest_from_a_tie"] <= TIE
             found[f"{name}, block {block_size}"] = report
     return found
 
@@ -147,6 +150,7 @@ def second_level(device: str, weights: int) -> dict:
     }
     if different.any():
         report["farthest_from_a_tie"] = (scaled[different][:, None] - midpoints).abs().amin(1).max().item()
+        report["all_at_ties"] = report["farthest_from_a_tie"] <= (TIE if device == "cuda" else HALF_STEP)
     return report
 
 

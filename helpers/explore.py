@@ -8,9 +8,10 @@ import torch
 
 from . import formats, plots
 
-__all__ = ["bit_toggles", "draw_rounding", "rounding_panel"]
+__all__ = ["BLOCK_SIZES", "CONSTANT_BITS", "bit_toggles", "draw_rounding", "rounding_panel"]
 
 CONSTANT_BITS = {"absmax": 32, "affine": 32, "signed max": 16}  # for each block, as `formats.quantize` stores them
+BLOCK_SIZES = [16, 32, 64, 128, 256, 1024, 4096]
 
 INTEGERS = {"int8": 8, "int4": 4}
 STYLES = {"sign": "danger", "exponent": "warning", "mantissa": "info"}  # red, orange, teal in JupyterLab
@@ -100,7 +101,7 @@ def rounding_panel(x: torch.Tensor) -> widgets.Widget:
     controls = {
         "bits": widgets.IntSlider(value=4, min=2, max=8, description="bits", continuous_update=False),
         "block_size": widgets.SelectionSlider(
-            options=[16, 32, 64, 128, 256, 1024, 4096], value=64, description="block size", continuous_update=False
+            options=BLOCK_SIZES, value=64, description="block size", continuous_update=False
         ),
         "method": widgets.Dropdown(options=list(formats.METHODS), value="absmax", description="method"),
     }
