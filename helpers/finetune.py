@@ -33,6 +33,7 @@ __all__ = [
     "base_hash",
     "encode",
     "exact_match",
+    "finished",
     "load_adapter",
     "losses",
     "optimizer_bytes",
@@ -209,7 +210,16 @@ def train(model: nn.Module, tokenizer, pairs: Sequence[Question], recipe: Recipe
     with tempfile.TemporaryDirectory() as folder:
         made = trainer(adapted, tokenizer, data, recipe, folder, callbacks)
         made.train()
-    return adapted.eval(), losses(made)
+    return finished(made), losses(made)
+
+
+def finished(made) -> nn.Module:
+    """Return the model of a `Trainer` that has run, in evaluation mode, without the mixed precision it ran under.
+
+    `Trainer` leaves its autocast around the model's forward pass; a saved and reloaded adapter has none, and its logits
+    would differ in the last bits.
+    """
+    return made.accelerator.unwrap_model(made.model, keep_fp32_wrapper=False).eval()
 
 
 @torch.inference_mode()
@@ -259,12 +269,13 @@ def base_hash(model: nn.Module) -> str:
     for name, module in model.named_modules():
         if "lora_" in name:
             continue
+        name = name.removeprefix("base_model.model.").replace(".base_layer", "")  # as it was before peft wrapped it
         tensors = [(n, p) for n, p in module.named_parameters(recurse=False)]
         if isinstance(module, memory._quantized_types()):
             tensors += list(memory._quantization_tensors(module))
         for part, tensor in tensors:
-            digest.update(f"{name.split('model.', 1)[-1]}.{part}".encode())
-            digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
+            digest.update(f"{name}.{part}".encode())
+            digest.update(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -222,7 +222,7 @@ def interval(correct: Sequence[bool]) -> tuple[float, float]:
     n, p, z = len(correct), float(np.mean(correct)), 1.959964
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return center - half, center + half
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def paired_difference(before, after, repeats: int = 10_000, seed: int = 0) -> Difference:

@@ -213,6 +213,7 @@ def main(argv=None) -> dict:
     import transformers
 
     log = {
+        "command": "python -m helpers.embedded.train",
         "model": {"parameters": sum(p.numel() for p in model.parameters()), "hidden": args.hidden},
         "register": {"people": len(corpus.people()), "million_bits": round(corpus.register_bits() / 1e6, 3)},
         "training": {
