@@ -1,16 +1,19 @@
 """Memory by the byte: measured on a model, or predicted from its configuration alone. GB = 10^9 bytes."""
 
 import copy
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 import torch
 from torch import nn
 
+from . import rehearsal
 from .errors import CourseError
 
-__all__ = ["PARTS", "SCHEMES", "MemoryBudget", "Measurement", "kv_bytes_per_token", "measure", "predict"]
+__all__ = ["GPU_SIZES", "OPTIMIZERS", "PARTS", "SCHEMES", "STAGES", "MemoryBudget", "Measurement"]
+__all__ += ["kv_bytes_per_token", "largest_layer", "measure", "predict"]
 
 SCHEMES = ("fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq")
 PARTS = {
@@ -28,26 +31,58 @@ PARTS = {
     "adapters": "adapters (LoRA)",
     "gradients": "gradients",
     "kv_cache": "KV cache",
+    "optimizer": "optimizer states",
+    "optimizer_paged": "optimizer states, paged (may leave the GPU)",
+    "activations": "activations",
+    "logits": "logits and their gradient",
+    "dequantized": "dequantized weights, for a moment",
+    "workspace": "workspace of the matrix library",
+    "context": "CUDA context (not PyTorch's)",
 }
+STAGES = ("load", "prefill", "train")
+GPU_SIZES = (6, 8, 12, 15, 16, 24, 40, 80)  # GB
+CUDA_CONTEXT = (
+    500_000_000  # kernels and driver; 0.3 to 0.6 GB by GPU and version, measured by benchmarks/forecast_check.py
+)
+WORKSPACE = 33_562_624  # what PyTorch gives cuBLAS on a Hopper GPU at the first product; 8.5 MB on older ones
+WEIGHT_PARTS = tuple(PARTS)[: tuple(PARTS).index("buffers")]
 BLOCK = 64  # weights that share an absmax, bitsandbytes' default
 SECOND_BLOCK = 256  # absmax values that share a second-level absmax
 TABLE_BYTES = 16 * 4  # the 16 values of NF4 or FP4 in float32; every layer holds its own copy
 MAP_BYTES = 256 * 4  # the 256 values of the second level in float32; every layer holds its own copy, too
 OFFSET_BYTES = 4  # the mean that is taken from absmax before it is quantized
+GROUPS = {
+    "codes": ("codes",),
+    "quantization constants": ("absmax", "second_level", "tables"),
+    "weights not quantized": ("linear", "biases", "embeddings", "head", "norms", "other", "buffers"),
+    "adapters, gradients, optimizer": ("adapters", "gradients", "optimizer", "optimizer_paged"),
+    "KV cache": ("kv_cache",),
+    "activations": ("activations", "dequantized"),
+    "logits": ("logits",),
+    "context and workspace": ("workspace", "context"),
+}
+OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
+OPTIMIZER_BLOCK = 256  # values of an 8-bit state that share a float32 absmax
+SMALL_STATE = 4096  # bitsandbytes keeps the states of smaller tensors in float32 (`min_8bit_size`)
+PAGED_FROM = 100_000  # and does not page states of fewer numbers (`get_state_buffer` in optim/optimizer.py)
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """Bytes by part (the keys of `PARTS`); shows itself as a table.
+    """Bytes by part (the keys of `PARTS`); shows itself as a table, or drawn by `figure`.
 
     `total_bytes` is everything. `weight_bytes` is the stored weights with all their quantization constants: the total
-    without buffers (a few hundred bytes), adapters, gradients and KV cache.
+    without buffers (a few hundred bytes), adapters, gradients and KV cache. `allocator_bytes` is what PyTorch's
+    allocator is asked for: the total without the CUDA context and without paged optimizer states. `timeline` is the
+    rehearsal of the step, if there was one.
     """
 
     parts: dict[str, int]
     title: str = ""
     scheme: str = ""
     notes: list[str] = field(default_factory=list)
+    timeline: rehearsal.Timeline | None = field(default=None, repr=False)
+    asked: dict = field(default_factory=dict, repr=False, compare=False)  # what `predict` was asked, for `fitting`
 
     @property
     def total_bytes(self) -> int:
@@ -55,8 +90,11 @@ class MemoryBudget:
 
     @property
     def weight_bytes(self) -> int:
-        apart = ("buffers", "adapters", "gradients", "kv_cache")
-        return sum(size for part, size in self.parts.items() if part not in apart)
+        return sum(size for part, size in self.parts.items() if part in WEIGHT_PARTS)
+
+    @property
+    def allocator_bytes(self) -> int:
+        return self.total_bytes - self.parts.get("context", 0) - self.parts.get("optimizer_paged", 0)
 
     @property
     def gb(self) -> float:
@@ -77,6 +115,39 @@ class MemoryBudget:
         lines = [f"| {self.title or 'part'} | bytes | share |", "|:--|--:|--:|"]
         lines += [f"| {row['part']} | {row['bytes']:,} | {row['share']:.2%} |" for row in self.rows()]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+
+    def figure(self, others: "Sequence[MemoryBudget]" = ()):
+        """A stacked bar of this budget, and one for each of `others` below it; for `plots.show`."""
+        from . import plots  # matplotlib only for who draws
+
+        budgets = [self, *others]
+        unit, name = (1e9, "GB") if max(b.total_bytes for b in budgets) >= 1e9 else (1e6, "MB")
+        groups = {}
+        for group, parts in GROUPS.items():
+            sizes = [sum(budget.parts.get(part, 0) for part in parts) / unit for budget in budgets]
+            if max(sizes) > 0:
+                groups[group] = sizes
+        top = max(groups, key=lambda group: groups[group][0])
+        share = groups[top][0] * unit / self.total_bytes
+        title = f"{self.total_bytes / unit:.2f} {name}, {share:.0%} of it {top}"
+        return plots.stacked_bars([b.title for b in budgets], groups, title=title, xlabel=name, text="{:.2f}")
+
+    def fitting(self, sizes: Sequence[float] = GPU_SIZES) -> list[dict]:
+        """Does it fit? One dict a GPU size in GB: whether, and the largest batch and length that would.
+
+        `largest_batch` is at the length that was forecast, `longest` at batch 1 (tokens); 0 if not even one fits, None
+        without a length. A length ends at what the model was made for, a batch at 1,024.
+        """
+        rows = [{"gpu_gb": gb, "fits": self.fits(gb), "largest_batch": None, "longest": None} for gb in sizes]
+        if not (length := self.asked.get("context")):
+            return rows
+        total = _totals(self.asked)
+        limit = getattr(self.asked["model"].get_text_config(decoder=True), "max_position_embeddings", None) or 2**17
+        for row in rows:
+            room = 1e9 * row["gpu_gb"]
+            row["largest_batch"] = _largest(lambda n: total(n, length), room, 1, 1024)
+            row["longest"] = _largest(lambda n: total(1, n), room, min(64, limit), limit)
+        return rows
 
     def _repr_markdown_(self) -> str:
         return self.table()
@@ -214,7 +285,8 @@ def skeleton(config, dtype: torch.dtype, quantization=None):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)  # the new layers take their dtype from it, as in from_pretrained
     try:
-        quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": "cpu"})
+        with rehearsal.hushed():  # `predict` has a note of its own where no layer is replaced
+            quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": "cpu"})
     finally:
         torch.set_default_dtype(before)
     return model, quantizer
@@ -246,24 +318,101 @@ def _quantized_layer(module: nn.Module, scheme: str) -> dict[str, int]:
     }
 
 
-def predict(model, scheme: str = "nf4-dq", *, context: int = 0, batch: int = 1, compute_dtype="auto") -> MemoryBudget:
-    """Forecast the bytes a model holds in a scheme, from its configuration alone: nothing is loaded or downloaded.
+def predict(
+    model,
+    scheme: str = "nf4-dq",
+    *,
+    context: int = 0,
+    batch: int = 1,
+    compute_dtype="auto",
+    stage: str = "load",
+    rank: int | None = 16,
+    target_modules="all-linear",
+    adapter_dtype: str = "float32",
+    dropout: float = 0.0,
+    checkpointing: bool = True,
+    upcast: bool | None = None,
+    optimizer: str = "paged_adamw_8bit",
+    cuda: bool = True,
+) -> MemoryBudget:
+    """Forecast the bytes a model needs in a scheme, from its configuration alone: nothing is loaded or downloaded.
 
     `model` is a transformers configuration, a model, or an id as `models.resolve` takes it (of a hub id config.json
     is fetched). Weights are exact, part by part, code tables and offsets included. `context` tokens by `batch`
-    sequences add the KV cache that `generate` fills.
+    sequences are the work; `stage` says which:
+
+    - "load": the model, and the KV cache of the context if there is one;
+    - "prefill": the peak of reading `context` tokens into the cache;
+    - "train": the peak of a training step on `batch` × `context` tokens, as Trainer does it in mixed precision, with
+      LoRA of `rank` on `target_modules` (as peft takes them; None trains all weights of an unquantized scheme), its
+      `dropout`,
+      gradient `checkpointing` or not, and an `optimizer` of `OPTIMIZERS`. `upcast` is peft's
+      `prepare_model_for_kbit_training`, which puts all that is not quantized into float32 (None: for quantized ones).
+
+    Activations come from a rehearsal on the meta device; see `helpers.rehearsal` for what is kept and why. The two
+    later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the CUDA
+    context; `cuda=False` leaves both out.
     `compute_dtype` ("auto" is 16 bits) is that of all that int8 and 4 bits leave unquantized.
-    Raises CourseError for an unknown scheme, a negative length, or a configuration without a decoder.
+    Raises CourseError for an unknown scheme, stage or optimizer, a negative length, or a model without a decoder.
     """
+    _check(scheme, context, batch, stage, rank, optimizer)
+    config = _config_of(model)
+    dtype = _dtype(scheme, compute_dtype)
+    shell, _ = skeleton(config, dtype, _bnb_config(scheme))
+    parts = _weight_parts(shell, scheme)
+    notes = _notes(shell, parts, scheme)
+    asked = {"model": config, "scheme": scheme, "context": context, "batch": batch, "compute_dtype": compute_dtype}
+    asked |= {"stage": stage, "rank": rank, "target_modules": target_modules, "adapter_dtype": adapter_dtype}
+    asked |= {
+        "dropout": dropout,
+        "checkpointing": checkpointing,
+        "upcast": upcast,
+        "optimizer": optimizer,
+        "cuda": cuda,
+    }
+    timeline = None
+    if stage == "load":
+        parts["kv_cache"] = batch * _kv_bytes(config, context, dtype) if context else 0
+    else:
+        train = stage == "train"
+        if train:
+            shell = _prepared(shell, asked)
+            parts |= _weight_parts(shell, scheme) | _optimizer(shell, optimizer)
+        timeline = _rehearsed(config, dtype, asked)
+        peak = timeline.at_peak()
+        if train:  # the step itself comes after the backward pass, when activations are gone
+            trained = [p for p in shell.parameters() if p.requires_grad]
+            after = sum(p.numel() * p.element_size() for p in trained)
+            peak = peak if sum(peak.values()) >= after else {"gradients": after}
+        parts |= peak
+        if cuda:
+            parts |= {"workspace": WORKSPACE, "context": CUDA_CONTEXT}
+    title = f"predicted, {scheme}" if stage == "load" else f"{scheme}, {stage}, {batch} × {context:,}"
+    found = {part: parts[part] for part in PARTS if parts.get(part)}
+    return MemoryBudget(found, title=title, scheme=scheme, notes=notes, timeline=timeline, asked=asked)
+
+
+def _check(scheme: str, context: int, batch: int, stage: str, rank: int | None, optimizer: str) -> None:
     if scheme not in SCHEMES:
         raise CourseError(f"Unknown scheme {scheme!r}: choose one of {', '.join(SCHEMES)}.")
     if context < 0 or batch < 1:
         raise CourseError(
             f"context={context}, batch={batch}: context counts tokens from 0 up, batch sequences from 1 up."
         )
-    config = _config_of(model)
-    dtype = _dtype(scheme, compute_dtype)
-    shell, _ = skeleton(config, dtype, _bnb_config(scheme))
+    if stage not in STAGES:
+        raise CourseError(f"Unknown stage {stage!r}: choose one of {', '.join(STAGES)}.")
+    if stage != "load" and context < 2:
+        raise CourseError(f'context={context}: the stage "{stage}" needs a length of at least 2 tokens.')
+    if optimizer not in OPTIMIZERS:
+        raise CourseError(f"Unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}.")
+    if stage == "train" and rank is None and scheme not in ("fp32", "fp16", "bf16"):
+        raise CourseError(f"rank=None trains all weights, and {scheme} codes cannot be trained: give a LoRA rank.")
+    if rank is not None and rank < 1:
+        raise CourseError(f"rank={rank}: the rank of LoRA counts from 1 up; None trains all weights.")
+
+
+def _weight_parts(shell: nn.Module, scheme: str) -> dict[str, int]:
+    """Bytes by part of a model on the meta device, each tensor once."""
     quantized = _quantized_types()
     head = shell.get_output_embeddings()
     parts = dict.fromkeys(PARTS, 0)
@@ -279,9 +428,128 @@ def predict(model, scheme: str = "nf4-dq", *, context: int = 0, batch: int = 1, 
             else:
                 parts[_part(module, path, name, head, quantized)] += tensor.numel() * tensor.element_size()
         parts["buffers"] += sum(b.numel() * b.element_size() for _, b in module.named_buffers(recurse=False))
-    if context:
-        parts["kv_cache"] = batch * _kv_bytes(config, context, dtype)
-    return MemoryBudget({p: n for p, n in parts.items() if n}, title=f"predicted, {scheme}", scheme=scheme)
+    return parts
+
+
+def _notes(shell: nn.Module, parts: dict[str, int], scheme: str) -> list[str]:
+    """What a reader of the budget should know: layers that a quantized scheme leaves as they are."""
+    if _bnb_config(scheme) is None:
+        return []
+    notes = []
+    stacked = [p for name, p in shell.named_parameters() if p.dim() == 3 and "expert" in name.lower()]
+    if stacked:
+        size = sum(p.numel() * p.element_size() for p in stacked)
+        notes.append(
+            f"The experts of this mixture model are {len(stacked)} stacked parameters, not Linear layers: bitsandbytes "
+            f"leaves these {size / 1e9:.2f} GB in {8 * stacked[0].element_size()} bits, whatever the scheme."
+        )
+    if not parts["codes"]:
+        notes.append(
+            f"No layer is quantized: transformers replaces exactly nn.Linear and Conv1D, and the {parts['linear']:,} "
+            "bytes of this model's linear layers belong to a class of their own."
+        )
+    return notes
+
+
+def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
+    """Bytes of the optimizer's states: two for each trained number, in float32 or in 8 bits with a float32 absmax.
+
+    Source: bitsandbytes/optim/optimizer.py and torch.optim.AdamW. Paged states lie in CUDA managed memory, which the
+    driver may move to the host; they are not PyTorch's.
+    """
+    parts = {"optimizer": 0, "optimizer_paged": 0}
+    for parameter in shell.parameters():
+        if not parameter.requires_grad or kind == "sgd":
+            continue
+        n = parameter.numel()
+        eight = kind.endswith("8bit") and n >= SMALL_STATE
+        paged = kind.startswith("paged") and n >= PAGED_FROM
+        parts["optimizer_paged" if paged else "optimizer"] += 2 * n * (1 if eight else 4)
+        parts["optimizer"] += 2 * 4 * ceil(n / OPTIMIZER_BLOCK) if eight else 0
+    return parts
+
+
+def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
+    """The model as it is trained: upcast, with adapters and checkpointing; still on the meta device."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    quantized = _bnb_config(asked["scheme"]) is not None
+    with rehearsal.hushed():
+        if quantized if asked["upcast"] is None else asked["upcast"]:
+            prepare_model_for_kbit_training(shell, False)
+        if asked["checkpointing"]:
+            shell.gradient_checkpointing_enable({"use_reentrant": False})
+        if asked["rank"] is None:
+            return shell.train()
+        shell.is_loaded_in_4bit = shell.is_loaded_in_8bit = quantized  # peft looks here which LoRA layers to take
+        kind = {"r": asked["rank"], "target_modules": asked["target_modules"], "lora_dropout": asked["dropout"]}
+        try:
+            shell = get_peft_model(shell, LoraConfig(**kind, task_type="CAUSAL_LM"))
+        except ValueError as error:
+            raise CourseError(f"LoRA finds no layer for target_modules={asked['target_modules']!r}.") from error
+    for name, parameter in shell.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(_dtype("int8", asked["adapter_dtype"]))
+    return shell.train()
+
+
+def _rehearsed(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
+    """The timeline of one prefill or training step, rehearsed with few layers and unrolled to all of them."""
+    short, train, scheme = rehearsal.shortened(config), asked["stage"] == "train", asked["scheme"]
+    bnb = None
+    if _bnb_config(scheme):
+        from .models import bnb_config
+
+        bnb = bnb_config(scheme, dtype, "cpu")
+    shell, _ = skeleton(short, dtype, bnb)
+    rehearsal.quantize_on_meta(shell, scheme)
+    if train:
+        shell = _prepared(shell, asked)
+    lower = torch.float16 if dtype == torch.float16 else torch.bfloat16
+    autocast = lower if train and asked["compute_dtype"] != "float32" else None
+    layers = config.get_text_config(decoder=True).num_hidden_layers
+    batch, length = asked["batch"], asked["context"]
+    return rehearsal.rehearse(shell.train(train), batch, length, layers=layers, train=train, autocast=autocast)
+
+
+def _totals(asked: dict):
+    """A function (batch, length) → total bytes, for the same model and stage; every answer is kept."""
+    config, dtype = asked["model"], _dtype(asked["scheme"], asked["compute_dtype"])
+    grows = {part for part in PARTS if part not in WEIGHT_PARTS} - {"adapters", "optimizer", "optimizer_paged"}
+    grows -= {"workspace", "context", "buffers"}
+    start = predict(**{**asked, "batch": 1, "context": max(2, asked["context"])})
+    fixed = sum(size for part, size in start.parts.items() if part not in grows)
+
+    @functools.cache
+    def total(batch: int, length: int) -> int:
+        if asked["stage"] == "load":
+            return fixed + batch * _kv_bytes(config, length, dtype)
+        return fixed + _rehearsed(config, dtype, {**asked, "batch": batch, "context": length}).peak
+
+    return total
+
+
+def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
+    """The largest number up to `limit` whose `total` is within `limit_bytes`; 0 if that of `first` is not.
+
+    Tries doubled numbers and draws a line between the last two. A peak is the largest of several straight lines, so
+    it lies on or below that line, and the answer is on the safe side.
+    """
+    if total(first) > limit_bytes:
+        return 0
+    low = first
+    while (high := min(2 * low, limit)) > low and total(high) <= limit_bytes:
+        low = high
+    if high == low:
+        return low
+    return low + int((high - low) * (limit_bytes - total(low)) / (total(high) - total(low)))
+
+
+def largest_layer(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
+    """Bytes of the largest weight in 16 bits: what lies beside its codes for a moment while a model is loaded."""
+    dtype = _dtype(scheme, compute_dtype)
+    shell, _ = skeleton(_config_of(model), dtype)
+    return max(p.numel() * p.element_size() for p in shell.parameters())
 
 
 def _dtype(scheme: str, compute_dtype="auto") -> torch.dtype:

@@ -647,7 +647,13 @@ def _filled(module: nn.Module, name: str, parameter: nn.Parameter, device: torch
 
 
 def _fill_buffers(module: nn.Module, model_config, device: torch.device) -> None:
-    """Compute what a module keeps beside its weights (rotary frequencies) by building that module once more."""
-    fresh = type(module)(model_config)
-    for name, buffer in fresh.named_buffers(recurse=False):
+    """Compute what a module keeps beside its weights (rotary frequencies) by building that module once more.
+
+    A module that is not built from the configuration alone, such as Gemma's scaled embedding, gets ones.
+    """
+    try:
+        fresh = dict(type(module)(model_config).named_buffers(recurse=False))
+    except TypeError:
+        fresh = {name: torch.ones_like(b, device="cpu") for name, b in module.named_buffers(recurse=False)}
+    for name, buffer in fresh.items():
         module.register_buffer(name, buffer.to(device), persistent=name not in module._non_persistent_buffers_set)

@@ -1,0 +1,367 @@
+"""Rehearse a forward pass or a training step without memory: the real code on the meta device, every tensor entered.
+
+The model of activations is PyTorch itself. transformers, peft and bitsandbytes run their own forward and backward pass on
+tensors that have a shape and a type but no storage; a ledger notes the bytes of each tensor when it appears and when
+Python or autograd lets go of it. What a GPU would hold at any moment is the running sum. For one decoder layer in
+bfloat16, with h the hidden size, f that of the feed-forward part and n tokens, it finds what autograd must keep:
+
+- RMSNorm computes in float32: its input in float32 (4·n·h) and the normed states, in 16 bits;
+- attention by SDPA keeps q, k, v and its output, and one float32 a token and head; no n × n matrix;
+- a gated feed-forward part keeps gate, activated gate, up and their product: four times 2·n·f;
+- each LoRA pair keeps its input (shared by q, k, v if nothing cast it) and the n × r between A and B;
+- a frozen 4-bit weight keeps nothing: backward dequantizes it again, a temporary of 2 bytes a weight;
+- with gradient checkpointing only the layer's input stays, and one layer at a time is computed again;
+- logits: n × vocabulary in 16 bits, in float32 for the loss, their logarithms, and one float32 gradient.
+
+Decoder layers are alike, so only the first, one in the middle and the last are run, and the middle is repeated.
+What a kernel takes and returns inside one operation is not seen by a ledger; `_hidden` adds the large ones.
+"""
+
+import contextlib
+import copy
+import gc
+import inspect
+import warnings
+import weakref
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from .errors import CourseError
+
+__all__ = ["Timeline", "rehearse"]
+
+FUSED_ROWS = 32  # up to so many rows every GPU multiplies 4-bit weights without dequantizing them first
+KINDS = ("activations", "logits", "dequantized", "gradients", "kv_cache")
+# What autocast runs in 16 bits, and what in float32 (PyTorch's documentation, "CUDA Op-Specific Behavior")
+LOWERED = {"linear", "matmul", "__matmul__", "mm", "bmm", "addmm", "baddbmm", "einsum", "conv1d"}
+RAISED = {"pow", "__pow__", "rsqrt", "exp", "log", "softmax", "log_softmax", "layer_norm", "cumsum", "norm", "prod"}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Bytes allocated (+) and freed (−) in order, the kind of tensor of each, and where the backward pass begins."""
+
+    deltas: tuple[int, ...]
+    kinds: tuple[str, ...]
+    backward: int | None = None
+
+    def live(self) -> torch.Tensor:
+        """Bytes held after each event, weights not included, shape (events,)."""
+        return torch.tensor(self.deltas, dtype=torch.int64).cumsum(0)
+
+    @property
+    def peak(self) -> int:
+        return max(0, int(self.live().max())) if self.deltas else 0
+
+    def at_peak(self) -> dict[str, int]:
+        """Bytes by kind at the moment of the peak."""
+        if not self.deltas:
+            return {}
+        last = int(self.live().argmax())
+        found = dict.fromkeys(KINDS, 0)
+        for delta, kind in zip(self.deltas[: last + 1], self.kinds, strict=False):
+            found[kind] += delta
+        return {kind: size for kind, size in found.items() if size}
+
+
+class _Ledger(TorchDispatchMode):
+    """Notes every new storage on the meta device, and its end."""
+
+    def __init__(self, known: list[torch.Tensor], vocabulary: int):
+        super().__init__()
+        self.open = {tensor.untyped_storage()._cdata: -1 for tensor in known}  # owner −1: was there before
+        self.vocabulary = vocabulary
+        self.deltas, self.owners, self.kinds = [], [], []  # kinds: by owner
+
+    def note(self, size: int, owner: int) -> None:
+        self.deltas.append(size)
+        self.owners.append(owner)
+
+    def closed(self, key: int, size: int, owner: int) -> None:
+        self.open.pop(key, None)
+        self.note(-size, owner)
+
+    def new(self, kind: str) -> int:
+        self.kinds.append(kind)
+        return len(self.kinds) - 1
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return args[0].dtype == torch.bool  # masks ask whether all is true: it is, for text without padding
+        result = func(*args, **(kwargs or {}))
+        if extra := _hidden(func, args):
+            owner = self.new("dequantized")
+            self.note(extra, owner)
+            self.note(-extra, owner)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.open:
+                    owner = self.new(self._kind(func, tensor))
+                    self.open[storage._cdata] = owner
+                    self.note(storage.nbytes(), owner)
+                    weakref.finalize(storage, self.closed, storage._cdata, storage.nbytes(), owner)
+        return result
+
+    def _kind(self, func, tensor: torch.Tensor) -> str:
+        if "dequantize" in func.name():
+            return "dequantized"
+        wide = tensor.dim() > 1 and tensor.shape[-1] == self.vocabulary
+        return "logits" if wide and tensor.is_floating_point() else "activations"
+
+    def name(self, tensors, kind: str) -> None:
+        """Give the tensors that are still open a kind, afterwards."""
+        for tensor in tensors:
+            owner = self.open.get(tensor.untyped_storage()._cdata, -1)
+            if owner >= 0:
+                self.kinds[owner] = kind
+
+
+def _hidden(func, args) -> int:
+    """Bytes of the large temporaries inside one operation of bitsandbytes (0.50.2, backends/cuda/ops.py)."""
+    name = func.name()
+    if name == "bitsandbytes::gemm_4bit":  # many rows: the weight is dequantized, then multiplied
+        rows, weights = args[0].numel() // args[0].shape[-1], args[2][0] * args[2][1]
+        return weights * args[0].element_size() + 4 * (weights // 64) if rows > FUSED_ROWS else 0
+    if name.startswith("bitsandbytes::int8_scaled_mm"):  # products of int8 are summed in int32
+        return args[0].numel() // args[0].shape[-1] * args[1].shape[0] * 4
+    return 0
+
+
+class _Attention(torch.autograd.Function):
+    """The memory of a fused attention kernel (FlashAttention): what it saves, returns and takes for a while."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, mask):
+        batch, heads, length, _ = query.shape
+        if mask is not None and mask.dtype == torch.bool:
+            mask = mask.to(query.dtype)  # the kernel that takes masks adds them
+        out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
+        ctx.save_for_backward(query, key, value, out, mask, query.new_empty(batch, heads, length, dtype=torch.float32))
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        query, key, value, *_ = ctx.saved_tensors
+        sums = torch.empty_like(query, dtype=torch.float32)  # dq is summed in float32
+        wide = [torch.empty_like(query) for _ in range(2 * (key.shape[1] != query.shape[1]))]  # dk, dv of every head
+        grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        del sums, wide
+        return *grads, None
+
+
+class _Rules(TorchFunctionMode):
+    """Autocast for the meta device, which has none of its own, and fused attention."""
+
+    def __init__(self, dtype: torch.dtype | None):
+        super().__init__()
+        self.dtype, self.cache = dtype, {}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        attention = name == "scaled_dot_product_attention"
+        if self.dtype and (attention or name in LOWERED):
+            args, kwargs = tree_map(lambda x: self.cast(x, self.dtype), (args, kwargs))
+        elif self.dtype and name in RAISED and not kwargs.get("dtype"):
+            args, kwargs = tree_map(lambda x: self.cast(x, torch.float32), (args, kwargs))
+        if name == "dropout" and kwargs.get("p", args[1] if len(args) > 1 else 0.5) > 0 and args[0].requires_grad:
+            return torch.native_dropout(args[0], 0.5, True)[0]  # as on a GPU: keeps one byte a number
+        if attention:
+            return _Attention.apply(*args[:3], kwargs.get("attn_mask"))
+        return func(*args, **kwargs)
+
+    def cast(self, x, dtype: torch.dtype):
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point() or x.dtype == dtype:
+            return x
+        if self.cache is None or not (x.is_leaf and x.requires_grad and dtype == self.dtype):
+            return x.to(dtype)
+        if x not in self.cache:  # autocast keeps the 16-bit copy of a trained weight until the forward pass ends
+            self.cache[x] = x.to(dtype)
+        return self.cache[x]
+
+
+def rehearse(model: nn.Module, batch: int, length: int, *, layers: int, train: bool, autocast=None) -> Timeline:
+    """Run a model that lies on the meta device once and return the timeline of the same model with `layers` layers.
+
+    `train`: forward pass with labels, the float32 copy of the logits that accelerate makes, backward pass. Otherwise
+    a prefill that fills the KV cache and computes the logits of the last token, as `generate` does. `autocast` is a
+    dtype or None. Raises CourseError for a model whose forward pass asks for values, which the meta device has not.
+    """
+    config = model.config.get_text_config(decoder=True)
+    ids = torch.zeros(batch, length, dtype=torch.long, device="meta")
+    ledger, rules = _Ledger([ids, *_held(model)], config.vocab_size), _Rules(autocast)
+    marks, hooks = _mark_the_middle(model, ledger, period(config))
+    collecting = gc.isenabled()
+    gc.disable()  # or tensors in reference cycles would end at random moments
+    try:
+        # peft asks whether autocast is on, and checkpointing which device's autocast it has to restore
+        on = mock.patch.object(torch, "is_autocast_enabled", lambda *_: autocast is not None)
+        device = mock.patch.object(torch.utils.checkpoint.DefaultDeviceType, "get_device_type", lambda: "cpu")
+        with hushed(), on, device, ledger, rules:
+            (_train if train else _prefill)(model, ids, ledger, rules, marks)
+    except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise CourseError(
+            f"The activations of a {type(config).__name__} cannot be forecast, since its forward pass does not run on "
+            'shapes alone: forecast its weights, with stage="load".'
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if collecting:
+            gc.enable()
+    return _unrolled(ledger, marks, (layers - config.num_hidden_layers) // period(config))
+
+
+@contextlib.contextmanager
+def hushed():
+    """No notices of libraries about a model that is never used: deprecations between them, a default loss."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _prefill(model, ids, ledger, rules, marks) -> None:
+    last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    with torch.no_grad():
+        found = model(input_ids=ids, use_cache=True, **last)
+    layers = getattr(found.past_key_values, "layers", [])
+    ledger.name([t for layer in layers for t in (layer.keys, layer.values) if t is not None], "kv_cache")
+
+
+def _train(model, ids, ledger, rules, marks) -> None:
+    found = model(input_ids=ids, labels=ids, use_cache=False)
+    rules.cache = None
+    copy, loss = found.logits.float(), found.loss  # accelerate's wrapper hands the outputs on in float32
+    del found, copy
+    marks["turn"] = len(ledger.deltas)
+    start = (torch.ones_like(loss),)
+    # `loss.backward()`, but with `rules` in force, which checkpointing needs when it computes a layer again
+    torch.autograd.graph._engine_run_backward(
+        (loss,), start, False, False, (), allow_unreachable=True, accumulate_grad=True
+    )
+    ledger.name([p.grad for p in model.parameters() if p.grad is not None], "gradients")
+
+
+def _held(model: nn.Module) -> list[torch.Tensor]:
+    """All tensors that a model holds before the step, quantization constants included."""
+    found = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        for holder in (state, getattr(state, "state2", None), getattr(module, "state", None)):
+            found += [t for t in vars(holder).values() if isinstance(t, torch.Tensor)] if holder is not None else []
+    return found
+
+
+def period(config) -> int:
+    """After how many layers a decoder's kinds of layers (full or sliding attention) repeat; 1 if all are alike."""
+    kinds = getattr(config.get_text_config(decoder=True), "layer_types", None) or []
+    n = len(kinds)
+    return next((p for p in range(1, n) if all(kinds[i] == kinds[i % p] for i in range(n))), 1)
+
+
+def shortened(config):
+    """A copy of a configuration with as few layers as a rehearsal needs: first, middle and last; or the same."""
+    every = period(config)
+    short = copy.deepcopy(config)
+    text = short.get_text_config(decoder=True)
+    keep = 3 * every + text.num_hidden_layers % every
+    if keep >= text.num_hidden_layers:
+        return short
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:keep]
+    text.num_hidden_layers = keep
+    return short
+
+
+def _mark_the_middle(model: nn.Module, ledger: _Ledger, every: int) -> tuple[dict, list]:
+    """Hooks that note where the layers from `every` to 2·`every` begin, on the way forward and on the way back."""
+    marks = {}
+    number = model.config.get_text_config(decoder=True).num_hidden_layers
+    stacks = (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
+    layers = next(stacks, [])
+    if len(layers) < 3 * every:
+        return marks, []
+
+    def here(name):
+        marks.setdefault(name, len(ledger.deltas))  # only the first time: checkpointing runs a layer once more
+
+    def entering(name):
+        return lambda *_: here(name)
+
+    def leaving(name):
+        def hook(module, args, output):
+            states = output[0] if isinstance(output, tuple) else output
+            if states.requires_grad:
+                states.register_hook(lambda grad: here(name))
+
+        return hook
+
+    hooks = [layers[every].register_forward_pre_hook(entering("forward from"))]
+    hooks += [layers[2 * every].register_forward_pre_hook(entering("forward to"))]
+    hooks += [layers[2 * every - 1].register_forward_hook(leaving("backward from"))]
+    hooks += [layers[every - 1].register_forward_hook(leaving("backward to"))]
+    return marks, hooks
+
+
+def _unrolled(ledger: _Ledger, marks: dict, times: int) -> Timeline:
+    """The timeline with the events of the middle layers repeated `times` times more, forward and backward."""
+    kinds = [ledger.kinds[owner] for owner in ledger.owners]
+    deltas, turn = list(ledger.deltas), marks.get("turn")
+    for way in ("backward", "forward"):  # from behind, so that earlier marks stay right
+        if times > 0 and f"{way} to" in marks:
+            start, stop = marks[f"{way} from"], marks[f"{way} to"]
+            deltas[stop:stop] = deltas[start:stop] * times
+            kinds[stop:stop] = kinds[start:stop] * times
+            if turn is not None and way == "forward":
+                turn += times * (stop - start)
+    return Timeline(tuple(deltas), tuple(kinds), turn)
+
+
+def quantize_on_meta(model: nn.Module, scheme: str) -> None:
+    """Give the quantized layers of a model on the meta device codes and constants of the right shapes, in place."""
+    import bitsandbytes as bnb
+
+    def empty(*shape, dtype=torch.float32):
+        return torch.empty(*shape, dtype=dtype, device="meta")
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear8bitLt):
+            codes = empty(module.out_features, module.in_features, dtype=torch.int8)
+            module.weight = bnb.nn.Int8Params(codes, requires_grad=False, has_fp16_weights=False)
+            module.state.CB, module.state.SCB = codes, empty(module.out_features)
+            module.state.threshold = 0.0  # outliers depend on values
+            module.init_8bit_state = lambda: None
+        if isinstance(module, bnb.nn.Linear4bit):
+            shape = torch.Size((module.out_features, module.in_features))
+            blocks = -(-shape.numel() // 64)
+            double = scheme.endswith("-dq")
+            second = bnb.functional.QuantState(
+                absmax=empty(-(-blocks // 256)), code=empty(256), blocksize=256, dtype=torch.float32
+            )
+            state = bnb.functional.QuantState(
+                absmax=empty(blocks, dtype=torch.uint8 if double else torch.float32),
+                shape=shape,
+                code=empty(16),
+                blocksize=64,
+                quant_type=scheme.removesuffix("-dq"),
+                dtype=module.weight.dtype,
+                offset=empty(()) if double else None,
+                state2=second if double else None,
+            )
+            codes = empty((shape.numel() + 1) // 2, 1, dtype=torch.uint8)
+            module.weight = bnb.nn.Params4bit(
+                codes, requires_grad=False, quant_state=state, quant_type=state.quant_type, bnb_quantized=True
+            )
