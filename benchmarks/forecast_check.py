@@ -140,7 +140,8 @@ def train(config, scheme: str, batch: int, length: int, checkpointing: bool, upc
     data = [{"input_ids": row, "labels": row} for row in ids]
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
-            folder, use_cpu=not torch.cuda.is_available(), max_steps=2, per_device_train_batch_size=batch, bf16=True, report_to=[], save_strategy="no",
+            folder, use_cpu=not torch.cuda.is_available(), max_steps=2,
+            per_device_train_batch_size=batch, bf16=True, report_to=[], save_strategy="no",
             logging_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
             optim="paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch",
         )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Rehearse a forward pass or a training step without memory: the real code on the meta device, every tensor entered.
+"""Rehearse a forward pass or a training step without memory: the real code on the meta device, every tensor noted.
 
-The model of activations is PyTorch itself. transformers, peft and bitsandbytes run their own forward and backward pass on
-tensors that have a shape and a type but no storage; a ledger notes the bytes of each tensor when it appears and when
-Python or autograd lets go of it. What a GPU would hold at any moment is the running sum. For one decoder layer in
-bfloat16, with h the hidden size, f that of the feed-forward part and n tokens, it finds what autograd must keep:
+The model of activations is PyTorch itself: transformers, peft and bitsandbytes run their own forward and backward
+pass on tensors that have a shape and a type but no storage. A ledger notes the bytes of each tensor when it appears
+and when Python or autograd lets go of it; what a GPU would hold at any moment is the running sum. For a decoder layer
+in bfloat16, with h the hidden size, f that of the feed-forward part and n tokens, it finds what autograd must keep:
 
 - RMSNorm computes in float32: its input in float32 (4·n·h) and the normed states, in 16 bits;
 - attention by SDPA keeps q, k, v and its output, and one float32 a token and head; no n × n matrix;
@@ -75,13 +75,20 @@ class _Ledger(TorchDispatchMode):
 
     def __init__(self, known: list[torch.Tensor], vocabulary: int):
         super().__init__()
-        self.open = {tensor.untyped_storage()._cdata: -1 for tensor in known}  # owner −1: was there before
         self.vocabulary = vocabulary
         self.deltas, self.owners, self.kinds = [], [], []  # kinds: by owner
+        self.open, before = {}, self.new("activations")
+        for tensor in known:  # not counted, but noted when it goes: bitsandbytes replaces biases of another dtype
+            self.enter(tensor.untyped_storage(), before)
 
     def note(self, size: int, owner: int) -> None:
         self.deltas.append(size)
         self.owners.append(owner)
+
+    def enter(self, storage, owner: int) -> None:
+        if storage._cdata not in self.open:
+            self.open[storage._cdata] = owner
+            weakref.finalize(storage, self.closed, storage._cdata, storage.nbytes(), owner)
 
     def closed(self, key: int, size: int, owner: int) -> None:
         self.open.pop(key, None)
@@ -104,9 +111,8 @@ class _Ledger(TorchDispatchMode):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self.open:
                     owner = self.new(self._kind(func, tensor))
-                    self.open[storage._cdata] = owner
                     self.note(storage.nbytes(), owner)
-                    weakref.finalize(storage, self.closed, storage._cdata, storage.nbytes(), owner)
+                    self.enter(storage, owner)
         return result
 
     def _kind(self, func, tensor: torch.Tensor) -> str:
@@ -118,9 +124,7 @@ class _Ledger(TorchDispatchMode):
     def name(self, tensors, kind: str) -> None:
         """Give the tensors that are still open a kind, afterwards."""
         for tensor in tensors:
-            owner = self.open.get(tensor.untyped_storage()._cdata, -1)
-            if owner >= 0:
-                self.kinds[owner] = kind
+            self.kinds[self.open[tensor.untyped_storage()._cdata]] = kind
 
 
 def _hidden(func, args) -> int:
