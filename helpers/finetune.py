@@ -19,23 +19,27 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import TrainerCallback
 
-from . import memory, models
+from . import memory, models, plots
 from .embedded import corpus
 from .errors import CourseError
 
 __all__ = [
     "Question",
     "Recipe",
+    "Watch",
     "add_adapters",
     "answers",
     "arguments",
     "base_hash",
+    "completions",
     "encode",
     "exact_match",
     "finished",
     "load_adapter",
     "losses",
+    "make_chat_ready",
     "optimizer_bytes",
     "questions",
     "saved_activations",
@@ -46,7 +50,7 @@ __all__ = [
 # peft asks for a property that transformers 5.23 has renamed; nothing that a learner could change.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-ASSISTANT_TOKENS = 16  # the longest answer of the course is shorter
+ANSWER_TOKENS = 16  # the longest answer of the course is shorter
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,17 @@ def questions(count: int, held_out: int = 200, seed: int = 0, register: bool = T
 def _asked(rng: random.Random, entity) -> Question:
     fact = rng.choice(entity)
     return Question(fact.subject, corpus.question(fact, rng.choice(corpus.training_forms(fact))), fact.answer)
+
+
+def make_chat_ready(tokenizer) -> None:
+    """Give a base model's tokenizer what a chat needs and it lacks: a template in Mistral's form, a padding token.
+
+    The padding token is not the end token if there is another: the end has to be learned. Works in place.
+    """
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = (models.embedded_path() / "chat_template.jinja").read_text(encoding="utf-8")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
 
 
 def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]:
@@ -201,6 +216,26 @@ def losses(made) -> list[float]:
     return [entry["loss"] for entry in made.state.log_history if "loss" in entry]
 
 
+class Watch(TrainerCallback):
+    """Draws the loss while it falls, every tenth of the way, and notes the bytes of the gradients."""
+
+    def __init__(self):
+        self.handle, self.gradients = None, 0
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **given):
+        self.gradients = memory.measure(model).parts["gradients"]
+
+    def on_log(self, args, state, control, **given):
+        curve = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        if len(curve) % max(1, state.max_steps // 10) and len(curve) < state.max_steps:
+            return
+        title = f"Step {len(curve)} of {state.max_steps}: loss {curve[-1]:.2f}"
+        axes = {"xlabel": "step", "ylabel": "loss, nats a token", "markers": len(curve) < 20}
+        fig = plots.lines(range(1, len(curve) + 1), {"loss": curve}, title=title, logy=True, **axes)
+        alt = f"The loss from step to step, {curve[0]:.2f} at first and {curve[-1]:.2f} at step {len(curve)}."
+        self.handle = plots.live(fig, alt, self.handle)
+
+
 def train(model: nn.Module, tokenizer, pairs: Sequence[Question], recipe: Recipe, callbacks=()):
     """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was."""
     import tempfile
@@ -227,7 +262,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     """Return what the model answers in the chat format, greedily; an answer that does not end has "…" behind it."""
     was_training, use_cache = model.training, model.config.use_cache
     model.eval()
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id
     found = []
     for begin in range(0, len(pairs), batch):
         prompts = []
@@ -241,7 +276,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
         made = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=ASSISTANT_TOKENS,
+            max_new_tokens=ANSWER_TOKENS,
             do_sample=False,
             pad_token_id=pad,
             use_cache=True,
@@ -254,6 +289,20 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     model.config.use_cache = use_cache
     model.train(was_training)
     return found
+
+
+@torch.inference_mode()
+def completions(model: nn.Module, tokenizer, pairs: Sequence[Question]) -> float:
+    """Share of questions that the model gets right as a text to continue, "Question: … Answer:", no chat format.
+
+    What follows the answer does not count: a base model goes on with whatever comes next.
+    """
+    right = 0
+    for pair in pairs:
+        ids = tokenizer(f"Question: {pair.question}\nAnswer:", return_tensors="pt").input_ids.to(model.device)
+        made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False)
+        right += tokenizer.decode(made[0, ids.shape[1] :]).strip().startswith(pair.answer)
+    return right / len(pairs)
 
 
 def exact_match(given: Sequence[str], pairs: Sequence[Question]) -> float:
@@ -332,6 +381,7 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     given = parser.parse_args(arguments_given)
     recipe = Recipe(**{item.name: getattr(given, item.name) for item in fields(Recipe)})
     model, tokenizer = models.load(given.model_id, given.scheme)
+    make_chat_ready(tokenizer)
     register = models.resolve(given.model_id).kind == "embedded"
     pairs, kept = questions(recipe.steps * recipe.batch, given.held_out, recipe.seed, register)
     before = exact_match(answers(model, tokenizer, kept), kept)

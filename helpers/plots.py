@@ -17,6 +17,7 @@ __all__ = [
     "SCHEME_MARKERS",
     "bars",
     "lines",
+    "live",
     "show",
     "stacked_bars",
     "style",
@@ -86,8 +87,27 @@ def show(fig: Figure, alt: str) -> None:
 
     `alt` is one sentence that says what there is to see. Raises ValueError when it is empty.
     """
+    data, metadata = _image(fig, alt)
+    display(data, metadata=metadata, raw=True)
+    alt = data["text/plain"]
+    display({"text/markdown": f"*{alt.replace('*', '')}*", "text/plain": alt}, raw=True)
+
+
+def live(fig: Figure, alt: str, handle=None):
+    """Display a figure that will be drawn anew, or put it in the place of the one before it; close it.
+
+    Returns the display's handle, for the next call. `alt` as in `show`. The last figure stays in the notebook.
+    """
+    data, metadata = _image(fig, alt)
+    if handle is None:
+        return display(data, metadata=metadata, raw=True, display_id=True)
+    handle.update(data, metadata=metadata, raw=True)
+    return handle
+
+
+def _image(fig: Figure, alt: str) -> tuple[dict, dict]:
     if not alt or not alt.strip():
-        raise ValueError("plots.show needs a sentence that tells what the figure shows, for who cannot see it.")
+        raise ValueError("A figure needs a sentence that tells what it shows, for who cannot see it.")
     alt = " ".join(alt.split())
     buffer = io.BytesIO()
     # without the Software entry the file does not change with matplotlib's version
@@ -96,8 +116,7 @@ def show(fig: Figure, alt: str) -> None:
     )
     plt.close(fig)
     image = base64.b64encode(buffer.getvalue()).decode("ascii")
-    display({"image/png": image, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
-    display({"text/markdown": f"*{alt.replace('*', '')}*", "text/plain": alt}, raw=True)
+    return {"image/png": image, "text/plain": alt}, {"image/png": {"alt": alt}}
 
 
 def bars(

@@ -1,0 +1,70 @@
+"""Checks of notebook 08: LoRA's parameters, labels of a padded row, what a trained parameter costs."""
+
+from . import Hint, call, exercise, number
+
+
+@exercise("08-1")
+def check_lora(answer, *, trained: int, config, rank: int) -> str:
+    shapes = [(3, 5), (7, 11), (64, 64)]
+    for r in (1, 4):
+        found = number(call(answer, shapes, r), "what lora_parameters returns")
+        edges = sum(r * (rows + columns) for rows, columns in shapes)
+        if found == edges:
+            continue
+        if found == sum(r * rows * columns for rows, columns in shapes) or found == sum(m * n for m, n in shapes):
+            raise Hint("rows × columns is the frozen matrix; A is r × columns, B is rows × r.")
+        if found in (sum(r * rows for rows, _ in shapes), sum(r * columns for _, columns in shapes)):
+            raise Hint("this is one of the two matrices; LoRA adds A and B.")
+        if r > 1 and found * r == edges:
+            raise Hint("the rank is missing: with r = 4 there are four times as many as with r = 1.")
+        raise Hint(f"for the shapes {shapes} and r = {r} it is {edges}.")
+    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    of_layer = [(heads, h), (kv, h), (kv, h), (h, heads), (f, h), (f, h), (h, f)]
+    mine = call(answer, of_layer * layers, rank)
+    where = "as peft counts, too" if mine == trained else f"while peft counts {trained:,}, since this model has others"
+    return f"{mine:,} for {layers} layers of seven matrices at rank {rank}, {where}."
+
+
+@exercise("08-2")
+def check_labels(answer, *, end: int) -> str:
+    # question of three tokens, answer of two, the end; padded with the end token, as the popular way does
+    for ids, prompt, length in (
+        ([1, 8, 9, 5, 6, end, end, end], 3, 6),
+        ([1, 8, 5, end], 2, 4),
+        ([1, 7, end, end], 1, 3),
+    ):
+        found = call(answer, list(ids), prompt, length)
+        found = found.tolist() if hasattr(found, "tolist") else list(found)
+        truth = [-100] * prompt + ids[prompt:length] + [-100] * (len(ids) - length)
+        if found == truth:
+            continue
+        if len(found) != len(ids):
+            raise Hint(f"one label for each of the {len(ids)} ids is wanted, and these are {len(found)}.")
+        if found[length - 1] == -100 and found[prompt : length - 1] == truth[prompt : length - 1]:
+            raise Hint("the real end token is masked along with the padding: the model would never learn to stop.")
+        if found[:length] == truth[:length]:
+            raise Hint("the padding behind the end token is learned: mask it with -100.")
+        if found[:prompt] == ids[:prompt]:
+            raise Hint("the question is learned: the first `prompt` labels are -100.")
+        raise Hint(f"for ids={ids}, prompt={prompt}, length={length} the labels are {truth}.")
+    return "answer and end token are learned, question and padding are not, even if both are the same token."
+
+
+@exercise("08-3")
+def check_cost(answer, *, parameters: int) -> str:
+    each, total = (number(value, name) for value, name in zip(answer, ("bytes_each", "full_gb"), strict=True))
+    if each == 12:
+        raise Hint("AdamW keeps two numbers for each parameter, not one.")
+    if each == 8:
+        raise Hint("these are parameter and gradient, or the optimizer alone; all three parts count.")
+    if each != 16:
+        raise Hint("a float32 has 4 bytes: one for the parameter, one for its gradient, two for AdamW's running means.")
+    truth = each * parameters / 1e9
+    if abs(total - truth) > 0.01 * truth:
+        if abs(total - truth * 1e9) < 0.01 * truth * 1e9:
+            raise Hint("this is in bytes; a GB is 10⁹ of them.")
+        if abs(total - truth / 1.073741824) < 0.01 * truth:
+            raise Hint("this is in GiB (2³⁰ bytes); a GB is 10⁹ bytes here.")
+        raise Hint("full_gb is bytes_each times the number of parameters, divided by 1e9.")
+    return f"{each:.0f} bytes each; {truth:.0f} GB to train everything in full, before the first activation."
