@@ -19,11 +19,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import TrainerCallback
 
 from . import memory, models, plots
 from .embedded import corpus
 from .errors import CourseError
+
+from transformers import TrainerCallback  # isort: skip  (imports bitsandbytes: after models, which hides its notice)
 
 __all__ = [
     "Question",
@@ -155,6 +156,7 @@ def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
         # without re-entrance, or frozen layers below the first adapter would stop the gradient
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
+        model.config.use_cache = False  # nothing is generated during training
     torch.manual_seed(recipe.seed)  # A is drawn at random: without a seed, runs and ranks would differ
     lora = LoraConfig(
         r=recipe.rank,
