@@ -146,7 +146,10 @@ class _Attention(torch.autograd.Function):
         batch, heads, length, _ = query.shape
         if mask is not None and mask.dtype == torch.bool:
             mask = mask.to(query.dtype)  # the kernel that takes masks adds them
-        out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
+        if mask is None and value.shape[-1] == query.shape[-1]:
+            out = torch.empty_like(query)  # FlashAttention: in the order of the query's numbers
+        else:
+            out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
         ctx.save_for_backward(query, key, value, out, mask, query.new_empty(batch, heads, length, dtype=torch.float32))
         return out
 

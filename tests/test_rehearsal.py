@@ -1,0 +1,237 @@
+"""rehearsal: what autograd keeps, against hooks on real tensors; unrolled layers against all of them; budgets."""
+
+import pytest
+import torch
+import transformers
+
+from helpers import memory, models, rehearsal
+from helpers.errors import CourseError
+
+SMALL = dict(vocab_size=512, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256)
+FAMILIES = {
+    "mistral": ("Mistral", {**SMALL, "num_key_value_heads": 2}),
+    "llama, tied": ("Llama", {**SMALL, "tie_word_embeddings": True}),
+    "qwen2, biases": ("Qwen2", {**SMALL, "num_key_value_heads": 2}),
+    "gemma, one key/value head": ("Gemma", {**SMALL, "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 4096}),
+    "gpt-neox": ("GPTNeoX", SMALL),
+    "phi": ("Phi", SMALL),
+    "stablelm": ("StableLm", {**SMALL, "num_key_value_heads": 4}),
+    "opt": ("OPT", {**{k: v for k, v in SMALL.items() if k != "intermediate_size"}, "ffn_dim": 256, "dropout": 0.0,
+                    "word_embed_proj_dim": 128}),
+}  # fmt: skip
+TOLERANCE = 0.02  # the CPU's layer norm keeps mean and deviation in other types
+
+
+def tiny(family: str):
+    kind, sizes = FAMILIES[family]
+    return getattr(transformers, f"{kind}Config")(**sizes)
+
+
+def with_adapters(model, checkpointing: bool = False):
+    from peft import LoraConfig, get_peft_model
+
+    with rehearsal.hushed():
+        model.is_loaded_in_4bit = True
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        kind = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        return get_peft_model(model, kind, autocast_adapter_dtype=False).train()
+
+
+def on_meta(config, scheme: str, checkpointing: bool = False):
+    shell, _ = memory.skeleton(config, torch.bfloat16, models.bnb_config(scheme, "bfloat16", "cpu"))
+    rehearsal.quantize_on_meta(shell, scheme)
+    return with_adapters(shell, checkpointing)
+
+
+def really_saved(config, scheme: str, batch: int, length: int) -> int:
+    """The oracle: bytes of the distinct storages that autograd saves in a real forward pass, weights left out."""
+    model = with_adapters(models.shape_model(config, scheme, device="cpu"))
+    weights = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    found = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(3, 500, (batch, length))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), rehearsal.hushed():
+        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+    assert loss.requires_grad
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("scheme", ["bf16", "nf4-dq"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_autograd_keeps(family, scheme):
+    config = tiny(family)
+    model = on_meta(config, scheme)
+    timeline = rehearsal.rehearse(model, 2, 96, layers=config.num_hidden_layers, train=True)
+    kept = int(timeline.live()[timeline.backward - 1])
+    real = really_saved(config, scheme, 2, 96)
+    assert kept == pytest.approx(real, rel=TOLERANCE), f"{kept:,} rehearsed, {real:,} saved"
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", ["mistral", "phi", "gemma, one key/value head"])
+def test_unrolled_layers_are_all_layers(family, checkpointing):
+    config = tiny(family)
+    config.num_hidden_layers = 7
+    full = rehearsal.rehearse(on_meta(config, "nf4", checkpointing), 2, 64, layers=7, train=True)
+    short = rehearsal.shortened(config)
+    assert short.num_hidden_layers == 3 and config.num_hidden_layers == 7
+    quick = rehearsal.rehearse(on_meta(short, "nf4", checkpointing), 2, 64, layers=7, train=True)
+    assert quick.peak == full.peak and len(quick.deltas) == len(full.deltas)
+    assert quick.at_peak() == full.at_peak()
+
+
+def test_sliding_and_full_layers_repeat_as_a_pattern():
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    config = transformers.Gemma3TextConfig(
+        **{**SMALL, "num_hidden_layers": 11, "num_key_value_heads": 1, "head_dim": 32}, sliding_window=16,
+        layer_types=[kinds[i % 3] for i in range(11)],
+    )  # fmt: skip
+    assert rehearsal.period(config) == 3
+    short = rehearsal.shortened(config)
+    assert short.num_hidden_layers == 11 and len(short.layer_types) == 11  # 3·3 + 2: nothing to save
+    config.layer_types, config.num_hidden_layers = [kinds[i % 3] for i in range(14)], 14
+    full = rehearsal.rehearse(on_meta(config, "bf16"), 1, 64, layers=14, train=True)
+    quick = rehearsal.rehearse(on_meta(rehearsal.shortened(config), "bf16"), 1, 64, layers=14, train=True)
+    assert quick.peak == full.peak
+
+
+def test_nothing_is_left_and_gradients_stay():
+    config = tiny("mistral")
+    model = on_meta(config, "nf4-dq")
+    timeline = rehearsal.rehearse(model, 2, 64, layers=4, train=True)
+    gradients = sum(p.numel() * 2 for p in model.parameters() if p.requires_grad)
+    left = {kind: 0 for kind in rehearsal.KINDS}
+    for delta, kind in zip(timeline.deltas, timeline.kinds, strict=True):
+        left[kind] += delta
+    assert left["gradients"] == gradients
+    assert abs(sum(left.values()) - gradients) < 100  # the loss
+    assert rehearsal.rehearse(on_meta(config, "nf4-dq"), 2, 64, layers=4, train=True) == timeline  # no chance in it
+
+
+def test_checkpointing_keeps_one_state_a_layer():
+    config = tiny("mistral")
+    kept = []
+    for layers in (4, 9):
+        config.num_hidden_layers = layers
+        timeline = rehearsal.rehearse(on_meta(config, "nf4", True), 2, 64, layers=layers, train=True)
+        kept.append(int(timeline.live()[timeline.backward - 1]))
+    assert kept[1] - kept[0] == 5 * 2 * 64 * 128 * 2  # five layers more: batch × length × hidden × 2 bytes each
+
+
+# Budgets
+
+
+def test_prefill_holds_the_cache():
+    config = models.mistral_7b_config()
+    budget = memory.predict(config, "nf4-dq", context=512, batch=2, stage="prefill")
+    assert budget.parts["kv_cache"] == 2 * 512 * memory.kv_bytes_per_token(config)
+    assert budget.allocator_bytes == budget.total_bytes - memory.CUDA_CONTEXT
+    dry = memory.predict(config, "nf4-dq", context=512, batch=2, stage="prefill", cuda=False)
+    assert budget.total_bytes - dry.total_bytes == memory.CUDA_CONTEXT + memory.WORKSPACE
+    assert dry.weight_bytes == memory.predict(config, "nf4-dq").weight_bytes == 4_125_481_856
+    assert 0 < dry.parts["activations"] < 0.3e9
+
+
+MEASURED = [  # one H200, GB by max_memory_allocated: Trainer, rank 16 on all linear layers, standard upcast
+    (1, 512, True, 0.0, 5.746), (1, 2048, True, 0.0, 7.145), (4, 2048, True, 0.0, 12.844),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("batch", "length", "checkpointing", "dropout", "gb"), MEASURED)
+def test_mistral_7b_as_measured_on_an_h200(batch, length, checkpointing, dropout, gb):
+    budget = memory.predict(
+        models.mistral_7b_config(), "nf4-dq", context=length, batch=batch, stage="train", checkpointing=checkpointing,
+        dropout=dropout,
+    )  # fmt: skip
+    assert budget.allocator_bytes / 1e9 == pytest.approx(gb, rel=0.02)
+
+
+def test_adapters_and_optimizers_by_hand():
+    config = models.mistral_7b_config()
+    asked = dict(context=64, stage="train", target_modules=["q_proj", "v_proj"], rank=16)
+    numbers = 32 * 16 * ((4096 + 4096) + (4096 + 1024))
+    found = {kind: memory.predict(config, "nf4-dq", optimizer=kind, **asked).parts for kind in memory.OPTIMIZERS}
+    assert found["adamw"]["adapters"] == 4 * numbers and found["adamw"]["optimizer"] == 8 * numbers
+    assert found["adamw_8bit"]["optimizer"] == 2 * numbers + 2 * 4 * numbers // 256
+    # 16 × 4096 is below the 100,000 numbers from which states are paged
+    assert "optimizer_paged" not in found["paged_adamw_8bit"] and "optimizer" not in found["sgd"]
+    large = memory.predict(config, "nf4-dq", optimizer="paged_adamw", context=64, stage="train", rank=64).parts
+    small = 2 * 4 * 32 * 2 * 64 * 1024  # B of k_proj and v_proj, 65,536 numbers each
+    assert (large["optimizer"], large["optimizer_paged"] + large["optimizer"]) == (small, 2 * large["adapters"])
+    halved = memory.predict(config, "nf4-dq", adapter_dtype="bfloat16", **asked).parts
+    assert halved["adapters"] == 2 * numbers
+
+
+def test_full_fine_tuning_peaks_at_the_optimizer():
+    config = tiny("llama, tied")
+    parts = memory.predict(config, "fp32", context=8, stage="train", rank=None, optimizer="adamw", cuda=False).parts
+    weights = memory.predict(config, "fp32").weight_bytes
+    assert parts["optimizer"] == 2 * weights and parts["gradients"] == weights
+
+
+def test_upcast_doubles_what_is_not_quantized():
+    config = models.mistral_7b_config()
+    asked = dict(context=128, stage="train")
+    with_it, without = (memory.predict(config, "nf4-dq", upcast=up, **asked).weight_bytes for up in (None, False))
+    assert with_it - without == 524_820_480
+
+
+def test_what_fits_and_how_much():
+    budget = memory.predict(models.mistral_7b_config(), "nf4-dq", context=1024, batch=1, stage="train")
+    rows = {row["gpu_gb"]: row for row in budget.fitting((4, 8, 24))}
+    assert [row["fits"] for row in rows.values()] == [False, True, True]
+    assert (rows[4]["largest_batch"], rows[4]["longest"]) == (0, 0)
+    for gb in (8, 24):  # from both sides: the answer fits, a tenth more does not
+        for batch, length in ((rows[gb]["largest_batch"], 1024), (1, rows[gb]["longest"])):
+            asked = {**budget.asked, "batch": batch, "context": length}
+            more = (
+                {**asked, "batch": int(1.1 * batch) + 1} if batch > 1 else {**asked, "context": int(1.1 * length) + 1}
+            )
+            assert memory.predict(**asked).fits(gb) and not memory.predict(**more).fits(gb)
+    assert memory.predict("embedded", "nf4").fitting((6,)) == [
+        {"gpu_gb": 6, "fits": True, "largest_batch": None, "longest": None}
+    ]
+
+
+def test_experts_and_odd_layers_are_said():
+    small = {**SMALL, "num_key_value_heads": 2, "num_local_experts": 2}
+    (note,) = memory.predict(transformers.MixtralConfig(**small), "nf4").notes
+    assert "stacked" in note and "16 bits" in note
+    falcon = transformers.FalconConfig(vocab_size=512, hidden_size=128, num_hidden_layers=2, num_attention_heads=4)
+    (note,) = memory.predict(falcon, "nf4").notes
+    assert "No layer is quantized" in note
+    assert memory.predict(tiny("mistral"), "nf4").notes == [] == memory.predict(falcon, "bf16").notes
+
+
+def test_a_budget_draws_itself():
+    budget = memory.predict(tiny("mistral"), "nf4", context=64, stage="train")
+    figure = budget.figure([memory.predict(tiny("mistral"), "fp32")])
+    ends = [max(p.get_x() + p.get_width() for p in figure.axes[0].patches if round(p.get_y() + p.get_height() / 2) == i)
+            for i in (0, 1)]  # fmt: skip
+    unit = 1e9 if budget.total_bytes >= 1e9 else 1e6
+    assert ends[0] == pytest.approx(budget.total_bytes / unit)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"stage": "decode"}, "Unknown stage"),
+        ({"stage": "train"}, "at least 2 tokens"),
+        ({"stage": "train", "context": 8, "optimizer": "lion"}, "Unknown optimizer"),
+        ({"stage": "train", "context": 8, "rank": None}, "cannot be trained"),
+        ({"stage": "train", "context": 8, "rank": 0}, "rank=0"),
+        ({"stage": "train", "context": 8, "target_modules": ["nothing"]}, "LoRA finds no layer"),
+        ({"stage": "prefill", "context": -4}, "context=-4"),
+    ],
+)
+def test_bad_questions(arguments, says):
+    with pytest.raises(CourseError) as error:
+        memory.predict(tiny("mistral"), "nf4", **arguments)
+    assert says in str(error.value) and str(error.value).endswith(".")
