@@ -23,13 +23,16 @@ __all__ = [
     "StaticDecoder",
     "Timing",
     "bytes_per_step",
+    "compare",
     "copy_bandwidth",
+    "ratios",
     "set_compute_dtype",
     "time_calls",
     "time_generation",
     "time_static",
 ]
 
+LEAST = 3  # repeats, however long they take
 ROUND_TO = 64  # a static cache's length is rounded up to this: attention kernels want aligned rows of the mask
 
 
@@ -42,6 +45,29 @@ class Rate(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.median:,.4g} ({self.low:,.4g}–{self.high:,.4g})"
+
+
+def compare(rate: Rate | dict, other: Rate | dict) -> Rate:
+    """How many times `other` a rate is: the ratio of medians, and what is left of it if the quartiles conspire.
+
+    `low` divides the low quartile by the other's high one, `high` the reverse: above 1 in `low` the rate is clearly the
+    faster, below 1 in `high` clearly the slower. A dict has the keys median, low and high.
+    """
+    rate, other = (Rate(**item) if isinstance(item, dict) else item for item in (rate, other))
+    return Rate(rate.median / other.median, rate.low / other.high, rate.high / other.low)
+
+
+def ratios(found: dict, scheme: str, base: str) -> dict[str, Rate]:
+    """How many times `base`'s decode speed a scheme has, by batch, from what notebook 06 measures and records.
+
+    `found[scheme]["decode"][batch]` are rates; CUDA graph replays, under "graph", are taken where both have them. Empty
+    when one of the two was not measured.
+    """
+    if scheme not in found or base not in found:
+        return {}
+    way = "graph" if "graph" in found[scheme] and "graph" in found[base] else "decode"
+    mine, other = found[scheme][way], found[base][way]
+    return {batch: compare(rate, other[batch]) for batch, rate in mine.items() if batch in other}
 
 
 @dataclass(frozen=True)
@@ -121,11 +147,13 @@ def time_calls(
     warmup: int = 1,
     device="cpu",
     before: Callable[[], object] | None = None,
+    enough: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
     """Time `repeats` calls after `warmup` calls that do not count; the device is idle when the clock is read.
 
-    `before` runs ahead of each call, untimed. Raises CourseError for fewer than one repeat or a negative warm-up.
+    `before` runs ahead of each call, untimed. With `enough` seconds of timed calls the rest is left out, after three
+    repeats at the earliest. Raises CourseError for fewer than one repeat or a negative warm-up.
     """
     _check_repeats(repeats, warmup)
     seconds = []
@@ -137,6 +165,8 @@ def time_calls(
         function()
         synchronize(device)
         seconds.append(clock() - begun)
+        if _is_enough(seconds[warmup:], enough):
+            break
     return Timing(tuple(seconds[warmup:]), seconds[0])
 
 
@@ -149,14 +179,15 @@ def time_generation(
     repeats: int = 5,
     warmup: int = 1,
     prompt: torch.Tensor | None = None,
+    enough: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Generation:
     """Time greedy generation with the usual growing cache: prefill and decode apart.
 
     `prompt` is a tensor of ids, shape (batch, prompt_length), and sets both; without it the ids are random, since speed
     does not depend on what they say. The end token is not heeded, so that every run makes `new_tokens`; with one new
-    token there is no decoding. Only the logits that are needed, those of the last position, are computed.
-    Raises CourseError for sizes below 1 or more tokens than the model has positions for.
+    token there is no decoding. Only the logits that are needed, those of the last position, are computed. `enough` is
+    that of `time_calls`. Raises CourseError for sizes below 1 or more tokens than the model has positions for.
     """
     from transformers import DynamicCache
 
@@ -174,6 +205,8 @@ def time_generation(
             tokens.append(_next(model, tokens[-1], cache))
         synchronize(model.device)
         seconds.append((prefilled - begun, clock() - prefilled))
+        if _is_enough([sum(pair) for pair in seconds[warmup:]], enough):
+            break
     prefill, decode = zip(*seconds, strict=True)
     return Generation(
         *prompt.shape,
@@ -288,6 +321,7 @@ def time_static(
     warmup: int = 1,
     graph: bool = False,
     prompt: torch.Tensor | None = None,
+    enough: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Generation:
     """Time decoding with a static cache, eager or, with `graph`, replayed from a CUDA graph; prefill is not timed.
@@ -308,7 +342,7 @@ def time_static(
         for _ in range(new_tokens - 1):
             step()
 
-    timing = time_calls(decode, repeats, warmup, prompt.device, before=decoder.prefill, clock=clock)
+    timing = time_calls(decode, repeats, warmup, prompt.device, decoder.prefill, enough, clock)
     start = prompt.shape[1]
     return Generation(*prompt.shape, new_tokens, None, timing, decoder.tokens[:, start : start + new_tokens].cpu())
 
@@ -322,10 +356,10 @@ def copy_bandwidth(
 ) -> Rate:
     """Bytes a second that a device's memory moves when it copies `size` bytes: each is read once and written once.
 
-    The default, 1 GB on a GPU and 256 MB on a CPU, is well above caches. Raises CourseError for a size below 1.
+    The default, 1 GB on a GPU and 128 MB on a CPU, is meant to exceed caches. Raises CourseError for a size below 1.
     """
     device = torch.device(device)
-    size = size if size is not None else 10**9 if device.type == "cuda" else 256 * 10**6
+    size = size if size is not None else 10**9 if device.type == "cuda" else 128 * 10**6
     if size < 1:
         raise CourseError(f"size={size}: give the number of bytes to copy, from 1 up.")
     source = torch.ones(size, dtype=torch.uint8, device=device)
@@ -375,6 +409,10 @@ def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> int:
     for layer in layers:
         layer.compute_dtype, layer.compute_type_is_set = dtype, True
     return len(layers)
+
+
+def _is_enough(seconds: list[float], enough: float | None) -> bool:
+    return enough is not None and len(seconds) >= LEAST and sum(seconds) >= enough
 
 
 def _check_repeats(repeats: int, warmup: int) -> None:

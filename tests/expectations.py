@@ -115,3 +115,76 @@ def load_a_model_in_4_bits(v):
     assert "deprecated" in said["from_pretrained(…, torch_dtype=…)"] and "cast" in said["model.to(torch.float16)"]
     silent = ("BitsAndBytesConfig(load_in_4bit=True)", "model.to(model.device)", "model.get_memory_footprint()")
     assert {said[habit] for habit in silent} == {"nothing is said"}
+
+
+SMALL["06_generate_and_time"] = {
+    "BATCHES": [1, 4],
+    "PROMPT_LENGTHS": [16, 64, 1024],
+    "NEW_TOKENS": 4,
+    "REPEATS": 3,
+    "SECONDS_EACH": 0.0,
+    "ANSWER_TOKENS": 12,
+}
+SOLVED["06_generate_and_time"] = {"SCHEMES": ["bf16"], "BATCHES": [1], "PROMPT_LENGTHS": [16]}
+
+
+@expect("06_generate_and_time")
+def generate_and_time(v):
+    # what a busy machine cannot change: sizes, texts, bytes; speeds only as far as any machine that runs this can go
+    assert v["sizes"] == {"batches": [1, 4], "lengths": [16, 64], "new_tokens": 4, "repeats": 3}
+    text = v["text"]
+    assert text["repeats itself"] is True and text["begin tokens"] == [2, 1]
+    assert len(text["together"]) == 4 and min(text["together"].values()) < 12 >= max(text["together"].values())
+    assert list(v["speeds"]) == ["bf16", "int8", "nf4", "nf4-dq"]
+    # 4,718,592 linear weights, head 2048 × 256, norms 13 × 256, one row of 256 a sequence, 128 B of buffers,
+    # KV cache 3,072 B a token: 18 tokens read and one written
+    rest = {n: 2 * 2048 * 256 + 2 * 13 * 256 + 2 * 256 * n + 3072 * 19 * n + 128 for n in (1, 4)}
+    linear = {"bf16": 9_437_184, "nf4": 2_656_896, "nf4-dq": 2_480_040}
+    for scheme, size in linear.items():
+        assert v["speeds"][scheme]["bytes"] == {str(n): size + rest[n] for n in (1, 4)}
+    between(v["speeds"]["int8"]["bytes"]["1"], 4_718_592 + rest[1], 4_850_000 + rest[1], "bytes of a step, int8")
+    rates = [
+        rate
+        for scheme in v["speeds"].values()
+        for way in ("decode", "prefill", "decode by length")
+        for rate in scheme[way].values()
+    ]
+    rates += [rate for found in v["compute_dtypes"].values() for rate in found.values()]
+    assert len(rates) == 4 * 6 + 3 * 2 and list(v["compute_dtypes"]) == ["float32", "float16", "bfloat16"]
+    for rate in [*rates, v["copy_bytes_per_second"]]:
+        assert rate["low"] <= rate["median"] <= rate["high"]
+    for rate in rates:
+        between(rate["median"], 0.1, 1e6, "tokens a second of 6 million weights on a CPU")
+    between(v["copy_bytes_per_second"]["median"], 1e8, 2e12, "bytes a second")
+    decode = {
+        scheme: {n: rate["median"] for n, rate in found["decode"].items()} for scheme, found in v["speeds"].items()
+    }
+    for n, ratio in v["ratio"].items():
+        expected = decode["nf4-dq"][n] / decode["bf16"][n]
+        between(ratio["median"] / expected, 1 - 1e-9, 1 + 1e-9, "ratio")
+    twice = [ratio["median"] >= 2 for ratio in v["ratio"].values()]
+    assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
+
+
+@expect("10_judge_the_claims")
+def judge_the_claims(v):
+    found, measured = v["verdicts"], v["measured"]
+    assert len(found) == sum(v["tally"].values()) == 24 and "not measured" not in found.values()
+    fixed = {"intro": "false", "range": "false", "table": "depends", "linear": "depends", "saves": "depends"}
+    fixed |= {"dq-bits": "true", "fewer": "false", "int4": "depends", "compute": "depends", "storage": "true"}
+    fixed |= {"bandwidth": "true", "mmlu": "depends", "2gb": "false", "inference": "depends", "hardware": "false"}
+    assert {claim: found[claim] for claim in fixed} == fixed
+    between(measured["size"]["nf4-dq"], 4.125, 4.126, "Mistral-7B, GB")
+    between(measured["loaded"]["saved"], 0.60, 0.61, "saved")
+    between(measured["error"]["NF4"], 0.836, 0.856, "NF4 on normal values")
+    between(measured["compute"]["float16"] / measured["compute"]["quantization"], 0.001, 0.02, "float16 rounding")
+    for ratio in measured["speed"]["by batch"].values():
+        between(ratio, 0.1, 1.5, "speed of 4 bits")  # a CPU that others share
+    between(measured["speed"]["bytes"], 0.3, 0.4, "bytes of a step")
+    between(measured["quality"]["nf4-dq over 16 bits"][0], 0.005, 0.05, "perplexity of nf4-dq")
+    between(abs(measured["quality"]["nf4-dq over nf4"][0]), 0, 0.003, "perplexity of double quantization")
+    between(measured["quality"]["fp4 over nf4"][0], 0.01, 0.1, "perplexity of FP4")
+    training = measured["training"]
+    between(training["forecast_gb"], 4.13, 8, "least forecast of a step")
+    between(training["loss before"], 9, 13, "loss before")
+    assert training["loss"]["all linear"] < training["loss"]["q_proj, v_proj"] < training["loss before"]

@@ -2,10 +2,12 @@
 
 import itertools
 import statistics
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import MistralConfig
+from taught import functions
+from transformers import DynamicCache, MistralConfig
 
 from helpers import memory, models, speed
 from helpers.errors import CourseError
@@ -73,6 +75,24 @@ def test_rate_turns_slow_into_low():
     assert speed.Timing((2.0,), 5.0).rate(8) == (4.0, 4.0, 4.0)
 
 
+def test_compare_is_careful():
+    fast, slow = speed.Rate(30.0, 24.0, 33.0), speed.Rate(10.0, 8.0, 12.0)
+    assert speed.compare(fast, slow) == (3.0, 2.0, 33 / 8)
+    assert speed.compare(slow._asdict(), fast._asdict()) == (1 / 3, 8 / 33, 0.5)
+    assert speed.compare(fast, fast).low < 1 < speed.compare(fast, fast).high
+
+
+def test_ratios_take_replays_where_both_have_them():
+    def rates(*medians):
+        return {str(batch): {"median": m, "low": m, "high": m} for batch, m in zip((1, 4), medians, strict=False)}
+
+    found = {"bf16": {"decode": rates(10.0, 20.0)}, "nf4": {"decode": rates(5.0, 30.0), "graph": rates(80.0, 90.0)}}
+    assert {n: r.median for n, r in speed.ratios(found, "nf4", "bf16").items()} == {"1": 0.5, "4": 1.5}
+    found["bf16"]["graph"] = rates(40.0)
+    assert {n: r.median for n, r in speed.ratios(found, "nf4", "bf16").items()} == {"1": 2.0}
+    assert speed.ratios(found, "nf4", "int8") == speed.ratios({}, "nf4", "bf16") == {}
+
+
 # time_calls
 
 
@@ -114,6 +134,19 @@ def test_a_gpu_is_synchronized_before_each_reading_of_the_clock(monkeypatch):
     assert events == ["wait", "clock", "call", "wait", "clock"] * 2
 
 
+@pytest.mark.parametrize(("enough", "repeats"), [(None, 6), (0.0, 3), (3.0, 3), (3.5, 4), (4.0, 4), (99.0, 6)])
+def test_enough_seconds_end_the_repeats_after_three(model, enough, repeats):
+    warmup = 2
+    timing = speed.time_calls(lambda: None, 6, warmup, enough=enough, clock=Clock(range(99)))
+    assert timing.seconds == (1,) * repeats
+    run = speed.time_generation(
+        model, 1, 4, 2, 6, warmup, enough=enough, clock=Clock(n + half for n in range(99) for half in (0, 0.5, 1))
+    )
+    assert run.prefill.seconds == run.decode.seconds == (0.5,) * repeats
+    static = speed.time_static(model, 1, 4, 2, 6, warmup, enough=enough, clock=Clock(range(99)))
+    assert static.decode.seconds == (1,) * repeats
+
+
 @pytest.mark.parametrize(("repeats", "warmup"), [(0, 1), (-1, 0), (3, -1)])
 def test_time_calls_refuses_nothing_to_time(repeats, warmup):
     with pytest.raises(CourseError, match=f"repeats={repeats}, warmup={warmup}"):
@@ -132,6 +165,15 @@ def test_prefill_and_decode_are_timed_apart(model):
     assert found.decode_rate.median == 4 * 4 / 8  # four steps make the other four tokens
     assert found.step_seconds == 8 / 4
     assert found.tokens.shape == (4, 5)
+
+
+def test_the_function_of_notebook_06_does_the_same(model):
+    given = {"torch": torch, "speed": speed, "DynamicCache": DynamicCache}
+    shown = functions("06_generate_and_time", "generate_timed", **given)
+    found = speed.time_generation(model, batch=2, prompt_length=7, new_tokens=6, repeats=1, warmup=0)
+    shown.namespace["time"] = SimpleNamespace(perf_counter=Clock([0, 5, 12]))
+    prefill, decode, tokens = shown.generate_timed(model, speed._prompt(model, 2, 7, 6, None), 6)
+    assert torch.equal(tokens, found.tokens) and (prefill, decode) == (5, 7)
 
 
 def test_one_new_token_is_prefill_alone(model):
