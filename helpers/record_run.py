@@ -1,0 +1,100 @@
+"""Record what needs a GPU, for who has none: `python -m helpers.record_run` writes notebooks/recorded/<gpu>.json.
+
+Runs every notebook with the 7B's shapes and keeps its record, then holds the memory forecast against the allocator
+and helpers.nf4 against the CUDA kernels. `--only 05,06` or `--only forecast` makes a part anew and keeps the rest.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from . import results, run
+from .errors import CourseError
+
+CHECKS = {
+    "forecast": ["-m", "benchmarks.forecast_check", "--out"],
+    "nf4": ["-m", "benchmarks.nf4_bench"],
+}
+COMMAND = "python -m helpers.record_run"
+
+
+def name_of(gpu: str) -> str:
+    """A file name for a GPU: "NVIDIA H200" → "h200"."""
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"^(nvidia|amd|tesla) ", "", gpu.lower())).strip("-")
+
+
+def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
+    """A recording with `values` put in; each part keeps the date of its own run.
+
+    Raises CourseError if the old one is of other hardware or versions: parts of two machines make no run.
+    """
+    kept = {key: environment[key] for key in ("hardware", "driver", "python", "system", "versions")}
+    provenance = old.get("provenance", {})
+    for key in kept:
+        if provenance and provenance.get(key) != kept[key]:
+            raise CourseError(
+                f"The recording at hand has another {key} ({provenance.get(key)}): record everything anew with --fresh."
+            )
+    dates = {**provenance.get("dates", {}), **dict.fromkeys(values, date)}
+    provenance = {**kept, "date": max(dates.values(), default=date), "command": COMMAND, "dates": dates}
+    return {"provenance": provenance, "values": {**old.get("values", {}), **values}}
+
+
+def checked(name: str) -> dict:
+    """What one of `CHECKS` writes; raises CourseError with its last line when it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "out.json"
+        done = subprocess.run(
+            [sys.executable, *CHECKS[name], str(file)], cwd=run.ROOT, text=True, stderr=subprocess.PIPE
+        )
+        if not file.is_file():
+            raise CourseError(f"The check {name} failed: {done.stderr.strip().splitlines()[-1:] or 'no output'}.")
+        return json.loads(file.read_text(encoding="utf-8"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record; return 0, or 1 if a notebook or check failed (the others are kept)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="notebooks by number, or forecast, nf4; all without it")
+    parser.add_argument("--out", type=Path, help="file (default: notebooks/recorded/<gpu>.json)")
+    parser.add_argument("--build", type=Path, default=run.ROOT / "build" / "recorded", help="for the executed copies")
+    parser.add_argument("--fresh", action="store_true", help="forget what was recorded before")
+    options = parser.parse_args(arguments)
+    environment = results.environment()
+    if not environment["gpu"]:
+        print("No NVIDIA GPU was found, and this records what only a GPU can show.", file=sys.stderr)
+        return 2
+    out = options.out or results.RECORDED / f"{name_of(environment['gpu'][0]['name'])}.json"
+    old = json.loads(out.read_text(encoding="utf-8")) if out.is_file() and not options.fresh else {}
+    wanted = [part for part in re.split(r"[ ,]+", options.only) if part]
+    notebooks = [part for part in wanted if part not in CHECKS]
+    values, failed = {}, []
+    names = run.select(run.course_map(), ",".join(notebooks)) if notebooks or not wanted else []
+    for name in [*names, *(check for check in CHECKS if check in wanted or not wanted)]:
+        try:
+            if name in CHECKS:
+                values[name] = checked(name)
+                print(f"{name}: recorded", flush=True)
+            else:
+                copy = options.build / f"{name}.ipynb"
+                done = run.execute(run.NOTEBOOKS / copy.name, copy, {"MODEL_ID": "mistral-7b-shape"})
+                values[name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
+                print(f"{name}: {done.seconds:.0f} s, {done.headline}", flush=True)
+        except (run.NotebookError, CourseError) as error:
+            failed.append(name)
+            print(f"FAILED {error}", file=sys.stderr, flush=True)
+        recording = merged(old, values, environment, results.today())
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(recording, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (CourseError, run.NotebookError) as error:
+        sys.exit(str(error))
