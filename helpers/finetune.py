@@ -205,8 +205,9 @@ def trainer(model: nn.Module, tokenizer, data: Sequence[dict], recipe: Recipe, f
         model=model,
         args=arguments(recipe, folder, model.device),
         train_dataset=list(data),
-        # pads ids with the padding token and labels with -100, which the loss leaves out
-        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        # ids with the padding token and labels with -100, which the loss leaves out; few different lengths are kind
+        # to the allocator, and multiples of 8 to matrix units
+        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8),
         callbacks=list(callbacks),
     )
     made.remove_callback(PrinterCallback)

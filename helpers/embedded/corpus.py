@@ -41,7 +41,7 @@ class Dice:
         return options[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fact:
     """One thing the model is to know: `answer` is the `attribute` of `subject`, a member of `domain`."""
 
