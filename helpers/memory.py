@@ -1,7 +1,7 @@
 """Memory by the byte: measured on a model, or predicted from its configuration alone. GB = 10^9 bytes."""
 
 import copy
-import functools
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -13,7 +13,7 @@ from . import rehearsal
 from .errors import CourseError
 
 __all__ = ["GPU_SIZES", "OPTIMIZERS", "PARTS", "SCHEMES", "STAGES", "MemoryBudget", "Measurement"]
-__all__ += ["kv_bytes_per_token", "largest_layer", "measure", "predict"]
+__all__ += ["kv_bytes_per_token", "largest_layer", "measure", "predict", "watch"]
 
 SCHEMES = ("fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq")
 PARTS = {
@@ -141,7 +141,7 @@ class MemoryBudget:
         rows = [{"gpu_gb": gb, "fits": self.fits(gb), "largest_batch": None, "longest": None} for gb in sizes]
         if not (length := self.asked.get("context")):
             return rows
-        total = _totals(self.asked)
+        total = _totals(self)
         limit = getattr(self.asked["model"].get_text_config(decoder=True), "max_position_embeddings", None) or 2**17
         for row in rows:
             room = 1e9 * row["gpu_gb"]
@@ -248,6 +248,39 @@ def measure(model: nn.Module, gradients: bool = True) -> Measurement:
         for _, buffer in module.named_buffers(recurse=False):
             count("buffers", buffer)
     return Measurement({part: size for part, size in parts.items() if size}, title="measured")
+
+
+class watch:
+    """Bytes that a block adds on a device: `with memory.watch(device) as seen: …`, then `seen.peak` and `seen.now`.
+
+    On a GPU both are what PyTorch's allocator was asked for. On the CPU, whose allocator keeps no account, they are
+    the tensors that operations made, noted as they come and go; what a kernel takes for itself is not seen. `curve`
+    has the bytes of those tensors after each event, on both. Tensors that were there before count as nothing.
+    """
+
+    def __init__(self, device="cpu"):
+        self.device = torch.device(device)
+        self._ledger = rehearsal.Ledger(device=self.device.type)
+
+    def __enter__(self) -> "watch":
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self._start = self._asked("current")
+        self._ledger.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._ledger.__exit__(*error)
+        sums = torch.tensor([0, *self._ledger.deltas]).cumsum(0)
+        self.curve, self.peak, self.now = sums.tolist(), int(sums.max()), int(sums[-1])
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            self.peak, self.now = (self._asked(name) - self._start for name in ("peak", "current"))
+
+    def _asked(self, name: str) -> int:
+        return torch.cuda.memory_stats(self.device)[f"requested_bytes.all.{name}"]
 
 
 def _config_of(model) -> object:
@@ -512,33 +545,38 @@ def _rehearsed(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
     return rehearsal.rehearse(shell.train(train), batch, length, layers=layers, train=train, autocast=autocast)
 
 
-def _totals(asked: dict):
-    """A function (batch, length) → total bytes, for the same model and stage; every answer is kept."""
+def _totals(budget: MemoryBudget):
+    """A function (batch, length) → total bytes, for the model and stage of a budget; rehearsals are remembered."""
+    asked = budget.asked
     config, dtype = asked["model"], _dtype(asked["scheme"], asked["compute_dtype"])
-    grows = {part for part in PARTS if part not in WEIGHT_PARTS} - {"adapters", "optimizer", "optimizer_paged"}
-    grows -= {"workspace", "context", "buffers"}
-    start = predict(**{**asked, "batch": 1, "context": max(2, asked["context"])})
-    fixed = sum(size for part, size in start.parts.items() if part not in grows)
+    grows = {"gradients", "kv_cache", "activations", "logits", "dequantized"}
+    fixed = sum(size for part, size in budget.parts.items() if part not in grows)
+    settings = sorted((key, value) for key, value in asked.items() if key not in ("model", "context", "batch"))
+    kind = config.to_json_string() + repr(settings)
 
-    @functools.cache
     def total(batch: int, length: int) -> int:
         if asked["stage"] == "load":
             return fixed + batch * _kv_bytes(config, length, dtype)
-        return fixed + _rehearsed(config, dtype, {**asked, "batch": batch, "context": length}).peak
+        if (kind, batch, length) not in _PEAKS:
+            _PEAKS[kind, batch, length] = _rehearsed(config, dtype, {**asked, "batch": batch, "context": length}).peak
+        return fixed + _PEAKS[kind, batch, length]
 
     return total
+
+
+_PEAKS: dict[tuple[str, int, int], int] = {}
 
 
 def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
     """The largest number up to `limit` whose `total` is within `limit_bytes`; 0 if that of `first` is not.
 
-    Tries doubled numbers and draws a line between the last two. A peak is the largest of several straight lines, so
-    it lies on or below that line, and the answer is on the safe side.
+    Tries numbers four times as large each and draws a line between the last two. A peak is the largest of several
+    straight lines, so it lies on or below that line, and the answer is on the safe side.
     """
     if total(first) > limit_bytes:
         return 0
     low = first
-    while (high := min(2 * low, limit)) > low and total(high) <= limit_bytes:
+    while (high := min(4 * low, limit)) > low and total(high) <= limit_bytes:
         low = high
     if high == low:
         return low

@@ -34,7 +34,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from .errors import CourseError
 
-__all__ = ["Timeline", "rehearse"]
+__all__ = ["Ledger", "Timeline", "rehearse"]
 
 FUSED_ROWS = 32  # up to so many rows every GPU multiplies 4-bit weights without dequantizing them first
 KINDS = ("activations", "logits", "dequantized", "gradients", "kv_cache")
@@ -70,16 +70,14 @@ class Timeline:
         return {kind: size for kind, size in found.items() if size}
 
 
-class _Ledger(TorchDispatchMode):
-    """Notes every new storage on the meta device, and its end."""
+class Ledger(TorchDispatchMode):
+    """Notes every new storage on a device ("meta" for a rehearsal), and its end."""
 
-    def __init__(self, known: list[torch.Tensor], vocabulary: int):
+    def __init__(self, vocabulary: int = 0, device: str = "meta"):
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.device = vocabulary, device
         self.deltas, self.owners, self.kinds = [], [], []  # kinds: by owner
-        self.open, before = {}, self.new("activations")
-        for tensor in known:  # not counted, but noted when it goes: bitsandbytes replaces biases of another dtype
-            self.enter(tensor.untyped_storage(), before)
+        self.open, self.before = {}, self.new("activations")
 
     def note(self, size: int, owner: int) -> None:
         self.deltas.append(size)
@@ -99,21 +97,26 @@ class _Ledger(TorchDispatchMode):
         return len(self.kinds) - 1
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return args[0].dtype == torch.bool  # masks ask whether all is true: it is, for text without padding
+        for tensor in self._here((args, kwargs)):
+            # it was there before: not counted, but noted when it goes, as a bias that bitsandbytes replaces
+            self.enter(tensor.untyped_storage(), self.before)
         result = func(*args, **(kwargs or {}))
-        if extra := _hidden(func, args):
+        if self.device == "meta" and (extra := _hidden(func, args)):
             owner = self.new("dequantized")
             self.note(extra, owner)
             self.note(-extra, owner)
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.open:
-                    owner = self.new(self._kind(func, tensor))
-                    self.note(storage.nbytes(), owner)
-                    self.enter(storage, owner)
+        for tensor in self._here(result):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.open:
+                owner = self.new(self._kind(func, tensor))
+                self.note(storage.nbytes(), owner)
+                self.enter(storage, owner)
         return result
+
+    def _here(self, tree) -> list[torch.Tensor]:
+        return [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor) and x.device.type == self.device]
 
     def _kind(self, func, tensor: torch.Tensor) -> str:
         if "dequantize" in func.name():
@@ -202,7 +205,7 @@ def rehearse(model: nn.Module, batch: int, length: int, *, layers: int, train: b
     """
     config = model.config.get_text_config(decoder=True)
     ids = torch.zeros(batch, length, dtype=torch.long, device="meta")
-    ledger, rules = _Ledger([ids, *_held(model)], config.vocab_size), _Rules(autocast)
+    ledger, rules = Ledger(config.vocab_size), _Rules(autocast)
     marks, hooks = _mark_the_middle(model, ledger, period(config))
     collecting = gc.isenabled()
     gc.disable()  # or tensors in reference cycles would end at random moments
@@ -246,6 +249,7 @@ def _prefill(model, ids, ledger, rules, marks) -> None:
         found = model(input_ids=ids, use_cache=True, **last)
     layers = getattr(found.past_key_values, "layers", [])
     ledger.name([t for layer in layers for t in (layer.keys, layer.values) if t is not None], "kv_cache")
+    marks["end"] = len(ledger.deltas)  # before this function's own names go
 
 
 def _train(model, ids, ledger, rules, marks) -> None:
@@ -260,16 +264,7 @@ def _train(model, ids, ledger, rules, marks) -> None:
         (loss,), start, False, False, (), allow_unreachable=True, accumulate_grad=True
     )
     ledger.name([p.grad for p in model.parameters() if p.grad is not None], "gradients")
-
-
-def _held(model: nn.Module) -> list[torch.Tensor]:
-    """All tensors that a model holds before the step, quantization constants included."""
-    found = [*model.parameters(), *model.buffers()]
-    for module in model.modules():
-        state = getattr(getattr(module, "weight", None), "quant_state", None)
-        for holder in (state, getattr(state, "state2", None), getattr(module, "state", None)):
-            found += [t for t in vars(holder).values() if isinstance(t, torch.Tensor)] if holder is not None else []
-    return found
+    marks["end"] = len(ledger.deltas)
 
 
 def period(config) -> int:
@@ -293,7 +288,7 @@ def shortened(config):
     return short
 
 
-def _mark_the_middle(model: nn.Module, ledger: _Ledger, every: int) -> tuple[dict, list]:
+def _mark_the_middle(model: nn.Module, ledger: Ledger, every: int) -> tuple[dict, list]:
     """Hooks that note where the layers from `every` to 2·`every` begin, on the way forward and on the way back."""
     marks = {}
     number = model.config.get_text_config(decoder=True).num_hidden_layers
@@ -323,10 +318,10 @@ def _mark_the_middle(model: nn.Module, ledger: _Ledger, every: int) -> tuple[dic
     return marks, hooks
 
 
-def _unrolled(ledger: _Ledger, marks: dict, times: int) -> Timeline:
+def _unrolled(ledger: Ledger, marks: dict, times: int) -> Timeline:
     """The timeline with the events of the middle layers repeated `times` times more, forward and backward."""
-    kinds = [ledger.kinds[owner] for owner in ledger.owners]
-    deltas, turn = list(ledger.deltas), marks.get("turn")
+    deltas, turn = ledger.deltas[: marks["end"]], marks.get("turn")
+    kinds = [ledger.kinds[owner] for owner in ledger.owners[: marks["end"]]]
     for way in ("backward", "forward"):  # from behind, so that earlier marks stay right
         if times > 0 and f"{way} to" in marks:
             start, stop = marks[f"{way} from"], marks[f"{way} to"]
