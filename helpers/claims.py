@@ -256,10 +256,18 @@ def long_sequences(speed) -> Verdict:
 @_claim("loss", "quality", "Negligible quality loss", "perplexity and quiz, paired with 16 bits", QLORA, "quality")
 def negligible(quality) -> Verdict:
     value, low, high = quality["nf4-dq over 16 bits"]
-    points, below, above = quality["accuracy"]
+    points, _, above = quality["accuracy"]
     good = {"perplexity": value < NEGLIGIBLE or low <= 0, "quiz": points > -NEGLIGIBLE or above >= 0}
-    shown = f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%}), quiz {100 * points:+.1f} points "
-    return _shares(good, "the measure", shown + f"({100 * below:+.1f} to {100 * above:+.1f})")
+    shown = f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%}), quiz {_points(quality)}"
+    return _shares(good, "the measure", shown)
+
+
+def _points(quality) -> str:
+    """Change of a quiz in points with its interval; if no answer changed, a bootstrap has no interval to give."""
+    points, low, high = (100 * value for value in quality["accuracy"])
+    if low == high == 0:
+        return f"unchanged on {quality['questions']:,} questions"
+    return f"{points:+.1f} points ({low:+.1f} to {high:+.1f}) on {quality['questions']:,} questions"
 
 
 @_claim("dq-loss", "quality", "Double quantization: minimal impact", "perplexity with and without", QLORA, "quality")
@@ -359,16 +367,21 @@ def guide(here: dict, recorded: dict | None = None) -> str:
 
     `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such.
     """
-    size, loaded, error = here["size"], here["loaded"], here["error"]
+    size, loaded, error = here["size"], here.get("loaded"), here["error"]
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
     lines = ["## Mistral-7B in 4 bits, as measured", "### Size"]
     lines.append(
         f"Mistral-7B takes {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, {size['int8']:.2f} in 8 bits, "
         f"{size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
-        f"{1 - size['nf4-dq'] / size['fp16']:.1%} less than in FP16. A linear layer alone shrinks by "
-        f"{loaded['saved_linear']:.1%}; embeddings, output head and norms stay in 16 bits. No parameter goes away. "
-        f"Double quantization saves {loaded['dq_bits_7b']:.3f} bit for each quantized parameter."
+        f"{1 - size['nf4-dq'] / size['fp16']:.1%} less than in FP16."
     )
+    if loaded:
+        gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
+        lines.append(
+            f"A linear layer alone shrinks by {loaded['saved_linear']:.1%}; embeddings, output head and norms stay in "
+            f"16 bits. {f'{gone:,} parameters go away' if gone else 'No parameter goes away'}. "
+            f"Double quantization saves {loaded['dq_bits_7b']:.3f} bit for each quantized parameter."
+        )
     lines.append("### Precision")
     beaten = [name for name in error if name != "NF4" and error["NF4"] < error[name]]
     better = [name for name in error if error[name] < error["NF4"]]
@@ -396,11 +409,9 @@ def guide(here: dict, recorded: dict | None = None) -> str:
     quality = here.get("quality")
     if quality:
         value, low, high = quality["nf4-dq over 16 bits"]
-        points, below, above = quality["accuracy"]
         lines.append(
-            f"On this model and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}) and "
-            f"the score on {quality['questions']:,} questions by {100 * points:+.1f} points "
-            f"({100 * below:+.1f} to {100 * above:+.1f})."
+            f"On this model and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
+            f"the quiz: {_points(quality)}."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
     lines.append(

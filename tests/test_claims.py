@@ -217,10 +217,18 @@ def test_the_guide_is_made_from_the_measurement():
     assert "no lack of one" in text and "a loss." in claims.guide(changed({"mmlu": {"after": 0.59}}))
 
 
+def test_a_quiz_without_a_changed_answer_has_no_interval():
+    same = changed({"quality": {"accuracy": [0.0, 0.0, 0.0]}})
+    assert "unchanged on 200 questions" in claims.judge("loss", same).because
+    assert "unchanged on 200 questions" in claims.guide(same)
+
+
 def test_the_guide_leaves_out_what_was_not_measured():
     bare = claims.guide(
         MEASURED | {"speed": None, "quality": None} | {"training": MEASURED["training"] | {"loss": None}}
     )
+    assert "0.373" not in claims.guide(MEASURED | {"loaded": None})
+    assert "No parameter goes away" in bare
     assert "at batch" not in bare and "perplexity" not in bare and "steps the loss" not in bare
     recorded = changed({"speed": {"by batch": {"64": 0.77}}, "training": {"peak_gb": 6.28}})
     both = claims.guide(MEASURED, recorded)
