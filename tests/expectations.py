@@ -166,8 +166,7 @@ def generate_and_time(v):
     assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
 
 
-SOLVED["10_judge_the_claims"] = {"TEXTS": 30, "QUESTIONS": 20, "BATCHES": [1], "NEW_TOKENS": 4}
-SOLVED["10_judge_the_claims"] |= {"REPEATS": 1, "STEPS": 2}
+SOLVED["10_judge_the_claims"] = {
     "TEXTS": 30,
     "QUESTIONS": 20,
     "BATCHES": [1],
