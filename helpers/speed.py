@@ -5,10 +5,11 @@ has to move and the bandwidth of the memory that holds them.
 """
 
 import copy
+import functools
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ __all__ = [
     "bytes_per_step",
     "compare",
     "copy_bandwidth",
+    "interleave",
+    "job",
     "ratios",
     "set_compute_dtype",
     "time_calls",
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 LEAST = 3  # repeats, however long they take
+WAYS = ("growing", "static", "graph")
 ROUND_TO = 64  # a static cache's length is rounded up to this: attention kernels want aligned rows of the mask
 
 
@@ -102,7 +106,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Generation:
-    """What `time_generation` and `time_static` return.
+    """What `time_generation` and `interleave` return.
 
     `prefill` times one pass over all prompts, `decode` all steps after it together; None where there is none. `tokens`
     are the generated ids, shape (batch, new_tokens): the first is prefill's, each step makes one more.
@@ -147,13 +151,11 @@ def time_calls(
     warmup: int = 1,
     device="cpu",
     before: Callable[[], object] | None = None,
-    enough: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
     """Time `repeats` calls after `warmup` calls that do not count; the device is idle when the clock is read.
 
-    `before` runs ahead of each call, untimed. With `enough` seconds of timed calls the rest is left out, after three
-    repeats at the earliest. Raises CourseError for fewer than one repeat or a negative warm-up.
+    `before` runs ahead of each call, untimed. Raises CourseError for fewer than one repeat or a negative warm-up.
     """
     _check_repeats(repeats, warmup)
     seconds = []
@@ -165,12 +167,106 @@ def time_calls(
         function()
         synchronize(device)
         seconds.append(clock() - begun)
-        if _is_enough(seconds[warmup:], enough):
-            break
     return Timing(tuple(seconds[warmup:]), seconds[0])
 
 
+def job(
+    model: nn.Module,
+    batch: int = 1,
+    prompt_length: int = 64,
+    new_tokens: int = 32,
+    way: str = "growing",
+    prompt: torch.Tensor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Callable[[], Generation]:
+    """Prepare greedy generation, to be timed as often as the function that comes back is called.
+
+    `way` is "growing" for the usual cache, prefill and decode timed apart; "static" for a cache of fixed size; and
+    "graph" for the same, replayed from a CUDA graph. The latter two time decode alone and run the same kernels, so that
+    their difference is what launching from Python costs. `prompt` is a tensor of ids, shape (batch, prompt_length), and
+    sets both; without it the ids are random, since speed does not depend on what they say. The end token is not heeded:
+    every run makes `new_tokens`. Only the logits that are needed, those of the last position, are computed.
+    Raises CourseError for another way, sizes below 1 (two new tokens for a static cache), more tokens than the model
+    has positions for, and where a graph cannot be recorded.
+    """
+    if way not in WAYS:
+        raise CourseError(f"Unknown way {way!r} to generate: choose one of {', '.join(WAYS)}.")
+    if way != "growing" and new_tokens == 1:
+        raise CourseError("new_tokens=1: the first token is prefill's, so decoding needs at least 2.")
+    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
+    if way == "growing":
+        return functools.partial(_generate, model, prompt, new_tokens, clock)
+    decoder = StaticDecoder(model, prompt, new_tokens)
+    if way == "graph":
+        decoder.capture()
+    return functools.partial(_decode, decoder, new_tokens, clock)
+
+
 @torch.inference_mode()
+def _generate(model: nn.Module, prompt: torch.Tensor, new_tokens: int, clock) -> Generation:
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    synchronize(model.device)
+    begun = clock()
+    tokens = [_next(model, prompt, cache)]
+    synchronize(model.device)
+    prefilled = clock()
+    for _ in range(new_tokens - 1):
+        tokens.append(_next(model, tokens[-1], cache))
+    synchronize(model.device)
+    prefill, decode = prefilled - begun, clock() - prefilled
+    times = [Timing((seconds,), seconds) for seconds in (prefill, decode)]
+    return Generation(
+        *prompt.shape, new_tokens, times[0], times[1] if new_tokens > 1 else None, torch.cat(tokens, 1).cpu()
+    )
+
+
+def _decode(decoder: "StaticDecoder", new_tokens: int, clock) -> Generation:
+    step, start = decoder.replay if decoder.graph else decoder.step, decoder.prompt.shape[1]
+
+    def steps():
+        for _ in range(new_tokens - 1):
+            step()
+
+    timing = time_calls(steps, 1, 0, decoder.prompt.device, before=decoder.prefill, clock=clock)
+    tokens = decoder.tokens[:, start : start + new_tokens].cpu()
+    return Generation(*decoder.prompt.shape, new_tokens, None, timing, tokens)
+
+
+def interleave(
+    jobs: dict[str, Callable[[], Generation]], repeats: int = 5, warmup: int = 1, enough: float | None = None
+) -> dict[str, Generation]:
+    """Run jobs by turns, `repeats` rounds after `warmup` rounds, and return each one's times together.
+
+    What slows a machine down for a while then slows all of them, and shows as spread instead of as a difference. With
+    `enough` seconds a job the remaining rounds are left out, after three at the earliest.
+    """
+    _check_repeats(repeats, warmup)
+    runs = {name: [] for name in jobs}
+    for done in range(1, warmup + repeats + 1):
+        for name, run in jobs.items():
+            runs[name].append(run())
+        counted = [
+            part.first
+            for found in runs.values()
+            for run in found[warmup:]
+            for part in (run.prefill, run.decode)
+            if part
+        ]
+        if enough is not None and done - warmup >= LEAST and sum(counted) >= enough * len(jobs):
+            break
+    return {name: _together(found, warmup) for name, found in runs.items()}
+
+
+def _together(runs: list[Generation], warmup: int) -> Generation:
+    def merged(phase):
+        seconds = [getattr(run, phase).first for run in runs if getattr(run, phase)]
+        return Timing(tuple(seconds[warmup:]), seconds[0]) if seconds else None
+
+    return replace(runs[-1], prefill=merged("prefill"), decode=merged("decode"))
+
+
 def time_generation(
     model: nn.Module,
     batch: int = 1,
@@ -178,43 +274,15 @@ def time_generation(
     new_tokens: int = 32,
     repeats: int = 5,
     warmup: int = 1,
+    way: str = "growing",
     prompt: torch.Tensor | None = None,
     enough: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Generation:
-    """Time greedy generation with the usual growing cache: prefill and decode apart.
-
-    `prompt` is a tensor of ids, shape (batch, prompt_length), and sets both; without it the ids are random, since speed
-    does not depend on what they say. The end token is not heeded, so that every run makes `new_tokens`; with one new
-    token there is no decoding. Only the logits that are needed, those of the last position, are computed. `enough` is
-    that of `time_calls`. Raises CourseError for sizes below 1 or more tokens than the model has positions for.
-    """
-    from transformers import DynamicCache
-
+    """Time greedy generation, prefill and decode apart: `job` and `interleave` for one model, with their errors."""
     _check_repeats(repeats, warmup)
-    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
-    seconds = []
-    for _ in range(warmup + repeats):
-        cache = DynamicCache(config=model.config)
-        synchronize(model.device)
-        begun = clock()
-        tokens = [_next(model, prompt, cache)]
-        synchronize(model.device)
-        prefilled = clock()
-        for _ in range(new_tokens - 1):
-            tokens.append(_next(model, tokens[-1], cache))
-        synchronize(model.device)
-        seconds.append((prefilled - begun, clock() - prefilled))
-        if _is_enough([sum(pair) for pair in seconds[warmup:]], enough):
-            break
-    prefill, decode = zip(*seconds, strict=True)
-    return Generation(
-        *prompt.shape,
-        new_tokens,
-        Timing(prefill[warmup:], prefill[0]),
-        Timing(decode[warmup:], decode[0]) if new_tokens > 1 else None,
-        torch.cat(tokens, dim=1).cpu(),
-    )
+    one = job(model, batch, prompt_length, new_tokens, way, prompt, clock)
+    return interleave({"": one}, repeats, warmup, enough)[""]
 
 
 def _next(model: nn.Module, ids: torch.Tensor, cache) -> torch.Tensor:
@@ -312,39 +380,9 @@ class StaticDecoder:
         self.graph.replay()
 
 
-def time_static(
-    model: nn.Module,
-    batch: int = 1,
-    prompt_length: int = 64,
-    new_tokens: int = 32,
-    repeats: int = 5,
-    warmup: int = 1,
-    graph: bool = False,
-    prompt: torch.Tensor | None = None,
-    enough: float | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Generation:
-    """Time decoding with a static cache, eager or, with `graph`, replayed from a CUDA graph; prefill is not timed.
-
-    Arguments and errors as in `time_generation`; `new_tokens` is at least 2. Both ways run the same kernels, so the
-    difference is what launching them from Python costs.
-    """
-    _check_repeats(repeats, warmup)
-    if new_tokens < 2:
-        raise CourseError(f"new_tokens={new_tokens}: the first token is prefill's, so decoding needs at least 2.")
-    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
-    decoder = StaticDecoder(model, prompt, new_tokens)
-    if graph:
-        decoder.capture()
-    step = decoder.replay if graph else decoder.step
-
-    def decode():
-        for _ in range(new_tokens - 1):
-            step()
-
-    timing = time_calls(decode, repeats, warmup, prompt.device, decoder.prefill, enough, clock)
-    start = prompt.shape[1]
-    return Generation(*prompt.shape, new_tokens, None, timing, decoder.tokens[:, start : start + new_tokens].cpu())
+def time_static(model: nn.Module, *sizes, graph: bool = False, **given) -> Generation:
+    """Time decoding with a static cache, eager or replayed: `time_generation` with way="static" or "graph"."""
+    return time_generation(model, *sizes, way="graph" if graph else "static", **given)
 
 
 def copy_bandwidth(
@@ -409,10 +447,6 @@ def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> int:
     for layer in layers:
         layer.compute_dtype, layer.compute_type_is_set = dtype, True
     return len(layers)
-
-
-def _is_enough(seconds: list[float], enough: float | None) -> bool:
-    return enough is not None and len(seconds) >= LEAST and sum(seconds) >= enough
 
 
 def _check_repeats(repeats: int, warmup: int) -> None:

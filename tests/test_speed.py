@@ -134,19 +134,6 @@ def test_a_gpu_is_synchronized_before_each_reading_of_the_clock(monkeypatch):
     assert events == ["wait", "clock", "call", "wait", "clock"] * 2
 
 
-@pytest.mark.parametrize(("enough", "repeats"), [(None, 6), (0.0, 3), (3.0, 3), (3.5, 4), (4.0, 4), (99.0, 6)])
-def test_enough_seconds_end_the_repeats_after_three(model, enough, repeats):
-    warmup = 2
-    timing = speed.time_calls(lambda: None, 6, warmup, enough=enough, clock=Clock(range(99)))
-    assert timing.seconds == (1,) * repeats
-    run = speed.time_generation(
-        model, 1, 4, 2, 6, warmup, enough=enough, clock=Clock(n + half for n in range(99) for half in (0, 0.5, 1))
-    )
-    assert run.prefill.seconds == run.decode.seconds == (0.5,) * repeats
-    static = speed.time_static(model, 1, 4, 2, 6, warmup, enough=enough, clock=Clock(range(99)))
-    assert static.decode.seconds == (1,) * repeats
-
-
 @pytest.mark.parametrize(("repeats", "warmup"), [(0, 1), (-1, 0), (3, -1)])
 def test_time_calls_refuses_nothing_to_time(repeats, warmup):
     with pytest.raises(CourseError, match=f"repeats={repeats}, warmup={warmup}"):
@@ -203,10 +190,50 @@ def test_only_the_last_positions_logits_are_computed(model, monkeypatch):
     hook = model.lm_head.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape)))
     try:
         speed.time_generation(model, batch=2, prompt_length=9, new_tokens=3, repeats=1, warmup=0)
-        speed.time_static(model, batch=2, prompt_length=9, new_tokens=3, repeats=1, warmup=0)
+        speed.time_generation(model, 2, 9, 3, repeats=1, warmup=0, way="static")
     finally:
         hook.remove()
     assert shapes == [(2, 1, 320)] * 6
+
+
+# Jobs by turns
+
+
+def pretend(seconds, calls, name):
+    """A job that takes the next of `seconds`, a pair (prefill, decode), and says when it is called."""
+    times = iter(seconds)
+
+    def run():
+        calls.append(name)
+        prefill, decode = (None if t is None else speed.Timing((t,), t) for t in next(times))
+        return speed.Generation(1, 4, 3, prefill, decode, torch.zeros(1, 3))
+
+    return run
+
+
+def test_jobs_take_turns_and_keep_their_own_times():
+    calls = []
+    jobs = {
+        "a": pretend([(9, 90), (1, 10), (3, 30), (2, 20)], calls, "a"),
+        "b": pretend([(None, 70), (None, 7), (None, 5), (None, 6)], calls, "b"),
+    }
+    found = speed.interleave(jobs, repeats=3, warmup=1)
+    assert calls == ["a", "b"] * 4
+    assert found["a"].prefill == speed.Timing((1, 3, 2), first=9)
+    assert found["a"].decode == speed.Timing((10, 30, 20), first=90)
+    assert found["b"].prefill is None and found["b"].decode == speed.Timing((7, 5, 6), first=70)
+
+
+@pytest.mark.parametrize(("enough", "rounds"), [(None, 6), (0.0, 3), (3.0, 3), (3.1, 4), (4.0, 4), (99.0, 6)])
+def test_enough_seconds_end_the_rounds_after_three(enough, rounds):
+    calls = []  # a takes 0.5 s a run, b 1.5 s: 1 s a job and round; the warm-up of 50 s does not count
+    jobs = {
+        "a": pretend([(25, 25)] * 2 + [(0.25, 0.25)] * 6, calls, "a"),
+        "b": pretend([(50, None)] * 2 + [(1.5, None)] * 6, calls, "b"),
+    }
+    found = speed.interleave(jobs, repeats=6, warmup=2, enough=enough)
+    assert found["a"].decode.seconds == (0.25,) * rounds and found["b"].prefill.seconds == (1.5,) * rounds
+    assert calls == ["a", "b"] * (2 + rounds)
 
 
 # The static cache
@@ -216,7 +243,7 @@ def test_only_the_last_positions_logits_are_computed(model, monkeypatch):
 def test_static_decoding_makes_the_tokens_of_generate(embedded, scheme):
     model, tokenizer = embedded[scheme]
     prompt = tokenizer("The chemical symbol of iron is", return_tensors="pt").input_ids
-    found = speed.time_static(model, prompt=prompt, new_tokens=12, repeats=2, warmup=1)
+    found = speed.time_generation(model, prompt=prompt, new_tokens=12, repeats=2, way="static")
     assert torch.equal(found.tokens, by_generate(model, prompt, 12))
     assert found.prefill is None and len(found.decode.seconds) == 2
 
@@ -281,22 +308,23 @@ def test_a_step_leaves_every_tensor_in_its_place(model):
 def test_a_sliding_window_that_is_not_reached_changes_nothing():
     tight = models.shape_model(config(sliding_window=24), "fp32", device="cpu")
     prompt = speed._prompt(tight, 1, 8, 12, None)
-    found = speed.time_static(tight, prompt=prompt, new_tokens=12, repeats=2, warmup=0)
+    found = speed.time_generation(tight, prompt=prompt, new_tokens=12, repeats=2, warmup=0, way="static")
     assert torch.equal(found.tokens, by_generate(tight, prompt, 12))
     with pytest.raises(CourseError, match="sliding window of 24"):
-        speed.time_static(tight, prompt_length=8, new_tokens=17)
+        speed.job(tight, prompt_length=8, new_tokens=17, way="static")
 
 
 def test_static_decoding_is_timed_without_prefill(model):
     clock = Clock([0, 9, 20, 26, 30, 33])
-    found = speed.time_static(model, batch=2, prompt_length=4, new_tokens=4, repeats=2, warmup=1, clock=clock)
+    found = speed.time_static(model, 2, 4, 4, repeats=2, warmup=1, clock=clock)
     assert found.decode == speed.Timing((6, 3), first=9)
     assert found.decode_rate.median == 2 * 3 / 4.5
+    assert found.prefill is None
 
 
 def test_graphs_need_a_gpu(model):
     with pytest.raises(CourseError, match="CUDA graphs need a CUDA GPU"):
-        speed.time_static(model, prompt_length=4, new_tokens=4, graph=True)
+        speed.time_static(model, 1, 4, 4, graph=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -304,8 +332,8 @@ def test_graphs_need_a_gpu(model):
 def test_a_replayed_graph_makes_the_tokens_of_eager_steps(scheme):
     model, _ = models.load("embedded", scheme)
     eager, graph = (
-        speed.time_static(model, batch=2, prompt_length=20, new_tokens=16, repeats=2, graph=graph)
-        for graph in (False, True)
+        speed.time_generation(model, batch=2, prompt_length=20, new_tokens=16, repeats=2, way=way)
+        for way in ("static", "graph")
     )
     assert torch.equal(eager.tokens, graph.tokens)
 
@@ -403,7 +431,7 @@ def test_compute_dtype_refuses_what_has_none(embedded):
 # Bad input
 
 
-@pytest.mark.parametrize("time_it", [speed.time_generation, speed.time_static])
+@pytest.mark.parametrize("way", ["growing", "static"])
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -416,16 +444,18 @@ def test_compute_dtype_refuses_what_has_none(embedded):
         ({"prompt": torch.zeros(1, 4)}, "integers"),
     ],
 )
-def test_bad_input_is_one_clear_sentence(model, time_it, given, said):
+def test_bad_input_is_one_clear_sentence(model, way, given, said):
     with pytest.raises(CourseError, match=said):
-        time_it(model, **given)
+        speed.time_generation(model, way=way, **given)
 
 
 def test_new_tokens_have_a_least_number(model):
     with pytest.raises(CourseError, match="new_tokens=0"):
         speed.time_generation(model, new_tokens=0)
     with pytest.raises(CourseError, match="at least 2"):
-        speed.time_static(model, new_tokens=1)
+        speed.job(model, new_tokens=1, way="static")
+    with pytest.raises(CourseError, match="'compiled'.*growing, static, graph"):
+        speed.job(model, way="compiled")
 
 
 def test_exactly_the_last_position_can_be_used(model):
