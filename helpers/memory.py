@@ -54,7 +54,8 @@ OFFSET_BYTES = 4  # the mean that is taken from absmax before it is quantized
 GROUPS = {
     "codes": ("codes",),
     "quantization constants": ("absmax", "second_level", "tables"),
-    "weights not quantized": ("linear", "biases", "embeddings", "head", "norms", "other", "buffers"),
+    "linear layers, not quantized": ("linear", "biases", "other"),
+    "embeddings, head, norms": ("embeddings", "head", "norms", "buffers"),
     "adapters, gradients, optimizer": ("adapters", "gradients", "optimizer", "optimizer_paged"),
     "KV cache": ("kv_cache",),
     "activations": ("activations", "dequantized"),
@@ -584,10 +585,10 @@ def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
 
 
 def largest_layer(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
-    """Bytes of the largest weight in 16 bits: what lies beside its codes for a moment while a model is loaded."""
-    dtype = _dtype(scheme, compute_dtype)
-    shell, _ = skeleton(_config_of(model), dtype)
-    return max(p.numel() * p.element_size() for p in shell.parameters())
+    """Bytes of the largest quantized weight in 16 bits, which lies beside its codes for a moment while loading."""
+    shell, _ = skeleton(_config_of(model), _dtype(scheme, compute_dtype), _bnb_config(scheme))
+    found = [m.weight for m in shell.modules() if isinstance(m, _quantized_types())]
+    return max((weight.numel() * 2 for weight in found), default=0)
 
 
 def _dtype(scheme: str, compute_dtype="auto") -> torch.dtype:

@@ -128,6 +128,28 @@ SMALL["06_generate_and_time"] = {
 SOLVED["06_generate_and_time"] = {"SCHEMES": ["bf16"], "BATCHES": [1], "PROMPT_LENGTHS": [16]}
 
 
+@expect("05_measure_memory")
+def measure_memory(v):
+    assert v["model_bytes"] == v["counted_bytes"] and set(v["model_bytes"]) == {"fp32", "fp16", "int8", "nf4", "nf4-dq"}
+    between(v["model_bytes"]["nf4-dq"], 4_583_000, 4_585_000, "the embedded model in nf4-dq")
+    assert v["footprint_bytes"]["nf4"] == v["footprint_bytes"]["nf4-dq"]
+    between(v["bits_per_weight"], 4.19, 4.22, "bits a weight")
+    stages = v["stages"]
+    assert stages["resident"][0] == stages["resident"][1]
+    for name in ("prefill, peak", "prefill, left", "decode, left"):
+        forecast, measured = stages[name]
+        between(forecast / measured, 0.98, 1.02, name)
+        assert measured > stages["resident"][1]
+    assert v["kv_bytes_per_token"] == [3072, 131_072]
+    mistral = v["mistral_7b"]
+    assert (mistral["bytes"]["nf4"], mistral["bytes"]["nf4-dq"]) == (4_450_703_360, 4_125_481_856)
+    between(mistral["train_gb"]["gradient checkpointing"], 5.4, 6.0, "a training step")  # 5.75 on an H200
+    between(mistral["train_gb"]["all activations kept"], 9.8, 11.2, "without checkpointing")
+    fits = {gb: (batch, length) for gb, batch, length in mistral["fits"]}
+    assert fits[6][0] == 0 and fits[8][0] >= 1 and fits[80][0] > fits[24][0] > fits[12][0] > 8
+    between(fits[24][0], 25, 50, "largest batch on 24 GB")
+
+
 @expect("06_generate_and_time")
 def generate_and_time(v):
     # what a busy machine cannot change: sizes, texts, bytes; speeds only as far as any machine that runs this can go

@@ -194,6 +194,33 @@ def test_kv_cache_as_transformers_fills_it(tokens, window):
     gc.collect()
 
 
+def test_largest_layer():
+    assert memory.largest_layer("mistral-7b-shape") == 4096 * 14336 * 2
+    assert memory.largest_layer("mistral-7b-shape", "bf16") == 0
+
+
+def test_watch_sees_what_comes_and_stays():
+    """Against tensors whose sizes are known: what was there, what is freed again, what stays, and views."""
+    before = torch.ones(1000)
+    with memory.watch() as seen:
+        stays = before * 2  # 4,000 bytes
+        view = stays.view(10, 100)
+        torch.cat([stays, stays])  # 8,000 bytes, freed at once
+        del before  # was there: its 4,000 bytes go
+    assert (seen.peak, seen.now) == (12_000, 0) and max(seen.curve) == seen.peak and view.shape == (10, 100)
+
+
+def test_watch_equals_the_forecast_of_a_prefill():
+    model, _ = models.load("embedded", "nf4-dq", device="cpu")
+    ids = torch.ones(2, 100, dtype=torch.long)
+    with torch.no_grad(), memory.watch() as seen:
+        out = model(ids, use_cache=True, logits_to_keep=1)
+    forecast = memory.predict("embedded", "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
+    assert seen.peak == pytest.approx(forecast.timeline.peak, rel=0.01)
+    cache = 2 * 100 * memory.kv_bytes_per_token("embedded")
+    assert cache <= seen.now <= cache + 2 * 2048 * 2 + 10_000 and out.logits.shape == (2, 1, 2048)
+
+
 def test_kv_cache_of_mistral_7b():
     config = models.mistral_7b_config()
     assert memory.kv_bytes_per_token(config) == memory.kv_bytes_per_token(config, "fp16") == 131_072
