@@ -113,8 +113,8 @@ def decoding(choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: 
     rates, seconds, moved = {}, {}, {}
     for scheme in (plain, "nf4-dq"):
         model = models.load(choice, scheme)[0]
-        graph = model.device.type == "cuda"
-        made = {case: speed.time_static(model, *case, new_tokens, repeats, graph=graph) for case in cases}
+        way = "graph" if model.device.type == "cuda" else "static"
+        made = {case: speed.time_generation(model, *case, new_tokens, repeats, way=way) for case in cases}
         rates[scheme] = {case: timed.decode_rate.median for case, timed in made.items()}
         seconds[scheme] = _layer_seconds(model, 5 * repeats)
         moved[scheme] = sum(speed.bytes_per_step(model, 1, SHORT).values())

@@ -265,11 +265,12 @@ def test_speed_is_a_ratio_of_two_schemes(monkeypatch):
         def __init__(self, rate):
             self.decode_rate = type("Rate", (), {"median": rate})
 
-    def time_static(model, batch, length, new_tokens, repeats, graph):
+    def time_generation(model, batch, length, new_tokens, repeats, way):
+        assert way == "static"
         four = any(type(m).__name__ == "Linear4bit" for m in model.modules())
         return Timed(batch * 1000 / (2 if four else 1) / (1 if length == evidence.SHORT else 4 if four else 2))
 
-    monkeypatch.setattr(evidence.speed, "time_static", time_static)
+    monkeypatch.setattr(evidence.speed, "time_generation", time_generation)
     monkeypatch.setattr(evidence, "_layer_seconds", lambda model, repeats: 0.1)
     found = evidence.decoding(models.resolve("embedded"), "bf16", [1, 4], 8, 1)
     assert found["by batch"] == {"1": 0.5, "4": 0.5} and found["short"] == 0.5 and found["long"] == 0.25
