@@ -252,15 +252,15 @@ def measure(model: nn.Module, gradients: bool = True) -> Measurement:
 
 
 class watch:
-    """Bytes that a block adds on a device: `with memory.watch(device) as seen: …`, then `seen.peak` and `seen.now`.
+    """Bytes that a block adds on a device: `with memory.watch() as seen: …`, then `seen.peak` and `seen.now`.
 
-    On a GPU both are what PyTorch's allocator was asked for. On the CPU, whose allocator keeps no account, they are
+    "auto" is the GPU if there is one, else the CPU. On a GPU both are what PyTorch's allocator was asked for. On the CPU, whose allocator keeps no account, they are
     the tensors that operations made, noted as they come and go; what a kernel takes for itself is not seen. `curve`
     has the bytes of those tensors after each event, on both. Tensors that were there before count as nothing.
     """
 
-    def __init__(self, device="cpu"):
-        self.device = torch.device(device)
+    def __init__(self, device="auto"):
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._ledger = rehearsal.Ledger(device=self.device.type)
 
     def __enter__(self) -> "watch":

@@ -202,7 +202,7 @@ def test_largest_layer():
 def test_watch_sees_what_comes_and_stays():
     """Against tensors whose sizes are known: what was there, what is freed again, what stays, and views."""
     before = torch.ones(1000)
-    with memory.watch() as seen:
+    with memory.watch("cpu") as seen:
         stays = before * 2  # 4,000 bytes
         view = stays.view(10, 100)
         torch.cat([stays, stays])  # 8,000 bytes, freed at once
@@ -213,7 +213,7 @@ def test_watch_sees_what_comes_and_stays():
 def test_watch_equals_the_forecast_of_a_prefill():
     model, _ = models.load("embedded", "nf4-dq", device="cpu")
     ids = torch.ones(2, 100, dtype=torch.long)
-    with torch.no_grad(), memory.watch() as seen:
+    with torch.no_grad(), memory.watch("cpu") as seen:
         out = model(ids, use_cache=True, logits_to_keep=1)
     forecast = memory.predict("embedded", "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
     assert seen.peak == pytest.approx(forecast.timeline.peak, rel=0.01)
