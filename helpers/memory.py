@@ -254,9 +254,10 @@ def measure(model: nn.Module, gradients: bool = True) -> Measurement:
 class watch:
     """Bytes that a block adds on a device: `with memory.watch() as seen: …`, then `seen.peak` and `seen.now`.
 
-    "auto" is the GPU if there is one, else the CPU. On a GPU both are what PyTorch's allocator was asked for. On the CPU, whose allocator keeps no account, they are
-    the tensors that operations made, noted as they come and go; what a kernel takes for itself is not seen. `curve`
-    has the bytes of those tensors after each event, on both. Tensors that were there before count as nothing.
+    "auto" is the GPU if there is one, else the CPU. On a GPU both are what PyTorch's allocator was asked for. On the
+    CPU, whose allocator keeps no account, they are the tensors that operations made, noted as they come and go; what
+    a kernel takes for itself is not seen. `curve` has the bytes of those tensors after each event, on both. Tensors
+    that were there before count as nothing.
     """
 
     def __init__(self, device="auto"):
