@@ -9,6 +9,7 @@ quantization, adapters on all linear layers, a constant base.
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import json
 import random
@@ -349,6 +350,7 @@ def saved_activations(model: nn.Module, rows: dict[str, torch.Tensor]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(**rows).loss
     del loss
+    gc.collect()  # the graph refers to itself; without this its tensors would stay for a while
     return sum(kept.values())
 
 

@@ -220,3 +220,23 @@ def judge_the_claims(v):
     between(training["forecast_gb"], 4.13, 8, "least forecast of a step")
     between(training["loss before"], 9, 13, "loss before")
     assert training["loss"]["all linear"] < training["loss"]["q_proj, v_proj"] < training["loss before"]
+
+
+@expect("08_finetune_with_qlora")
+def finetune_with_qlora(v):
+    assert v["steps"] == SMALL.get("08_finetune_with_qlora", {}).get("MAX_STEPS", 200) == len(v["losses"])
+    match = v["exact_match"]
+    assert match["before"] <= 0.02, "the base answers in a format that it has never seen"
+    between(match["after"], 0.8, 0.95, "exact match after QLoRA")
+    between(match["known"], 0.78, 0.98, "what the base knows")
+    between(v["losses"][0], 8, 13, "loss before the first step")
+    between(sum(v["losses"][-20:]) / 20, 0.03, 0.3, "loss at the end")
+    assert v["base_unchanged"] and v["same_logits_reloaded"] and v["same_answers_reloaded"]
+    # rank 16 on seven matrices of six layers: 16 × (rows + columns)
+    assert v["trained_parameters"] == 16 * 6 * (2 * 512 + 2 * 384 + 3 * 1024) == 466_944
+    measured = v["measured_bytes"]
+    assert measured["adapters"] == measured["gradients"] == 4 * v["trained_parameters"]
+    assert measured["optimizer"] == 8 * v["trained_parameters"]
+    between(v["kept_activations"]["without"] / v["kept_activations"]["with"], 5, 20, "what checkpointing saves")
+    between(v["mistral_7b_forecast_bytes"]["1x128"] / 1e9, 4.4, 5.2, "GB, forecast of a small step")
+    between(v["mistral_7b_forecast_bytes"]["4x512"] / 1e9, 5.2, 6.8, "GB, forecast of a larger step")
