@@ -421,7 +421,8 @@ def predict(
             peak = peak if sum(peak.values()) >= after else {"gradients": after}
         parts |= peak
         if cuda:
-            parts |= {"workspace": WORKSPACE, "context": CUDA_CONTEXT}
+            # the thread that runs the backward pass has a cuBLAS handle, and so a workspace, of its own
+            parts |= {"workspace": WORKSPACE * (1 + train), "context": CUDA_CONTEXT}
     title = f"predicted, {scheme}" if stage == "load" else f"{scheme}, {stage}, {batch} × {context:,}"
     found = {part: parts[part] for part in PARTS if parts.get(part)}
     return MemoryBudget(found, title=title, scheme=scheme, notes=notes, timeline=timeline, asked=asked)

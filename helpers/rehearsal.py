@@ -183,7 +183,14 @@ class _Rules(TorchFunctionMode):
         if name == "dropout" and kwargs.get("p", args[1] if len(args) > 1 else 0.5) > 0 and args[0].requires_grad:
             return torch.native_dropout(args[0], 0.5, True)[0]  # as on a GPU: keeps one byte a number
         if attention:
-            return _Attention.apply(*args[:3], kwargs.get("attn_mask"))
+            query, key, value = args[:3]
+            if query.shape[1] == key.shape[1] or kwargs.get("enable_gqa"):
+                return _Attention.apply(query, key, value, kwargs.get("attn_mask"))
+            # no fused kernel takes one key/value head for all query heads (Falcon): all scores, in float32
+            kind = {"is_causal": kwargs.get("is_causal", False), "scale": kwargs.get("scale")}
+            return torch.ops.aten._scaled_dot_product_attention_math(
+                query, key, value, kwargs.get("attn_mask"), **kind
+            )[0]
         return func(*args, **kwargs)
 
     def cast(self, x, dtype: torch.dtype):

@@ -1,5 +1,8 @@
 """rehearsal: what autograd keeps, against hooks on real tensors; unrolled layers against all of them; budgets."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
@@ -7,6 +10,7 @@ import transformers
 from helpers import memory, models, rehearsal
 from helpers.errors import CourseError
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(vocab_size=512, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256)
 FAMILIES = {
     "mistral": ("Mistral", {**SMALL, "num_key_value_heads": 2}),
@@ -18,6 +22,9 @@ FAMILIES = {
     "stablelm": ("StableLm", {**SMALL, "num_key_value_heads": 4}),
     "opt": ("OPT", {**{k: v for k, v in SMALL.items() if k != "intermediate_size"}, "ffn_dim": 256, "dropout": 0.0,
                     "word_embed_proj_dim": 128}),
+    "falcon, no fused attention": ("Falcon", {
+        "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "alibi": False,
+        "multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "bias": False}),
 }  # fmt: skip
 TOLERANCE = 0.005  # the CPU's layer norm keeps mean and deviation in other types
 
@@ -151,6 +158,27 @@ def test_mistral_7b_as_measured_on_an_h200(batch, length, checkpointing, dropout
         dropout=dropout,
     )  # fmt: skip
     assert budget.allocator_bytes / 1e9 == pytest.approx(gb, rel=0.02)
+
+
+H200 = json.loads((ROOT / "benchmarks" / "forecast_h200.json").read_text(encoding="utf-8"))["rows"]
+
+
+@pytest.mark.parametrize("name", sorted({row["architecture"] for row in H200}))
+def test_forecasts_against_what_an_h200_measured(name):
+    """Weights within 0.5%, prefill and training within 10%, both sides; measured by benchmarks/forecast_check.py."""
+    from benchmarks import forecast_check
+
+    config = forecast_check.architectures(4)[name]
+    measured = {row["case"]: row["measured"] for row in H200 if row["architecture"] == name}
+    compared = 0
+    for case, function, given in forecast_check.cases(name, config, name.startswith("mistral-7b")):
+        forecast, _ = function(*given, measure=False)
+        bound = forecast_check.BOUNDS[case.split()[0]]
+        assert abs(forecast / measured[case] - 1) <= bound, (
+            f"{case}: {forecast:,} forecast, {measured[case]:,} measured"
+        )
+        compared += 1
+    assert compared == len(measured) >= 5
 
 
 def test_adapters_and_optimizers_by_hand():
