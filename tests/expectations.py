@@ -37,6 +37,17 @@ def between(value: float, low: float, high: float, what: str = "value") -> None:
     assert low <= value <= high, f"{what} is {value:g}, outside {low:g} to {high:g}"
 
 
+@expect("00_check_your_setup")
+def check_your_setup(v):
+    assert v["packages"] == 7 and v["layers_in_4_bits"] == 42
+    assert "Paris" in v["text"] and v["model_id"] == "embedded"
+    assert v["auto"] in ("embedded", "checkpoint") and v["compute_dtype"] in ("bfloat16", "float16")
+    assert v["hub"] in ("granted", "gated", "offline", "unreachable")
+    assert sorted(v["needed_gb"]) == sorted(["fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq"])
+    between(v["needed_gb"]["nf4-dq"], 4.62, 4.63, "Mistral-7B in nf4-dq and 0.5 GB")
+    between(v["needed_gb"]["fp32"], 29.4, 29.5, "Mistral-7B in fp32 and 0.5 GB")
+
+
 @expect("01_round_to_fewer_bits")
 def round_to_fewer_bits(v):
     assert v["parameters"] == 7_241_732_096

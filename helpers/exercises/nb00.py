@@ -1,0 +1,63 @@
+"""Checks of notebook 00: what fits, the compute dtype, a repaired call."""
+
+from . import Hint, call, exercise
+
+
+@exercise("00-1")
+def check_fitting(answer, *, needed: dict) -> str:
+    sizes = sorted(needed.values())
+    for free in (*sizes, sizes[0] / 2, sizes[-1] * 2, (sizes[0] + sizes[-1]) / 2):
+        found = call(answer, dict(needed), free)
+        truth = {scheme for scheme, gb in needed.items() if gb <= free}
+        if not isinstance(found, (list, tuple, set)):
+            raise Hint(f"return a list of schemes, such as ['nf4']; this is of type {type(found).__name__}.")
+        if set(found) == truth:
+            continue
+        if set(found) == set(needed) - truth:
+            raise Hint("these are the ones that do not fit: turn the comparison round.")
+        if set(found) == {scheme for scheme, gb in needed.items() if gb < free}:
+            raise Hint("what needs exactly what is free still fits: <= and not <.")
+        if not set(found) <= set(needed):
+            raise Hint("return the names, the keys of `needed`, not the sizes.")
+        raise Hint(f"with {free:.1f} GB free these fit: {', '.join(sorted(truth)) or 'none'}.")
+    at_6 = [scheme for scheme, gb in needed.items() if gb <= 6]
+    return f"a GPU of 6 GB takes {', '.join(at_6) or 'none of them'}; with 24 GB, all but fp32."
+
+
+@exercise("00-2")
+def check_compute_dtype(answer, *, gpus: dict) -> str:
+    for name, capability in {**gpus, "a machine without a GPU": None}.items():
+        found = call(answer, capability)
+        found = str(found).removeprefix("torch.")
+        truth = "bfloat16" if capability is None or capability >= (8, 0) else "float16"
+        if found == truth:
+            continue
+        if found not in ("bfloat16", "float16"):
+            raise Hint('return "bfloat16" or "float16".')
+        if capability is None:
+            raise Hint("without a GPU the CPU computes, and takes bfloat16.")
+        if capability >= (10, 0) and found == "float16":
+            raise Hint(f"{name} is newer than 8.0: compare pairs of numbers, not text.")
+        if capability == (8, 0):
+            raise Hint("8.0 itself has bfloat16 in hardware: >= and not >.")
+        if capability == (7, 5):
+            raise Hint("capability 7.5 only emulates bfloat16; the hardware begins at 8.0.")
+        raise Hint(f"{name} has capability {capability}: {truth} is right.")
+    return 'bfloat16 from 8.0 on and on CPUs, float16 before; this is what `compute_dtype="auto"` does.'
+
+
+@exercise("00-3")
+def check_repaired(answer) -> str:
+    loaded = call(answer)
+    if not isinstance(loaded, tuple) or len(loaded) != 2:
+        raise Hint("return what `models.load` returns, model and tokenizer.")
+    model = loaded[0]
+    states = [getattr(getattr(module, "weight", None), "quant_state", None) for module in model.modules()]
+    states = [state for state in states if state is not None]
+    if not states:
+        raise Hint("this loads, but no layer is in 4 bits: which scheme is NF4 with double quantization?")
+    if states[0].quant_type != "nf4":
+        raise Hint(f"this loads in {states[0].quant_type}; NF4 was asked for.")
+    if not states[0].nested:
+        raise Hint("this is NF4, but its constants are not quantized: double quantization has a scheme of its own.")
+    return f"{len(states)} layers in NF4, and their constants in 8 bits."

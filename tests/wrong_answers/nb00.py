@@ -1,0 +1,49 @@
+"""The two most likely wrong answers to each exercise of notebook 00, and a part of the hint that each must get."""
+
+WRONG = {
+    "00-1": [
+        (
+            "def fitting(needed, free_gb):\n"
+            "    return [scheme for scheme, gb in needed.items() if gb < free_gb]\n"
+            'exercises.check("00-1", fitting, needed=needed)',
+            "still fits",
+        ),
+        (
+            "def fitting(needed, free_gb):\n"
+            "    return [gb for gb in needed.values() if gb <= free_gb]\n"
+            'exercises.check("00-1", fitting, needed=needed)',
+            "return the names",
+        ),
+    ],
+    "00-2": [
+        (
+            "def compute_dtype(capability):\n"
+            "    return 'bfloat16' if capability is None or capability >= (7, 5) else 'float16'\n"
+            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            "only emulates",
+        ),
+        (
+            "def compute_dtype(capability):\n"
+            "    return 'bfloat16' if capability is None or '{}.{}'.format(*capability) >= '8.0' else 'float16'\n"
+            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            "not text",
+        ),
+        (
+            "def compute_dtype(capability):\n"
+            "    return 'bfloat16' if capability is not None and capability >= (8, 0) else 'float16'\n"
+            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            "the CPU computes",
+        ),
+    ],
+    "00-3": [
+        (
+            'def repaired():\n    return models.load("embeded", scheme="nf4-double")\n'
+            'exercises.check("00-3", repaired)',
+            "Unknown scheme",
+        ),
+        (
+            'def repaired():\n    return models.load("embedded", scheme="nf4")\nexercises.check("00-3", repaired)',
+            "a scheme of its own",
+        ),
+    ],
+}
