@@ -19,6 +19,16 @@ CHECKS = {
     "forecast": ["-m", "benchmarks.forecast_check", "--out"],
     "nf4": ["-m", "benchmarks.nf4_bench"],
 }
+# fewer repeats and tokens, so that a recording takes minutes; all else as the notebooks have it
+PARAMETERS = {
+    "06_generate_and_time": {
+        "PROMPT_LENGTHS": [32, 2048],
+        "NEW_TOKENS": 5,
+        "ANSWER_TOKENS": 8,
+        "REPEATS": 3,
+        "SECONDS_EACH": 0.1,
+    }
+}
 COMMAND = "python -m helpers.record_run"
 
 
@@ -81,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{name}: recorded", flush=True)
             else:
                 copy = options.build / f"{name}.ipynb"
-                done = run.execute(run.NOTEBOOKS / copy.name, copy, {"MODEL_ID": "mistral-7b-shape"})
+                given = {"MODEL_ID": "mistral-7b-shape", **PARAMETERS.get(name, {})}
+                done = run.execute(run.NOTEBOOKS / copy.name, copy, given)
                 values[name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
                 print(f"{name}: {done.seconds:.0f} s, {done.headline}", flush=True)
         except (run.NotebookError, CourseError) as error:

@@ -1,13 +1,12 @@
 """rehearsal: what autograd keeps, against hooks on real tensors; unrolled layers against all of them; budgets."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from helpers import memory, models, rehearsal
+from helpers import memory, models, rehearsal, results
 from helpers.errors import CourseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,7 +159,7 @@ def test_mistral_7b_as_measured_on_an_h200(batch, length, checkpointing, dropout
     assert budget.allocator_bytes / 1e9 == pytest.approx(gb, rel=0.02)
 
 
-H200 = json.loads((ROOT / "benchmarks" / "forecast_h200.json").read_text(encoding="utf-8"))["rows"]
+H200 = results.recorded("h200", quiet=True).values["forecast"]["rows"]
 
 
 @pytest.mark.parametrize("name", sorted({row["architecture"] for row in H200}))

@@ -1,0 +1,87 @@
+"""record_run: parts of one machine are put together, parts of two are not; what it needs is there."""
+
+import json
+
+import pytest
+
+from helpers import record_run, results, run
+from helpers.errors import CourseError
+
+ENVIRONMENT = {
+    "hardware": "NVIDIA H200",
+    "driver": "580",
+    "python": "3.12.3",
+    "system": "Linux x86_64",
+    "versions": {"torch": "2.11.0"},
+    "gpu": [{"name": "NVIDIA H200"}],
+}
+
+
+@pytest.mark.parametrize(
+    "gpu, name", [("NVIDIA H200", "h200"), ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 4090", "geforce-rtx-4090")]
+)
+def test_the_file_is_named_after_the_gpu(gpu, name):
+    assert record_run.name_of(gpu) == name
+
+
+def test_a_part_replaces_itself_alone_and_keeps_the_other_dates():
+    first = record_run.merged({}, {"a": {"x": 1}, "b": {"x": 2}}, ENVIRONMENT, "2026-11-01")
+    second = record_run.merged(first, {"b": {"x": 3}}, ENVIRONMENT, "2026-11-02")
+    assert second["values"] == {"a": {"x": 1}, "b": {"x": 3}}
+    assert second["provenance"]["dates"] == {"a": "2026-11-01", "b": "2026-11-02"}
+    assert second["provenance"]["date"] == "2026-11-02" and second["provenance"]["hardware"] == "NVIDIA H200"
+
+
+@pytest.mark.parametrize("key, other", [("hardware", "NVIDIA A100"), ("versions", {"torch": "2.13.0"})])
+def test_parts_of_two_machines_make_no_run(key, other):
+    first = record_run.merged({}, {"a": {}}, ENVIRONMENT, "2026-11-01")
+    with pytest.raises(CourseError, match=f"has another {key}.*--fresh"):
+        record_run.merged(first, {"b": {}}, {**ENVIRONMENT, key: other}, "2026-11-02")
+
+
+def test_without_a_gpu_nothing_is_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results, "environment", lambda: {**ENVIRONMENT, "gpu": []})
+    assert record_run.main(["--out", str(tmp_path / "x.json")]) == 2
+    assert "No NVIDIA GPU" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def execute(path, output, parameters):
+        asked.append((path.stem, parameters))
+        if path.stem.startswith("05"):
+            raise run.NotebookError("05: no.")
+        return run.NotebookRun(path.stem, seconds=1.0, record={"headline": "h", "x": 1})
+
+    monkeypatch.setattr(results, "environment", lambda: ENVIRONMENT)
+    monkeypatch.setattr(run, "execute", execute)
+    out = tmp_path / "x.json"
+    assert record_run.main(["--only", "05,06", "--out", str(out)]) == 1
+    assert [name[:2] for name, _ in asked] == ["05", "06"]
+    assert all(parameters["MODEL_ID"] == "mistral-7b-shape" for _, parameters in asked)
+    assert asked[1][1] == {"MODEL_ID": "mistral-7b-shape", **record_run.PARAMETERS["06_generate_and_time"]}
+    kept = json.loads(out.read_text())
+    assert set(kept["values"]) == {"06_generate_and_time"} and kept["values"]["06_generate_and_time"]["x"] == 1
+    assert "FAILED 05: no." in capsys.readouterr().err
+
+
+def test_the_recording_that_is_shipped_can_be_read_and_is_of_notebooks_that_exist():
+    found = results.recorded("h200", quiet=True)
+    assert found.provenance["hardware"] == "NVIDIA H200"
+    assert set(found.values) - set(record_run.CHECKS) <= set(run.course_map())
+    assert set(found.provenance["dates"]) == set(found.values)
+    for name, values in record_run.PARAMETERS.items():
+        known = run._parameters(
+            name, next(c.source for c in _cells(name) if "parameters" in c.metadata.get("tags", []))
+        )
+        assert set(values) <= set(known)
+    # sizes of Mistral-7B, by the byte, as the 7B shapes were counted on that GPU
+    counted = found.values["05_measure_memory"]["counted_bytes"]
+    assert counted["nf4-dq"] == pytest.approx(4_125_481_856, abs=1000)
+
+
+def _cells(name: str):
+    import nbformat
+
+    return nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
