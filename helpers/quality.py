@@ -4,6 +4,7 @@ All of it is shown in full in notebook 07. `perplexity` is held to transformers'
 lm-eval's `loglikelihood`.
 """
 
+import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "Perplexity",
     "divergence",
     "interval",
+    "mmlu",
     "multiple_choice",
     "paired_difference",
     "perplexity",
@@ -207,6 +209,42 @@ def divergence(reference, model, tokenizer, texts: Sequence[str], batch: int = 1
             p, q = (F.log_softmax(x[row, : len(encoded[i])].float(), -1) for x in logs)
             found[i] = (p.exp() * (p - q.to(p.device))).sum(-1).mean().item()
     return found
+
+
+def mmlu(choice, scheme: str, limit: int | None = 20) -> np.ndarray:
+    """Score MMLU with lm-eval, five examples a prompt; which answers are right, in the order of subjects and questions.
+
+    `limit` is the number of questions of each of the 57 subjects, None for all (14,042). Loads the model by itself, as
+    the GPU is to be kept free for it. Raises CourseError with one sentence where it cannot be run: another model than
+    a real checkpoint, no GPU, lm-eval missing, or questions that cannot be downloaded.
+    """
+    if choice.kind != "checkpoint":
+        raise CourseError(f"{choice.model_id} has never read anything that MMLU asks about; take a real checkpoint.")
+    if not torch.cuda.is_available():
+        raise CourseError("MMLU asks thousands of long prompts, and no CUDA GPU was found.")
+    if importlib.util.find_spec("lm_eval") is None:
+        raise CourseError('The package lm-eval is not installed: `pip install "lm-eval[hf]>=0.4.9"`.')
+    if not models.fit(choice, scheme).ok:
+        raise CourseError(f"{choice.model_id} in {scheme} {models.fit(choice, scheme)}.")
+    return _lm_eval(*models.load(choice, scheme), limit)
+
+
+def _lm_eval(model, tokenizer, limit: int | None) -> np.ndarray:
+    """Run lm-eval's task `mmlu` on a loaded model; raises CourseError if its questions cannot be had."""
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
+    try:
+        found = lm_eval.simple_evaluate(harness, tasks=["mmlu"], num_fewshot=5, limit=limit, verbosity="ERROR")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise CourseError("MMLU's prompts did not fit into the GPU's memory: choose a smaller scheme.") from error
+        raise CourseError(
+            f"MMLU's questions could not be downloaded from the hub ({type(error).__name__}): check the network."
+        ) from error
+    samples = found["samples"]
+    return np.array([row["acc"] == 1 for task in sorted(samples) for row in samples[task]])
 
 
 def standard_error(accuracy: float, questions: int) -> float:

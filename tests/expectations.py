@@ -251,3 +251,42 @@ def finetune_with_qlora(v):
     between(v["kept_activations"]["without"] / v["kept_activations"]["with"], 5, 20, "what checkpointing saves")
     between(v["mistral_7b_forecast_bytes"]["1x128"] / 1e9, 4.4, 5.2, "GB, forecast of a small step")
     between(v["mistral_7b_forecast_bytes"]["4x512"] / 1e9, 5.2, 6.8, "GB, forecast of a larger step")
+
+
+SMALL["07_measure_quality"] = {"WINDOWS": [4, 16, 64]}
+SOLVED["07_measure_quality"] = {"TEXTS": 12, "QUESTIONS": 8, "WINDOWS": [8]}
+
+
+@expect("07_measure_quality")
+def measure_quality(v):
+    assert v["reference"] == "bf16" and (v["texts"], v["questions"]) == (100, 160)
+    falls = v["perplexity_by_window"]
+    assert falls == sorted(falls, reverse=True)
+    between(falls[0] / falls[-1], 1.3, 2.5, "perplexity of the shortest windows beside that of the longest")
+    between(v["perplexity_gap"], -1e-9, 2e-3, "perplexity of notebook and library")
+    assert v["same_choices"] is True
+    between(v["mmlu_standard_error"], 0.0041, 0.0042, "standard error of MMLU")
+    between(v["guide_z"], 0.68, 0.70, "the guide's loss in standard errors")
+    assert v["net_lost"] == 56 and v["p_by_changed"] == sorted(v["p_by_changed"])
+    scores = v["scores"]
+    naive = [f"{bits}-bit rounding" for bits in (8, 4, 3, 2)]
+    assert set(scores) == {"bf16", "fp32", "int8", "fp4", "nf4", "nf4-dq", *naive, "random weights"}
+    change = {name: row["perplexity"][1] for name, row in scores.items()}
+    kl = {name: row["kl"][0] for name, row in scores.items()}
+    between(scores["bf16"]["perplexity"][0], 1.65, 1.9, "perplexity")
+    between(change["nf4-dq"], 0.02, 0.045, "nf4-dq")  # 3.2% on all texts
+    between(change["fp4"], 0.05, 0.11, "fp4")  # 8.0% on all texts
+    between(change["3-bit rounding"], 0.4, 0.7, "3 bits")  # 57% on all texts
+    steps = ["fp32", "8-bit rounding", "nf4-dq", "4-bit rounding", "3-bit rounding", "2-bit rounding"]
+    assert [kl[name] for name in steps] == sorted(kl[name] for name in steps)
+    assert [change[name] for name in steps[2:]] == sorted(change[name] for name in steps[2:])
+    for name in ("fp32", "int8", "8-bit rounding"):
+        between(change[name], -0.002, 0.002, name)
+    between(kl["int8"], 2e-4, 1e-3, "KL of int8")
+    between(kl["nf4-dq"], 0.02, 0.05, "KL of nf4-dq")
+    assert min(scores[name]["p"] for name in ("fp32", "int8")) > 0.05
+    for name in ("3-bit rounding", "2-bit rounding"):
+        assert scores[name]["p"] < 1e-4
+    between(scores["random weights"]["quiz"][0], 0.15, 0.45, "quiz by chance")
+    between(scores["random weights"]["perplexity"][0], 1900, 2300, "perplexity of random weights, vocabulary 2,048")
+    assert v["mmlu"] == {}

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from taught import functions
 from transformers import MistralConfig, MistralForCausalLM
 
 from helpers import formats, models, quality
@@ -114,6 +115,24 @@ def test_options_in_another_order_are_the_same_question(embedded):
     two = quality.multiple_choice(model, tokenizer, turned)
     assert np.allclose(np.roll(one.loglikelihood, -1, axis=1), two.loglikelihood, atol=1e-4)
     assert (one.correct == two.correct).all()
+
+
+def test_what_the_notebook_teaches_is_what_the_library_does(embedded, texts):
+    model, tokenizer = embedded
+    names = ("windows", "token_nats", "perplexity", "multiple_choice", "mcnemar", "bootstrap")
+    taught = functions("07_measure_quality", *names, torch=torch, np=np, math=math)
+    for window, stride in ((512, 256), (8, 4), (8, 7)):
+        expected = quality.perplexity(model, tokenizer, texts[:6], window, stride).value
+        assert taught.perplexity(model, tokenizer, texts[:6], window, stride) == pytest.approx(expected, rel=1e-5)
+    questions = lines("quiz", 12)
+    expected = quality.multiple_choice(model, tokenizer, questions).loglikelihood
+    assert taught.multiple_choice(model, tokenizer, questions) == pytest.approx(expected, abs=1e-4)
+    rng = np.random.default_rng(3)
+    before, after = rng.random((2, 300)) < [[0.8], [0.75]]
+    expected = quality.paired_difference(before, after)
+    assert taught.bootstrap(after.astype(int) - before) == pytest.approx([expected.low, expected.high], abs=1e-6)
+    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+    assert taught.mcnemar(lost, won) == expected.p_value
 
 
 def test_divergence_is_zero_for_the_same_model_and_kullback_leibler_else(embedded, texts):
