@@ -228,3 +228,17 @@ def test_the_program_trains_saves_and_complains_in_one_line(tmp_path):
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file() and not good.stderr
     bad = subprocess.run([*command, "--steps", "0"], cwd=run.ROOT, capture_output=True, text=True)
     assert bad.returncode == 1 and bad.stderr.strip() == "MAX_STEPS is 0: give a whole number of at least 1."
+
+
+def test_notebook_08_writes_out_this_very_recipe(tmp_path):
+    short = {"MAX_STEPS": 3, "BATCH": 4, "HELD_OUT": 16, "SEED": 3}
+    done = run.execute(
+        run.NOTEBOOKS / "08_finetune_with_qlora.ipynb", tmp_path / "08.ipynb", {"MODEL_ID": "embedded", **short}
+    )
+    model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    pairs, _ = finetune.questions(12, 16, seed=3)
+    _, losses = finetune.train(model, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3))
+    assert done.record["losses"] == losses
+    other, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    _, different = finetune.train(other, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3, alpha=32))
+    assert different[0] == losses[0] and different[2] != losses[2]
