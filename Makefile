@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EVAL := $(VENV)/.installed-eval
 MODEL_ID ?= embedded
 ONLY ?=
 PYTEST ?=
@@ -22,10 +23,14 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+$(EVAL): requirements-eval.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-eval.txt
+	@touch $@
+
 run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=auto, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
 
-test: $(STAMP)  ## run the whole test suite (PYTEST="-k results" narrows it)
+test: $(EVAL)  ## run the whole test suite (PYTEST="-k results" narrows it)
 	$(BIN)/python -m pytest $(PYTEST)
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
