@@ -8,7 +8,6 @@ quantization, adapters on all linear layers, a constant base.
 """
 
 import argparse
-import contextlib
 import gc
 import hashlib
 import json
@@ -367,8 +366,6 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
     if not (Path(folder) / "adapter_config.json").is_file():
         raise CourseError(f"The folder {folder} holds no adapter: give the one that save_pretrained wrote to.")
-    with contextlib.suppress(AttributeError):
-        model.config.use_cache = True
     return PeftModel.from_pretrained(model, folder).eval()
 
 
