@@ -1,32 +1,44 @@
 """QLoRA with `Trainer` and peft: the recipe of notebook 08 in library form, and as a program.
 
     python -m helpers.finetune                                     # the embedded model, about a minute on two cores
-    python -m helpers.finetune --model-id mistral-7b --out adapter # a real checkpoint, on a GPU
+    python -m helpers.finetune --model-id mistral-7b --preset 24gb --out adapter   # a real checkpoint, on a GPU
+    python -m helpers.finetune --data mine.jsonl --checkpoints run --resume        # your own questions and answers
+    accelerate launch --config_file helpers/configs/ddp.yaml -m helpers.finetune   # on several GPUs
 
 Source of the recipe: Dettmers et al., "QLoRA", arXiv 2305.14314, section 4 and appendix B: NF4 with double
 quantization, adapters on all linear layers, a constant base.
 """
 
 import argparse
+import contextlib
+import errno
 import gc
 import hashlib
 import json
+import math
+import os
 import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from . import memory, models, plots
+from . import levers, memory, models, plots
 from .embedded import corpus
 from .errors import CourseError
 
-from transformers import TrainerCallback  # isort: skip  (imports bitsandbytes: after models, which hides its notice)
+from transformers import Trainer, TrainerCallback  # isort: skip  (imports bitsandbytes: after models, which hides its notice)
 
 __all__ = [
+    "PRESETS",
     "Question",
     "Recipe",
     "Watch",
@@ -42,7 +54,10 @@ __all__ = [
     "losses",
     "make_chat_ready",
     "optimizer_bytes",
+    "pack",
+    "preset",
     "questions",
+    "read_jsonl",
     "saved_activations",
     "train",
     "trainer",
@@ -52,6 +67,8 @@ __all__ = [
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 ANSWER_TOKENS = 16  # the longest answer of the course is shorter
+RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with
+OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit")
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that one can turn. `steps` optimizer steps of `batch` sequences, at most `length` tokens each."""
+    """All that one can turn. `steps` optimizer steps of `batch` sequences, at most `length` tokens each.
+
+    What decides on the result comes first; from `checkpointing` on, levers that change what a step costs and not, but
+    for rounding, what it computes (`helpers.levers` says how each works). `upcast` is the habit of peft's
+    `prepare_model_for_kbit_training`. `optimizer` "auto" is AdamW, in 8 bits and paged on a GPU. `target_modules` is
+    "all-linear" or names separated by commas. `compute_dtype` "auto" goes by the GPU's capability.
+    """
 
     steps: int = 200
     batch: int = 16
@@ -74,8 +97,19 @@ class Recipe:
     rank: int = 16
     alpha: int = 16
     dropout: float = 0.0
-    checkpointing: bool = True
+    target_modules: str = "all-linear"
+    optimizer: str = "auto"
+    compute_dtype: str = "auto"
     seed: int = 0
+    checkpointing: bool = True
+    upcast: bool = False
+    packing: bool = False
+    fused: bool = False
+    chunked: bool = False
+    offload: bool = False
+    liger: bool = False
+    compiled: bool = False
+    graph: bool = False
 
     def __post_init__(self):
         for name, least in (("steps", 1), ("batch", 1), ("length", 8), ("rank", 1), ("alpha", 1)):
@@ -87,6 +121,34 @@ class Recipe:
             raise CourseError(f"learning_rate is {self.learning_rate!r}: give a positive number, such as 2e-4.")
         if not 0 <= self.dropout < 1:
             raise CourseError(f"dropout is {self.dropout!r}: give a number from 0 up to, but not, 1.")
+        if self.optimizer not in OPTIMIZERS:
+            raise CourseError(f"Unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}.")
+        if self.dropout and (self.fused or self.graph):
+            raise CourseError("fused and graph need dropout 0: what is drawn anew each time cannot be recorded.")
+        if self.graph and self.compute_dtype == "float16":
+            raise CourseError("graph needs bfloat16: float16's gradient scaler looks at every step before it is taken.")
+
+    @property
+    def targets(self) -> str | list[str]:
+        """`target_modules` as peft takes them."""
+        names = [name.strip() for name in self.target_modules.split(",")]
+        return names[0] if names == ["all-linear"] else names
+
+
+# What fits on a GPU of a size, for Mistral-7B. Turing GPUs (T4) have no bfloat16: float16 there.
+PRESETS = {
+    "6gb": {"batch": 1, "length": 512, "fused": True, "chunked": True, "offload": True},
+    "t4": {"batch": 4, "length": 1024, "fused": True, "chunked": True, "offload": True, "compute_dtype": "float16"},
+    "24gb": {"batch": 8, "length": 2048, "fused": True, "chunked": True, "offload": True},
+    "80gb": {"batch": 32, "length": 2048, "fused": True, "chunked": True, "offload": True},
+}
+
+
+def preset(name: str, **changes) -> Recipe:
+    """The recipe for a GPU's size, a name of `PRESETS`, with `changes`. Raises CourseError for another name."""
+    if name not in PRESETS:
+        raise CourseError(f"Unknown preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return replace(Recipe(**{"learning_rate": 2e-4, **PRESETS[name]}), **changes)
 
 
 def questions(count: int, held_out: int = 200, seed: int = 0, register: bool = True):
@@ -144,36 +206,130 @@ def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]
     return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
 
 
+def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Question]:
+    """Read questions and answers from a file with one JSON object a line, `{"question": …, "answer": …}`.
+
+    Blank lines are passed over. Raises CourseError with the number of the first line that is not JSON, lacks a field,
+    holds an empty one, or, where a tokenizer is given, makes a turn of more than `length` tokens.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CourseError(f"There is no file {path}: give one with a JSON object on each line.")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path.name}, line {number}"
+        try:
+            item = json.loads(line)
+        except ValueError as error:
+            raise CourseError(f"{where} is not JSON ({error}): write one object a line.") from None
+        for name in ("question", "answer"):
+            value = item.get(name) if isinstance(item, dict) else None
+            if not isinstance(value, str) or not value.strip():
+                raise CourseError(f'{where} has no text for "{name}": each line needs "question" and "answer".')
+        pair = Question(str(item.get("entity", number)), item["question"].strip(), item["answer"].strip())
+        if tokenizer is not None:
+            try:
+                encode(tokenizer, pair, length)
+            except CourseError as error:
+                raise CourseError(f"{where}: {error}") from None
+        found.append(pair)
+    if not found:
+        raise CourseError(f"{path.name} holds no questions: write one JSON object a line.")
+    return found
+
+
+def pack(data: Sequence[dict], length: int) -> list[list[dict]]:
+    """Put turns together into rows of at most `length` tokens: each goes into the first row with room, longest first.
+
+    Returns rows of turns, as made by `encode`. Raises CourseError for a turn that is longer than a row.
+    """
+    rows, room = [], []
+    for turn in sorted(data, key=lambda turn: len(turn["input_ids"]), reverse=True):
+        size = len(turn["input_ids"])
+        if size > length:
+            raise CourseError(f"A turn has {size} tokens and length is {length}: raise it to {size} or more.")
+        place = next((i for i, free in enumerate(room) if free >= size), None)
+        if place is None:
+            rows.append([])
+            room.append(length)
+            place = len(rows) - 1
+        rows[place].append(turn)
+        room[place] -= size
+    return rows
+
+
+class _Packed:
+    """Collate rows of turns: all tensors are (batch, length), and a mask keeps each turn to itself."""
+
+    def __init__(self, length: int, padding: int):
+        self.length, self.padding = length, padding
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        shape = len(rows), self.length
+        ids, labels = torch.full(shape, self.padding), torch.full(shape, -100)
+        turn, places = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
+        for i, row in enumerate(rows):
+            begin = 0
+            for number, part in enumerate(row["turns"]):
+                end = begin + len(part["input_ids"])
+                ids[i, begin:end] = torch.tensor(part["input_ids"])
+                labels[i, begin:end] = torch.tensor(part["labels"])
+                turn[i, begin:end], places[i, begin:end] = number, torch.arange(end - begin)
+                begin = end
+        same = turn[:, :, None] == turn[:, None, :]
+        causal = torch.ones(self.length, self.length, dtype=torch.bool).tril()
+        mask = (same & causal)[:, None]  # padding sees padding: a row of a softmax must not be empty
+        return {"input_ids": ids, "labels": labels, "position_ids": places, "attention_mask": mask}
+
+
 def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """Freeze the quantized model, add LoRA to all its linear layers but the head, and return the peft model.
+    """Freeze the quantized model, add LoRA to the recipe's layers, pull its levers, and return the peft model.
 
     Adapters are float32 (float16 ones break the gradient scaler, bfloat16 ones lose small updates). Unlike peft's
-    `prepare_model_for_kbit_training` this leaves embeddings and head in 16 bits.
+    `prepare_model_for_kbit_training` this leaves embeddings and head in 16 bits, unless `upcast` asks for it.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    if recipe.upcast:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if recipe.checkpointing:
         # without re-entrance, or frozen layers below the first adapter would stop the gradient
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
+        # a graph cannot keep the state of random numbers, and without dropout none are drawn
+        enable({"use_reentrant": False, **({"preserve_rng_state": False} if recipe.graph else {})})
         model.config.use_cache = False  # nothing is generated during training
     torch.manual_seed(recipe.seed)  # A is drawn at random: without a seed, runs and ranks would differ
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules="all-linear",
+        target_modules=recipe.targets,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, lora)
+    try:
+        adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        raise CourseError(f"LoRA finds no layer for target_modules={recipe.target_modules!r}.") from error
+    if recipe.liger:
+        levers.use_liger(adapted)
+    if recipe.fused:
+        levers.fuse_adapters(adapted)
+    if recipe.chunked:
+        levers.chunk_loss(adapted)
+    if recipe.compiled:
+        levers.compile_layers(adapted)
+    return adapted
 
 
-def arguments(recipe: Recipe, folder: str | Path, device: torch.device):
-    """Return transformers' `TrainingArguments`: no checkpoints, no reports, a log of each step's loss."""
+def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_steps: int = 0):
+    """Return transformers' `TrainingArguments`: every loss logged, a checkpoint each `save_steps`, no reports."""
     from transformers import TrainingArguments
 
     cuda = device.type == "cuda"
-    half = models.compute_dtype("auto", device)
+    half = models.compute_dtype(recipe.compute_dtype, device)
+    usual = "paged_adamw_8bit" if cuda else "adamw_torch"
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
@@ -182,7 +338,7 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device):
         lr_scheduler_type="linear",
         warmup_steps=max(1, recipe.steps // 16),
         max_grad_norm=1.0,
-        optim="paged_adamw_8bit" if cuda else "adamw_torch",
+        optim=usual if recipe.optimizer == "auto" else recipe.optimizer,
         bf16=half == torch.bfloat16,
         fp16=half == torch.float16,
         seed=recipe.seed,
@@ -191,24 +347,149 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device):
         remove_unused_columns=False,
         label_names=["labels"],
         logging_steps=1,
-        save_strategy="no",
+        logging_nan_inf_filter=False,  # a loss that is not a number has to be seen: `_Guard` stops there
+        save_strategy="steps" if save_steps else "no",
+        save_steps=save_steps or 500,
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
     )
 
 
-def trainer(model: nn.Module, tokenizer, data: Sequence[dict], recipe: Recipe, folder: str | Path, callbacks=()):
-    """Return a `Trainer` for a model with adapters; `data` as made by `encode`. `trainer.train()` starts it."""
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer
+class _Trainer(Trainer):
+    """`Trainer` with the levers that act on a whole step, and checkpoints that are whole or not there."""
 
-    made = Trainer(
-        model=model,
-        args=arguments(recipe, folder, model.device),
-        train_dataset=list(data),
+    def __init__(self, *given, recipe: Recipe, **named):
+        super().__init__(*given, **named)
+        self.recipe = recipe
+        self._offload = levers.Offload() if recipe.offload else contextlib.nullcontext()
+        self._graphed = None
+
+    def compute_loss(self, *given, **named):
+        with self._offload:
+            return super().compute_loss(*given, **named)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if not self.recipe.graph:
+            return super().training_step(model, inputs, num_items_in_batch)
+        if self._graphed is None:
+            if self.args.world_size > 1 or self.args.gradient_accumulation_steps > 1:
+                raise CourseError("graph records the step of one process without accumulation: leave it off here.")
+            self._graphed = levers.GraphedStep(model.train(), lambda: self._offload)
+        inputs = self._prepare_inputs(inputs)
+        mask = inputs.get("attention_mask")
+        if mask is not None and mask.dim() == 2:
+            raise CourseError("graph needs batches that are full: turn on packing.")
+        return self._graphed({**inputs, "num_items_in_batch": torch.as_tensor(num_items_in_batch).to(model.device)})
+
+    def _save_checkpoint(self, model, trial):
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                (folder / RECIPE).write_text(json.dumps(asdict(self.recipe), indent=1) + "\n", encoding="utf-8")
+        except Exception as error:
+            # torch and safetensors wrap what the system says
+            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            if not full and not isinstance(error, OSError):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            kept = _checkpoints(self.args.output_dir)
+            left = f"the last good checkpoint is {kept[-1].name}" if kept else "there is no earlier checkpoint"
+            why = "the disk is full" if full else f"{type(error).__name__}: {error}"
+            raise CourseError(
+                f"Checkpoint {self.state.global_step} could not be saved ({why}); {left}: make room and go on with "
+                "--resume."
+            ) from error
+
+
+def _checkpoints(folder: str | Path) -> list[Path]:
+    """Complete checkpoints in a folder, oldest first: the recipe is what is written last."""
+    found = [path.parent for path in Path(folder).glob(f"checkpoint-*/{RECIPE}")]
+    return sorted(found, key=lambda path: int(path.name.split("-")[-1]))
+
+
+def _resumable(folder: str | Path, recipe: Recipe) -> Path:
+    """The newest checkpoint; raises CourseError if there is none, or if it is of another recipe."""
+    if not (found := _checkpoints(folder)):
+        raise CourseError(f"There is no checkpoint in {folder} to resume: start without --resume.")
+    saved = json.loads((found[-1] / RECIPE).read_text(encoding="utf-8"))
+    mine = asdict(recipe)
+    other = [
+        f"{name} {saved.get(name)!r} there and {mine[name]!r} here" for name in mine if mine[name] != saved.get(name)
+    ]
+    if other:
+        raise CourseError(
+            f"{found[-1].name} is of another configuration ({'; '.join(other)}): use that, or start anew."
+        )
+    return found[-1]
+
+
+class _Guard(TrainerCallback):
+    """Stops at a loss that is not a number, and on Ctrl-C at the end of the step, with a checkpoint if any are kept."""
+
+    def __init__(self, save: bool):
+        self.save, self.interrupted, self.before = save, False, None
+
+    def on_train_begin(self, args, state, control, **given):
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self.interrupt)
+
+    def interrupt(self, *_):
+        if self.interrupted:  # twice: at once
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def on_step_end(self, args, state, control, **given):
+        if self.interrupted:
+            control.should_training_stop, control.should_save = True, self.save
+
+    def on_train_end(self, args, state, control, **given):
+        self.restore()
+
+    def restore(self):
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+
+    def on_log(self, args, state, control, logs=None, **given):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise CourseError(
+                f"The loss is {loss} at step {state.global_step}: lower the learning rate ({args.learning_rate:g}), or "
+                "train in bfloat16 instead of float16."
+            )
+
+
+def trainer(
+    model: nn.Module,
+    tokenizer,
+    data: Sequence[dict],
+    recipe: Recipe,
+    folder: str | Path,
+    callbacks=(),
+    save_steps: int = 0,
+):
+    """Return a `Trainer` for a model with adapters; `data` as made by `encode`. `trainer.train()` starts it.
+
+    A checkpoint goes to `folder` every `save_steps` steps, the last two are kept; 0 saves none.
+    """
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback
+
+    if recipe.packing:
+        rows = [{"turns": turns} for turns in pack(data, recipe.length)]
+        collate = _Packed(recipe.length, tokenizer.pad_token_id)
+    else:
         # ids with the padding token and labels with -100, which the loss leaves out; few different lengths are kind
         # to the allocator, and multiples of 8 to matrix units
-        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8),
-        callbacks=list(callbacks),
+        rows, collate = list(data), DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
+    made = _Trainer(
+        model=model,
+        args=arguments(recipe, folder, model.device, save_steps),
+        train_dataset=rows,
+        data_collator=collate,
+        callbacks=[*callbacks, _Guard(save_steps > 0)],
+        recipe=recipe,
     )
     made.remove_callback(PrinterCallback)
     return made
@@ -239,15 +520,35 @@ class Watch(TrainerCallback):
         self.handle = plots.live(fig, alt, self.handle)
 
 
-def train(model: nn.Module, tokenizer, pairs: Sequence[Question], recipe: Recipe, callbacks=()):
-    """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was."""
-    import tempfile
+def train(
+    model: nn.Module,
+    tokenizer,
+    pairs: Sequence[Question],
+    recipe: Recipe,
+    callbacks=(),
+    checkpoints: str | Path | None = None,
+    save_steps: int = 0,
+    resume: bool = False,
+):
+    """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was.
 
+    `checkpoints` is a folder that keeps the last two of them, one every `save_steps` (a tenth of the steps by default)
+    and, after Ctrl-C, one of the last whole step. `resume` goes on from the newest. Raises CourseError at a loss that
+    is not a number, for a full disk, and for a checkpoint of another recipe.
+    """
+    last = _resumable(checkpoints, recipe) if resume and checkpoints else None
+    if checkpoints and not save_steps:
+        save_steps = max(1, recipe.steps // 10)
     adapted = add_adapters(model, recipe)
     data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
-    with tempfile.TemporaryDirectory() as folder:
-        made = trainer(adapted, tokenizer, data, recipe, folder, callbacks)
-        made.train()
+    with contextlib.ExitStack() as stack:
+        folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
+        made = trainer(adapted, tokenizer, data, recipe, folder, callbacks, save_steps if checkpoints else 0)
+        guard = next(c for c in made.callback_handler.callbacks if isinstance(c, _Guard))
+        stack.callback(guard.restore)
+        made.train(resume_from_checkpoint=str(last) if last else None)
+        if guard.interrupted and not checkpoints:
+            raise KeyboardInterrupt
     return finished(made), losses(made)
 
 
@@ -374,26 +675,52 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-id", default="embedded")
     parser.add_argument("--scheme", default="nf4-dq")
-    parser.add_argument("--held-out", type=int, default=200, help="questions to ask before and after")
+    parser.add_argument("--preset", choices=PRESETS, help="batch, length and levers for a GPU of that size")
+    parser.add_argument("--data", type=Path, help='your own questions: a file of {"question": …, "answer": …} lines')
+    parser.add_argument("--held-out", type=int, default=200, help="questions to ask before and after; 0 asks none")
     parser.add_argument("--out", type=Path, help="folder for the adapter")
+    parser.add_argument("--checkpoints", type=Path, help="folder for checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     for item in fields(Recipe):
-        if item.type is not bool:
-            parser.add_argument(f"--{item.name.replace('_', '-')}", type=item.type, default=item.default)
-    parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
+        how = {"action": argparse.BooleanOptionalAction} if item.type is bool else {"type": item.type}
+        parser.add_argument(f"--{item.name.replace('_', '-')}", default=None, **how)
     given = parser.parse_args(arguments_given)
-    recipe = Recipe(**{item.name: getattr(given, item.name) for item in fields(Recipe)})
-    model, tokenizer = models.load(given.model_id, given.scheme)
+    changes = {item.name: getattr(given, item.name) for item in fields(Recipe)}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    recipe = preset(given.preset, **changes) if given.preset else Recipe(**changes)
+    if given.resume and not given.checkpoints:
+        raise CourseError("--resume goes on from a checkpoint: name their folder with --checkpoints.")
+    rank = int(os.environ.get("RANK", 0))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    choice = models.resolve(given.model_id)
+    model, tokenizer = models.load(choice, given.scheme, recipe.compute_dtype)
     make_chat_ready(tokenizer)
-    register = models.resolve(given.model_id).kind == "embedded"
-    pairs, kept = questions(recipe.steps * recipe.batch, given.held_out, recipe.seed, register)
-    before = exact_match(answers(model, tokenizer, kept), kept)
-    adapted, curve = train(model, tokenizer, pairs, recipe)
-    after = exact_match(answers(adapted, tokenizer, kept), kept)
-    if given.out:
+    count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
+    pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "embedded")
+    if given.data:
+        pairs = read_jsonl(given.data, tokenizer, recipe.length)
+    asking = kept and rank == 0  # one process asks; the others go ahead and wait where gradients meet
+    before = exact_match(answers(model, tokenizer, kept), kept) if asking else None
+    shown = [_Line()] if rank == 0 else []
+    adapted, curve = train(model, tokenizer, pairs, recipe, shown, given.checkpoints, resume=given.resume)
+    after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
+    if given.out and rank == 0:
         adapted.save_pretrained(given.out)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
-    print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))
+    if rank == 0:
+        print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))
     return report
+
+
+class _Line(TrainerCallback):
+    """Progress on a terminal: the step and its loss, on one line that is written over."""
+
+    def on_log(self, args, state, control, logs=None, **given):
+        if sys.stderr.isatty() and "loss" in (logs or {}):
+            end = "\n" if state.global_step >= state.max_steps else "\r"
+            print(f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f} ", end=end, file=sys.stderr)
 
 
 if __name__ == "__main__":
