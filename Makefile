@@ -9,7 +9,7 @@ ONLY ?=
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks lint format bench clean
+.PHONY: help setup run test lab notebooks lint format bench links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,6 +49,12 @@ format: $(STAMP)  ## put style and format right where that can be done by itself
 
 bench: $(STAMP)  ## measure time and memory against the budgets
 	$(BIN)/python benchmarks/bench.py --only "$(ONLY)"
+
+links: $(STAMP)  ## write badges and setup cells (REPO=owner/name TAG=v0.1.0 sets the address)
+	$(BIN)/python scripts/links.py $(if $(REPO)$(TAG),--repo "$(REPO)" --tag "$(TAG)")
+
+colab: $(STAMP)  ## run setup cell and notebooks on Colab's versions (ONLY=05)
+	$(BIN)/python scripts/colab.py --python "$(PYTHON)" --only "$(ONLY)"
 
 clean:  ## remove build/ and caches, and keep .venv
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
