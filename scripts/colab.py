@@ -33,6 +33,10 @@ def get(name): return {{"HF_TOKEN": "{TOKEN}"}}[name]
     "_shell.py": """from ipykernel.zmqshell import ZMQInteractiveShell
 class Shell(ZMQInteractiveShell): pass
 """,
+    "_kernel.py": """from ipykernel.ipkernel import IPythonKernel
+from ._shell import Shell
+class Kernel(IPythonKernel): shell_class = Shell
+""",
 }
 
 
@@ -75,8 +79,7 @@ def kernel(build: Path, interpreter: Path, origin: Path) -> None:
         (google / name).write_text(text, encoding="utf-8")
     spec = {
         "argv": [str(interpreter), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        + ["--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel"]
-        + ["--IPythonKernel.shell_class=google.colab._shell.Shell"],
+        + ["--IPKernelApp.kernel_class=google.colab._kernel.Kernel"],
         "display_name": "Python 3",
         "language": "python",
         "env": {

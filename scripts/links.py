@@ -32,7 +32,8 @@ if "google.colab" in sys.modules:
     address, tag = "https://github.com/{repo}", "{tag}"
     course = Path("mistral-4bit-course").resolve()
     if not course.exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", f"--branch={{tag}}", address, str(course)], check=True)
+        clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--depth=1", f"--branch={{tag}}"]
+        subprocess.run([*clone, address, str(course)], check=True)
     sys.path.insert(0, str(course))
     from helpers import colab
 
