@@ -114,7 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
             source, target = build / "origin" / "notebooks" / f"{name}.ipynb", build / f"{name}.ipynb"
             done = run.execute(source, target, {"MODEL_ID": "embedded"}, cwd=content)
             text = target.read_text(encoding="utf-8")
-            setup = "".join(out.get("text", "") for out in nbformat.reads(text, as_version=4).cells[2].outputs)
+            cells = nbformat.reads(text, as_version=4).cells
+            setup = "".join(out.get("text", "") for out in cells[2].outputs)
+            warned = [out.text for cell in cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
+            if warned:
+                raise run.NotebookError(f"{name}: stray output of a library: {warned[0][:300]}")
             if TOKEN in text or "with a token" not in setup:
                 raise run.NotebookError(f"{name}: the token was shown, or not found.")
             print(
