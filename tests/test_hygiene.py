@@ -22,8 +22,8 @@ PAGES = sorted(
 )
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "*.toml", "*.txt", "*.yml", "Makefile", "notebooks/**/*", "helpers/**/*", "benchmarks/*")
-    for path in ROOT.glob(pattern)
+    for folder in (".", "notebooks/**", "helpers/**", "benchmarks", "binder", "scripts", ".github/workflows")
+    for path in ROOT.glob(f"{folder}/*")
     if path.suffix in {"", ".md", ".py", ".ipynb", ".json", ".toml", ".txt", ".yml", ".jsonl"} and path.is_file()
     if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)
 )
@@ -170,11 +170,29 @@ def anchors(path: Path) -> set[str]:
     return found
 
 
+def targets(page: Path) -> list[str]:
+    """Return what a page links to or shows: Markdown's links, in line and by reference, and HTML's."""
+    text = without_code(markdown_of(page))
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: +(\S+)", text, re.M)
+    return links + re.findall(r"""(?:href|src)=["']([^"']+)""", text) + re.findall(r"<(\w+:[^>\s]+)>", text)
+
+
+def test_links_out_are_well_formed():
+    """They are listed and not fetched: make test PYTEST="-s -k links_out"."""
+    found = {}
+    for page in PAGES:
+        for target in targets(page):
+            if re.match(r"[a-z]+:", target):
+                assert re.match(r"mailto:|https://[\w.-]+\.[a-z]+(/[^\s|]*)?$", target), f"{page.name}: {target}"
+                found.setdefault(target, []).append(page.name)
+    assert len(found) > 20
+    print("", *(f"{target}  ({', '.join(sorted(set(pages)))})" for target, pages in sorted(found.items())), sep="\n")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(markdown_of(page))):
+    for target in targets(page):
         if re.match(r"[a-z]+:", target):
-            assert re.match(r"(https|mailto):", target), f"{target}: https only"
             continue
         place, _, anchor = unquote(target).partition("#")
         there = (page.parent / place).resolve() if place else page
@@ -204,11 +222,54 @@ def test_conda_and_pip_install_the_same():
     wanted = pins(requirements)
     lines = [line for line in requirements.splitlines() if line.strip() and not line.startswith("#")]
     assert lines == wanted and len(wanted) > 100
+    binder = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert "--requirement ../requirements.txt" in binder and "torch==2.13.0+cpu" in binder
+    assert not {pin.split("==")[0] for pin in pins("\n".join(binder))} & {pin.split("==")[0] for pin in wanted} - {
+        "torch"
+    }
     assert pins((ROOT / "environment.yml").read_text(encoding="utf-8")) == wanted
     names = [pin.split("==")[0] for pin in wanted]
     assert len({name.lower().replace("_", "-") for name in names}) == len(names)
     assert "torch==2.13.0" in wanted and "+" not in "".join(pin.split(" ;")[0] for pin in wanted)
     assert not [name for name in names if re.match(r"nvidia|triton|cuda", name)]
+
+
+def test_the_pins_are_complete_on_every_system():
+    """What any pinned package requires, on any system and Python that the course supports, is pinned as well."""
+    import importlib.metadata
+
+    from packaging.markers import default_environment
+    from packaging.requirements import Requirement
+
+    systems = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
+    environments = [
+        default_environment()
+        | {"sys_platform": system, "os_name": name, "platform_system": platform, "extra": ""}
+        | {"python_version": python, "python_full_version": f"{python}.5"}
+        for system, (name, platform) in systems.items()
+        for python in ("3.11", "3.12", "3.13")
+    ]
+
+    def canonical(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    wanted = [Requirement(pin) for pin in pins((ROOT / "requirements.txt").read_text(encoding="utf-8"))]
+    read, lacking = 0, set()
+    for environment in environments:
+        pinned = {canonical(pin.name): pin for pin in wanted if not pin.marker or pin.marker.evaluate(environment)}
+        for name in pinned:
+            try:
+                requires = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                continue  # not for this system
+            for need in map(Requirement, requires):
+                if need.marker and not need.marker.evaluate(environment) or re.match("nvidia|triton|cuda", need.name):
+                    continue
+                read += 1
+                pin = pinned.get(canonical(need.name))
+                if pin is None or not need.specifier.contains(str(pin.specifier)[2:], prereleases=True):
+                    lacking.add((environment["sys_platform"], environment["python_version"], name, str(need)))
+    assert read > 1000 and not lacking, sorted(lacking)
 
 
 def test_what_the_tests_install_on_top_changes_no_pin():
@@ -231,9 +292,9 @@ def test_the_pins_lie_within_the_ranges():
     ranges = [Requirement(text) for group in groups for text in group if not text.startswith(project["name"])]
     files = [(ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8") for kind in ("", "-eval")]
     pinned = dict(pin.split(" ;")[0].split("==") for text in files for pin in pins(text))
-    colab = {"torch": "2.11.0", "transformers": "5.15.0", "tokenizers": "0.22.2", "huggingface-hub": "1.27.0"}
-    colab |= {"accelerate": "1.14.0", "peft": "0.20.0", "numpy": "2.1.3", "matplotlib": "3.10.0", "ipywidgets": "7.7.1"}
-    colab |= {"ipykernel": "6.17.1", "safetensors": "0.8.0", "psutil": "5.9.5", "ipython": "7.34.0"}
+    colab = dict(pin.split("==") for pin in pins((ROOT / "scripts" / "colab.txt").read_text(encoding="utf-8")))
+    colab = {name.lower().replace("_", "-"): version for name, version in colab.items()} | {"torch": "2.11.0"}
+    assert len(set(colab) & {requirement.name.lower().replace("_", "-") for requirement in ranges}) > 12
     for requirement in ranges:
         name = requirement.name.lower().replace("_", "-")
         assert requirement.specifier.contains(pinned[name]), f"{requirement} excludes the pin {pinned[name]}"
