@@ -56,7 +56,7 @@ links: $(STAMP)  ## write badges and setup cells (REPO=owner/name TAG=v0.1.0 set
 colab: $(STAMP)  ## run setup cell and notebooks on Colab's versions (ONLY=05)
 	$(BIN)/python scripts/colab.py --python "$(PYTHON)" --only "$(ONLY)"
 
-binder: $(STAMP)  ## have repo2docker read binder/, run notebooks in Binder's memory (ONLY=05)
+binder: $(STAMP)  ## have repo2docker read binder/, hold notebooks to Binder's memory (ONLY=05)
 	$(BIN)/python scripts/binder.py --only "$(ONLY)"
 
 clean:  ## remove build/ and caches, and keep .venv
