@@ -8,18 +8,18 @@ Bytes are the allocator's, without the CUDA context. The presets for small GPUs 
 """
 
 import argparse
-import gc
 import json
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from transformers import TrainerCallback
 
 from helpers import finetune, models, results
-from helpers.errors import CourseError
 
 STEPS, COUNTED = 10, 5  # the others warm up: kernels are compiled, a graph is recorded
 SHAPES = {"4 × 2048": (4, 2048), "1 × 2048": (1, 2048), "1 × 512": (1, 512)}
@@ -66,11 +66,16 @@ def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "labels")}
 
 
-def measure(recipe: finetune.Recipe, profile: bool = False) -> dict:
-    """Peak bytes and tokens a second of a recipe, from a model of its own."""
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+def measure(recipe: finetune.Recipe, profile: bool = False, cap: float | None = None) -> dict:
+    """Peak bytes and tokens a second of a recipe, in a process of its own: what one keeps is not the next one's."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(_measure, (recipe, profile, cap))
+
+
+def _measure(recipe: finetune.Recipe, profile: bool, cap: float | None) -> dict:
+    if cap:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (cap - CONTEXT) / total))
     model, tokenizer = models.load("mistral-7b-shape", "nf4-dq", recipe.compute_dtype)
     finetune.make_chat_ready(tokenizer)
     resident = torch.cuda.memory_allocated()
@@ -110,19 +115,15 @@ def kernels(made, data: list[dict], recipe: finetune.Recipe) -> dict[str, float]
 
 
 def presets() -> dict:
-    """The recipes for small GPUs, each with the allocator capped to its GPU's size, and its forecast."""
-    total = torch.cuda.get_device_properties(0).total_memory
+    """The recipes for small GPUs, each with the allocator capped to its GPU's size."""
+    total = results.environment()["gpu"][0]["memory_gb"] * 1e9
     found = {}
     for name, cap in CAPS.items():
-        if cap > total:
-            continue
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (cap - CONTEXT) / total))
+        row = found[name] = {"cap_bytes": cap, **asdict(recipe := finetune.preset(name, steps=5))}
         try:
-            found[name] = {"cap_bytes": cap, **measure(finetune.preset(name, steps=5))}
-        except (torch.OutOfMemoryError, CourseError) as error:
-            found[name] = {"cap_bytes": cap, "failed": str(error).splitlines()[0]}
-        finally:
-            torch.cuda.set_per_process_memory_fraction(1.0)
+            row |= measure(recipe, cap=cap) if cap < total else {"failed": "this GPU is smaller"}
+        except Exception as error:
+            row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0]
     return found
 
 
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--no-presets", dest="presets", action="store_false")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after this time")
     given = parser.parse_args()
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has touched the GPU cannot fork
     if not torch.cuda.is_available():
         parser.error("no CUDA GPU was found: this measures what only a GPU can show.")
     begun = time.perf_counter()

@@ -362,11 +362,11 @@ class _Trainer(Trainer):
     def __init__(self, *given, recipe: Recipe, **named):
         super().__init__(*given, **named)
         self.recipe = recipe
-        self._offload = levers.Offload() if recipe.offload else contextlib.nullcontext()
+        self._offload = levers.Offload() if recipe.offload else None
         self._graphed = None
 
     def compute_loss(self, *given, **named):
-        with self._offload:
+        with self._offload or contextlib.nullcontext():
             return super().compute_loss(*given, **named)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -375,7 +375,7 @@ class _Trainer(Trainer):
         if self._graphed is None:
             if self.args.world_size > 1 or self.args.gradient_accumulation_steps > 1:
                 raise CourseError("graph records the step of one process without accumulation: leave it off here.")
-            self._graphed = levers.GraphedStep(model.train(), lambda: self._offload)
+            self._graphed = levers.GraphedStep(model.train(), self._offload)
         inputs = self._prepare_inputs(inputs)
         mask = inputs.get("attention_mask")
         if mask is not None and mask.dim() == 2:
@@ -529,12 +529,14 @@ def train(
     checkpoints: str | Path | None = None,
     save_steps: int = 0,
     resume: bool = False,
+    out: str | Path | None = None,
 ):
     """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was.
 
     `checkpoints` is a folder that keeps the last two of them, one every `save_steps` (a tenth of the steps by default)
     and, after Ctrl-C, one of the last whole step. `resume` goes on from the newest. Raises CourseError at a loss that
-    is not a number, for a full disk, and for a checkpoint of another recipe.
+    is not a number, for a full disk, and for a checkpoint of another recipe. `out` is a folder for the adapter,
+    gathered from all processes if the model lies in shards.
     """
     last = _resumable(checkpoints, recipe) if resume and checkpoints else None
     if checkpoints and not save_steps:
@@ -549,6 +551,9 @@ def train(
         made.train(resume_from_checkpoint=str(last) if last else None)
         if guard.interrupted and not checkpoints:
             raise KeyboardInterrupt
+        if out:
+            made.save_model(str(out))
+            (Path(out) / "training_args.bin").unlink(missing_ok=True)  # a pickle, with folders of this machine
     return finished(made), losses(made)
 
 
@@ -695,19 +700,21 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
     choice = models.resolve(given.model_id)
-    model, tokenizer = models.load(choice, given.scheme, recipe.compute_dtype)
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+    model, tokenizer = models.load(choice, given.scheme, recipe.compute_dtype, sharded=sharded)
     make_chat_ready(tokenizer)
     count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
     pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "embedded")
     if given.data:
         pairs = read_jsonl(given.data, tokenizer, recipe.length)
-    asking = kept and rank == 0  # one process asks; the others go ahead and wait where gradients meet
+    # one process asks, the others wait where gradients meet; a model in shards cannot answer
+    asking = kept and rank == 0 and not sharded
     before = exact_match(answers(model, tokenizer, kept), kept) if asking else None
     shown = [_Line()] if rank == 0 else []
-    adapted, curve = train(model, tokenizer, pairs, recipe, shown, given.checkpoints, resume=given.resume)
+    adapted, curve = train(
+        model, tokenizer, pairs, recipe, shown, given.checkpoints, resume=given.resume, out=given.out
+    )
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
-    if given.out and rank == 0:
-        adapted.save_pretrained(given.out)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
         print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))

@@ -173,11 +173,11 @@ class Offload(torch.autograd.graph.saved_tensors_hooks):
         if not torch.cuda.is_available():
             raise CourseError("Offloading moves activations from a GPU's memory to the host's: on a CPU leave it off.")
         self.stream, self.host = torch.cuda.Stream(), []
-        self.leaving, self.coming, self.count = [], {}, 0
+        self.leaving, self.kept, self.coming, self.count = [], {}, {}, 0
         super().__init__(self.pack, self.unpack)
 
     def __enter__(self):
-        self.leaving, self.coming, self.count = [], {}, 0
+        self.leaving, self.kept, self.coming, self.count = [], {}, {}, 0
         return super().__enter__()
 
     def __exit__(self, *error):
@@ -186,6 +186,11 @@ class Offload(torch.autograd.graph.saved_tensors_hooks):
             torch.cuda.current_stream().wait_event(event)
         self.leaving = []
         return super().__exit__(*error)
+
+    def finish(self) -> None:
+        """After the backward pass: wait for what is still on its way, and let go of what nobody asked for."""
+        torch.cuda.current_stream().wait_stream(self.stream)
+        self.kept, self.coming = {}, {}
 
     def pack(self, tensor: torch.Tensor):
         large = tensor.is_cuda and tensor.nbytes >= LEAST_BYTES and tensor.is_floating_point()
@@ -257,16 +262,18 @@ class GraphedStep:
     launch instead of thousands, on the same memory, so that a batch must have a shape seen before: fill it by packing.
     """
 
-    def __init__(self, model: nn.Module, around=contextlib.nullcontext):
+    def __init__(self, model: nn.Module, offload: Offload | None = None):
         if not torch.cuda.is_available():
             raise CourseError("CUDA graphs need a CUDA GPU: leave graph off.")
-        self.model, self.around, self.recorded, self.seen = model, around, {}, {}
+        self.model, self.offload, self.recorded, self.seen = model, offload, {}, {}
         self.trained = [p for p in model.parameters() if p.requires_grad]
 
     def _run(self, inputs: dict) -> torch.Tensor:
-        with self.around():
+        with self.offload or contextlib.nullcontext():
             loss = self.model(**inputs).loss
         loss.backward()
+        if self.offload:
+            self.offload.finish()
         return loss.detach()
 
     def __call__(self, inputs: dict) -> torch.Tensor:

@@ -186,10 +186,11 @@ def compute_dtype(name="auto", device="auto") -> torch.dtype:
     return dtype
 
 
-def bnb_config(scheme: str, compute_dtype="auto", device="auto"):
+def bnb_config(scheme: str, compute_dtype="auto", device="auto", sharded: bool = False):
     """transformers' `BitsAndBytesConfig` of a scheme, or None for fp32, fp16 and bf16.
 
-    Every field is set: the defaults are fp4, no double quantization and float32 compute.
+    Every field is set: the defaults are fp4, no double quantization and float32 compute. `sharded` keeps the codes as
+    numbers of the compute dtype instead of bytes, the same bits: FSDP wants all tensors of a layer to be of one dtype.
     """
     from transformers import BitsAndBytesConfig
 
@@ -202,6 +203,7 @@ def bnb_config(scheme: str, compute_dtype="auto", device="auto"):
             bnb_4bit_quant_type=scheme.removesuffix("-dq"),
             bnb_4bit_use_double_quant=scheme.endswith("-dq"),
             bnb_4bit_compute_dtype=_compute_dtype(compute_dtype, device),
+            bnb_4bit_quant_storage=_compute_dtype(compute_dtype, device) if sharded else torch.uint8,
         )
     return None
 
@@ -490,12 +492,13 @@ def _saved_scheme(model_config) -> str | None:
     return str(saved.get("quant_method", "an unknown scheme"))
 
 
-def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="auto"):
+def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="auto", sharded: bool = False):
     """Load a model in a scheme and return (model in evaluation mode, tokenizer); quiet but for what matters.
 
     `model_id` as in `resolve` (or its `Choice`); `scheme` is one of fp32 fp16 bf16 int8 fp4 nf4 nf4-dq.
     `compute_dtype` is that of quantized layers' products and of all that is not quantized; the first three schemes
-    are their own. The forecast is compared with free memory first. Safetensors only; no remote code. For
+    are their own. `sharded` as in `bnb_config`. The forecast is compared with free memory first. Safetensors only; no
+    remote code. For
     "mistral-7b-shape" the tokenizer is the embedded model's: its ids are valid, the text it makes is noise.
     Raises CourseError with one sentence that says what to do.
     """
@@ -514,11 +517,12 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     try:
         if choice.kind == "shape":
             folder = embedded_path()
-            model = shape_model(model_config, scheme, compute_dtype, device)
+            model = shape_model(model_config, scheme, compute_dtype, device, sharded=sharded)
         else:
             folder = choice.folder or _cached(choice.model_id) or _download(choice)
             _check_weights(folder, choice.model_id)
-            model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantized=saved is not None)
+            quantization = {} if saved else {"quantization_config": bnb_config(scheme, compute_dtype, device, sharded)}
+            model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantization)
     except torch.OutOfMemoryError as error:
         raise CourseError(
             f"{choice.model_id} in {scheme} ran out of GPU memory while loading ({fit(model_config, scheme, device)}): "
@@ -543,10 +547,9 @@ def _same_on_every_cpu(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.device, quantized: bool):
+def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.device, quantization: dict):
     from transformers import AutoModelForCausalLM
 
-    quantization = {} if quantized else {"quantization_config": bnb_config(scheme, dtype, device)}
     try:
         with _quiet():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -598,7 +601,9 @@ def _tokenizer(folder: Path, model_id: str):
         ) from error
 
 
-def shape_model(model_config, scheme: str = "nf4-dq", compute_dtype="auto", device="auto", seed: int = 0):
+def shape_model(
+    model_config, scheme: str = "nf4-dq", compute_dtype="auto", device="auto", seed: int = 0, sharded: bool = False
+):
     """A model of a configuration's exact shapes with random weights, made and quantized layer by layer on the device.
 
     Every matrix is drawn from N(0, 0.02), norms are one and biases zero; the draw depends on `seed` and the kind of
@@ -608,7 +613,7 @@ def shape_model(model_config, scheme: str = "nf4-dq", compute_dtype="auto", devi
     _check_scheme(scheme)
     device = _device(device)
     dtype = _model_dtype(scheme, compute_dtype, device)
-    model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device))
+    model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device, sharded))
     generator = torch.Generator(device).manual_seed(seed)
     done = {}  # a weight that two modules share is drawn once
     for module in model.modules():
