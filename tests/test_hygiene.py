@@ -238,12 +238,13 @@ def test_the_pins_are_complete_on_every_system():
 
     from packaging.markers import default_environment
     from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
     systems = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
     environments = [
         default_environment()
         | {"sys_platform": system, "os_name": name, "platform_system": platform, "extra": ""}
-        | {"python_version": python, "python_full_version": f"{python}.5"}
+        | {"python_version": python, "python_full_version": f"{python}.2"}
         for system, (name, platform) in systems.items()
         for python in ("3.11", "3.12", "3.13")
     ]
@@ -257,10 +258,14 @@ def test_the_pins_are_complete_on_every_system():
         pinned = {canonical(pin.name): pin for pin in wanted if not pin.marker or pin.marker.evaluate(environment)}
         for name in pinned:
             try:
-                requires = importlib.metadata.requires(name) or []
+                metadata = importlib.metadata.metadata(name)
             except importlib.metadata.PackageNotFoundError:
                 continue  # not for this system
-            for need in map(Requirement, requires):
+            python = SpecifierSet(metadata["Requires-Python"] or "")
+            if pinned[name].specifier.contains(metadata["Version"], prereleases=True):
+                # Debian 12, for one, has Python 3.11.2
+                assert python.contains(environment["python_full_version"]), f"{name} wants Python {python}"
+            for need in map(Requirement, metadata.get_all("Requires-Dist") or []):
                 if need.marker and not need.marker.evaluate(environment) or re.match("nvidia|triton|cuda", need.name):
                     continue
                 read += 1
