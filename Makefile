@@ -59,6 +59,9 @@ colab: $(STAMP)  ## run setup cell and notebooks on Colab's versions (ONLY=05)
 binder: $(STAMP)  ## have repo2docker read binder/, hold notebooks to Binder's memory (ONLY=05)
 	$(BIN)/python scripts/binder.py --only "$(ONLY)"
 
+workshop: $(STAMP)  ## build an archive for a room without network and try it (PLATFORM=windows-x86_64)
+	$(BIN)/python scripts/workshop.py $(if $(PLATFORM),--platform "$(PLATFORM)") --only "$(ONLY)"
+
 clean:  ## remove build/ and caches, and keep .venv
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
