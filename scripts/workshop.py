@@ -26,7 +26,8 @@ PLATFORMS = {  # wheel tags, and what the pins' markers ask for
     "macos-arm64": (["macosx_15_0_arm64", "macosx_15_0_universal2"], MAC),
     "windows-x86_64": (["win_amd64"], ("nt", "win32", "Windows")),
 }
-HERE = f"{sys.platform.replace('darwin', 'macos').replace('win32', 'windows')}-{platform.machine().lower()}"
+SYSTEM = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+HERE = f"{SYSTEM}-{platform.machine().lower().replace('amd64', 'x86_64')}"
 OFFLINE = """\
 # Without network
 
