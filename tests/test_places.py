@@ -58,8 +58,10 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
     readme = (copy / "README.md").read_text("utf-8")
     assert all(f"[{name[:2]}](https://colab.research.google.com/github/{REPO}/blob/{TAG}/" in readme for name in NAMES)
     assert f"{TAG}?urlpath=lab/tree/notebooks/README.md" in readme
-    style = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", copy], capture_output=True, text=True)
-    assert style.returncode == 0, style.stdout[-2000:]
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", copy]
+        style = subprocess.run(ruff, capture_output=True, text=True)
+        assert style.returncode == 0, style.stdout[-2000:]
     assert links.apply(copy) == []
     links.settle("Another/one", "v2", copy)
     assert len(links.apply(copy)) == len(NAMES) + 1 and REPO not in "".join(texts(copy).values())
