@@ -40,8 +40,10 @@ class Kernel(IPythonKernel): shell_class = Shell
 }
 
 
-def environment(folder: Path, python: str) -> Path:
-    """Make, or bring back to its first state, the environment in `folder` and return its interpreter."""
+def environment(build: Path, python: str) -> Path:
+    """Make an environment below `build`, or bring it back to its first state, and return its interpreter."""
+    asked = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], capture_output=True)
+    folder = build / f"python{asked.stdout.decode().strip()}"
     interpreter = folder / "bin" / "python"
     if not interpreter.exists():
         subprocess.run([python, "-m", "venv", folder], check=True)
@@ -101,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="notebooks by number, such as 05 or 04,05")
     options = parser.parse_args(arguments)
     build = ROOT / "build" / "colab"
-    interpreter = environment(build / "env", options.python)
+    interpreter = environment(build, options.python)
     before = versions(interpreter)
     publish(build / "origin")
     kernel(build, interpreter, build / "origin")
@@ -134,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     if moved or "torchao" in after or not {"bitsandbytes", "papermill"} <= set(after):
         failed.append("the setup cell")
         print(f"FAILED: it must add bitsandbytes and papermill, remove torchao and move nothing: {moved}")
-    print(f"Python {sys.version.split()[0] if options.python == sys.executable else options.python}; failed: {failed}")
+    print(f"{interpreter.parent.parent.name}; failed: {', '.join(failed) or 'none'}")
     return bool(failed)
 
 

@@ -177,6 +177,16 @@ def test_setup_says_what_pip_said(runtime):
         colab.setup()
 
 
+def test_setup_names_the_gpu_and_its_dtype(monkeypatch):
+    import torch
+
+    for name, capability, dtype in (("Tesla T4", (7, 5), "float16"), ("NVIDIA L4", (8, 9), "bfloat16")):
+        card = types.SimpleNamespace(name=name, major=capability[0], minor=capability[1], total_memory=15_835_660_288)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, card=card: card)
+        assert colab._gpu() == f"The GPU is a {name} with 15.8 GB, which computes in {dtype}."
+
+
 def test_peft_refuses_a_torchao_older_than_the_one_that_setup_leaves():
     source = Path(importlib.metadata.distribution("peft").locate_file("peft/import_utils.py")).read_text("utf-8")
     assert re.findall(r'TORCHAO_MINIMUM_VERSION = [\w.]+\("([\d.]+)"\)', source) == [f"{colab.TORCHAO}.0"]
