@@ -229,7 +229,9 @@ def test_conda_and_pip_install_the_same():
     assert set(names) & {pin.split("==")[0] for pin in pins("\n".join(binder))} == {"torch"}
     assert len({name.lower().replace("_", "-") for name in names}) == len(names)
     assert "torch==2.13.0" in wanted and "+" not in "".join(pin.split(" ;")[0] for pin in wanted)
-    assert not [name for name in names if re.match(r"nvidia|triton|cuda", name)]
+    assert not [name for name in names if re.match(r"nvidia|cuda", name)]
+    # the version that PyTorch's CUDA build asks for; its interpreter runs kernels without a GPU
+    assert 'triton==3.7.1 ; sys_platform == "linux"' in wanted
 
 
 def test_the_pins_are_complete_on_every_system():
