@@ -375,6 +375,9 @@ class _Progress:
 def main(arguments: list[str] | None = None) -> int:
     """Run the course; return 0, or 1 when a notebook failed and 2 when the request makes no sense."""
     options = _options(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a log that knows no arrow, as on Windows, shows a question mark
+            stream.reconfigure(errors="replace")
     folder, build = options.notebooks, options.build
     parameters = {"MODEL_ID": options.model_id, **dict(options.parameter)}
     try:

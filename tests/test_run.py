@@ -194,7 +194,7 @@ def course(tmp_path):
     figure = "from helpers import plots\nplots.show(plots.bars(['a'], [1], title='T', ylabel='GB'), 'One <bar>.')"
     good(folder / "05_good.ipynb", new_markdown_cell("[next](06_bad.ipynb) · [map](README.md)"), code(figure))
     save(folder / "06_bad.ipynb", code(PARAMETERS, "parameters"), code("raise ValueError('no luck')"), code(RECORD))
-    record = RECORD.replace("05_good", "07_last").replace("all well", "fine")
+    record = RECORD.replace("05_good", "07_last").replace("all well", "fine → good")
     save(folder / "07_last.ipynb", code(PARAMETERS, "parameters"), code(record))
     good(folder / "09_forgotten.ipynb")
     rows = "".join(f"| [{name}]({name}.ipynb) |\n" for name in ("05_good", "06_bad", "07_last"))
@@ -297,3 +297,13 @@ def test_the_command_line_as_make_calls_it(course):
     assert lines[0] == "[1/1] 05_good  starting, 0 s" and lines[1].startswith("[1/1] 05_good  done in ")
     assert "\x1b" not in done.stdout and "Open build/index.html" in lines[-1]
     assert done.stderr == ""
+
+
+def test_a_terminal_that_knows_no_arrow_is_no_error(course):
+    command = [sys.executable, "-m", "helpers.run", "--notebooks", "notebooks", "--only", "07"]
+    environment = {**os.environ, "PYTHONPATH": str(run.ROOT), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, cwd=course, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "fine ? good" in done.stdout.decode("cp1252")
+    saved = (course / "build" / "results.json").read_text("utf-8")
+    assert "fine → good" in saved
