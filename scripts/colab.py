@@ -7,6 +7,7 @@ a clone of the last commit, with an address and a tag, for the published course:
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def versions(interpreter: Path) -> dict[str, str]:
 def publish(folder: Path) -> None:
     """Clone the last commit into `folder` and give it an address and a tag."""
     git = ["git", "-C", folder, "-c", "user.name=check", "-c", "user.email=check@example.org"]
-    subprocess.run(["rm", "-rf", folder], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     links = [sys.executable, "scripts/links.py", "--repo", REPO, "--tag", TAG]
     subprocess.run(links, check=True, cwd=folder)
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     failed = []
     for name in run.select(run.course_map(), options.only):
         content = build / "content" / name  # as empty as Colab's own folder
-        subprocess.run(["rm", "-rf", content], check=True)
+        shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
         try:
             source, target = build / "origin" / "notebooks" / f"{name}.ipynb", build / f"{name}.ipynb"
@@ -123,9 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
                 raise run.NotebookError(f"{name}: stray output of a library: {warned[0][:300]}")
             if TOKEN in text or "with a token" not in setup:
                 raise run.NotebookError(f"{name}: the token was shown, or not found.")
-            print(
-                f"{name:28} {done.seconds:5.0f} s  {done.peak_memory_bytes / 1e9:.2f} GB  {setup.strip()}", flush=True
-            )
+            peak = done.peak_memory_bytes / 1e9
+            print(f"{name:28} {done.seconds:5.0f} s  {peak:.2f} GB  {setup.strip()}", flush=True)
         except run.NotebookError as error:
             failed.append(name)
             print(f"{name:28} FAILED: {error}", flush=True)
