@@ -39,6 +39,7 @@ QUIET = {
     "PYTHONHASHSEED": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "MISTRAL_4BIT_PROGRESS": "",  # the learner's progress is the learner's
     # threads that wait sleep: where others use the cores too, threads that spin made a notebook ten times slower
     "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }

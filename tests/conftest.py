@@ -15,6 +15,7 @@ NO_NETWORK = TESTS / "no_network"
 sys.path[:0] = [str(ROOT), str(TESTS), str(NO_NETWORK)]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(NO_NETWORK), os.environ.get("PYTHONPATH")]))
 os.environ["MPLBACKEND"] = "agg"
+os.environ["MISTRAL_4BIT_PROGRESS"] = ""  # not the learner's file
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in the runner's kernels
 for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(variable, None)

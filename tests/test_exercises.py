@@ -1,20 +1,25 @@
-"""The mechanism of the exercises: open, passed or failed with a hint, and never a traceback."""
+"""The mechanism of the exercises: open, passed or failed with a hint, never a traceback, and progress that is kept."""
 
+import subprocess
 import sys
 import types
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 
-from helpers import exercises
+from helpers import exercises, run
 from helpers.exercises import Hint, call, check, exercise, number
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """Register two exercises of a notebook 99 for one test."""
+    """Register two exercises of a notebook 99 for one test, as if they were the course's only ones."""
     monkeypatch.setattr(exercises, "_checks", {})
+    monkeypatch.setattr(exercises, "_wrong", {})
+    monkeypatch.setattr(exercises, "_solved", set())
+    monkeypatch.setattr(exercises, "__path__", [])
     monkeypatch.setitem(sys.modules, "helpers.exercises.nb99", types.ModuleType("nb99"))
 
     @exercise("99-1")
@@ -34,8 +39,25 @@ def said(displayed) -> tuple[str, str]:
     data = displayed[-1]["data"]
     bundle = data[exercises.MIME]
     assert set(data) == {exercises.MIME, "text/markdown", "text/plain"}
-    assert bundle["message"] == data["text/markdown"] == data["text/plain"]
+    assert data["text/markdown"] == data["text/plain"]
+    shown, _, counted = data["text/markdown"].partition("\n\n")
+    assert bundle["message"] == shown and bool(counted) == (bundle["state"] == "passed")
     return bundle["state"], bundle["message"]
+
+
+def counted(displayed) -> str:
+    return displayed[-1]["data"]["text/markdown"].partition("\n\n")[2]
+
+
+@pytest.fixture
+def file(monkeypatch, tmp_path):
+    monkeypatch.setenv("MISTRAL_4BIT_PROGRESS", str(tmp_path / "progress"))
+    return tmp_path / "progress"
+
+
+def restart(monkeypatch) -> None:
+    """Forget what a kernel remembers."""
+    monkeypatch.setattr(exercises, "_solved", set())
 
 
 @pytest.mark.parametrize(
@@ -119,3 +141,79 @@ def test_the_outcome_shows_nothing_when_it_ends_a_cell(displayed):
     formatted = InteractiveShell.instance().display_formatter.format(outcome)
     InteractiveShell.clear_instance()
     assert formatted == ({}, {})
+
+
+def test_the_third_wrong_answer_is_told_where_the_solution_is(displayed):
+    offered = []
+    for answer in (8, 7, ..., 6, 5, 9, 4):
+        check("99-1", answer)
+        offered.append("folded below" in said(displayed)[1])
+    # an open answer is no try, every try from the third on is offered it, and a right answer begins anew
+    assert offered == [False, False, False, True, True, False, False]
+    assert not check("99-2", lambda x: x) and "folded below" not in said(displayed)[1]
+
+
+def test_progress_counts_what_is_solved_and_outlives_the_kernel(displayed, file, monkeypatch):
+    exercise("98-1")(lambda answer: "so it is.")
+    for name, answer, line in [
+        ("99-1", 9, "Exercises done: 1 of 2 in notebook 99, 1 of 3 in all."),
+        ("99-1", 9, "Exercises done: 1 of 2 in notebook 99, 1 of 3 in all."),
+        ("99-2", lambda x: x * x, "Exercises done: 2 of 2 in notebook 99, 2 of 3 in all."),
+    ]:
+        assert check(name, answer) and counted(displayed) == line
+        restart(monkeypatch)
+    check("99-1", 8)
+    check("99-2", ...)
+    exercises.progress()
+    assert displayed[-1]["data"]["text/plain"] == "2 of 3 exercises done. By notebook: 98: 0/1 · 99: 2/2"
+    assert file.read_text().split() == ["99-1", "99-2"]
+
+
+@pytest.mark.parametrize("broken", [b"\xff\x00{", b"99-1\n99-", b'{"passed": ["99-1"]}', b"42-1 99-7\r\n", b""])
+def test_a_broken_file_is_passed_over_and_added_to(displayed, file, monkeypatch, broken):
+    file.write_bytes(broken)
+    assert check("99-2", lambda x: x * x)
+    restart(monkeypatch)
+    exercises.progress()
+    done = 1 + broken.startswith(b"99-1")
+    assert displayed[-1]["data"]["text/plain"].startswith(f"{done} of 2 exercises done.")
+    assert file.read_bytes().startswith(broken)
+
+
+def test_where_nothing_can_be_written_the_kernel_still_counts(displayed, monkeypatch, tmp_path):
+    for place in (tmp_path, tmp_path / "missing" / "progress", ""):
+        monkeypatch.setenv("MISTRAL_4BIT_PROGRESS", str(place))
+        restart(monkeypatch)
+        assert check("99-1", 9)
+        assert counted(displayed) == "Exercises done: 1 of 2 in notebook 99, 1 of 2 in all."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_kernels_at_once_lose_nothing(file):
+    """Four processes solve the course's exercises together; none undoes what another has kept."""
+    source = "import sys\nfrom helpers import exercises\n"
+    source += "for name in sorted(exercises._everything())[int(sys.argv[1]) :: 4]:\n    exercises._keep(name)\n"
+    source += "print(len(exercises._everything()))"
+    command = [sys.executable, "-c", source]
+    running = [subprocess.Popen([*command, str(i)], cwd=run.ROOT, stdout=subprocess.PIPE, text=True) for i in range(4)]
+    (total,) = {int(process.communicate()[0]) for process in running}
+    kept = file.read_text().split()
+    assert total > 30 and len(kept) == len(set(kept)) == total
+
+
+def test_the_courses_total_is_what_its_notebooks_ask(monkeypatch):
+    monkeypatch.undo()
+    asked = [
+        cell.source.split("exercises.check(")[1][1:5]
+        for name in run.course_map()
+        for cell in nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        if "exercise" in cell.metadata.get("tags", [])
+    ]
+    assert len(set(asked)) == len(asked) and exercises._everything() == set(asked)
+
+
+def test_no_run_writes_the_learners_progress(tmp_path):
+    assert run.QUIET["MISTRAL_4BIT_PROGRESS"] == ""
+    assert exercises.PROGRESS.parent == run.NOTEBOOKS
+    ignored = subprocess.run(["git", "check-ignore", "-q", str(exercises.PROGRESS)], cwd=run.ROOT)
+    assert ignored.returncode in (0, 128)  # 128: no repository, as in a workshop's archive

@@ -7,19 +7,32 @@ The checks of notebook NN live in `helpers/exercises/nbNN.py` and register thems
         if number(answer) != truth(model):
             raise Hint("Count the quantization constants too.")
         return "The constants are a ninth of the codes."
+
+What is solved is kept in `notebooks/.progress`, one name a line. It is only ever added to, so that two kernels at once
+do not undo each other; lines that name no exercise are passed over. The environment variable MISTRAL_4BIT_PROGRESS
+names another file, or, empty, none: so the runner and the tests leave the learner's file alone.
 """
 
+import contextlib
 import importlib
 import inspect
 import math
+import os
+import pkgutil
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 from IPython.display import display
 
-__all__ = ["MIME", "Hint", "call", "check", "exercise", "number"]
+__all__ = ["MIME", "Hint", "call", "check", "exercise", "number", "progress"]
 
 MIME = "application/vnd.mistral-4bit.exercise+json"
+PROGRESS = Path(__file__).resolve().parents[2] / "notebooks" / ".progress"
+TRIES = 3  # that many wrong answers, and the check points to the solution
 _checks: dict[str, Callable] = {}
+_wrong: dict[str, int] = {}  # wrong answers in this kernel since the last right one
+_solved: set[str] = set()  # in this kernel, whether or not the file can be written
 
 
 class Hint(Exception):
@@ -59,9 +72,10 @@ def exercise(name: str) -> Callable:
 def check(name: str, answer, **given) -> bool:
     """Check the answer to exercise `name` and show the outcome; return whether it is right.
 
-    An answer that is still `...` is shown as open. Whatever the learner's code raises becomes a hint. Raises
-    ValueError for an exercise that does not exist and TypeError for keywords that its check does not take: both are
-    mistakes of the notebook, not of the learner.
+    An answer that is still `...` is shown as open. Whatever the learner's code raises becomes a hint, and the third
+    wrong answer is told where the solution is. A right one is counted in the learner's progress. Raises ValueError for
+    an exercise that does not exist and TypeError for keywords that its check does not take: both are mistakes of the
+    notebook, not of the learner.
     """
     function = _find(name)
     inspect.signature(function).bind(answer, **given)
@@ -76,9 +90,70 @@ def check(name: str, answer, **given) -> bool:
         state, mark = "failed", f"✗ Exercise {name}: {hint}"
     except Exception as error:
         state, mark = "failed", f"✗ Exercise {name}: with this answer the check stops: {_said(error)}."
-    message = {"id": name, "state": state, "message": mark}
-    display({MIME: message, "text/markdown": mark, "text/plain": mark}, raw=True)
+    if state == "failed":
+        _wrong[name] = _wrong.get(name, 0) + 1
+        if _wrong[name] >= TRIES:
+            mark += " Stuck? The solution is folded below this cell: open it, compare, go on."
+    shown = mark
+    if state == "passed":
+        _wrong.pop(name, None)
+        _keep(name)
+        shown += f"\n\n{_counted(name[:2])}"
+    display(
+        {MIME: {"id": name, "state": state, "message": mark}, "text/markdown": shown, "text/plain": shown}, raw=True
+    )
     return Outcome(state == "passed")
+
+
+def progress() -> None:
+    """Show how many of the course's exercises are solved, in all and by notebook."""
+    done, there = _done(), _everything()
+    notebooks = sorted({name[:2] for name in there})
+    parts = [f"{book}: {_of(book, done)}/{_of(book, there)}" for book in notebooks]
+    text = f"**{len(done)} of {len(there)} exercises done.** By notebook: {' · '.join(parts)}"
+    display({"text/markdown": text, "text/plain": text.replace("*", "")}, raw=True)
+
+
+def _counted(book: str) -> str:
+    done, there = _done(), _everything()
+    here = f"{_of(book, done)} of {_of(book, there)} in notebook {book}"
+    return f"Exercises done: {here}, {len(done)} of {len(there)} in all."
+
+
+def _of(book: str, names: set[str]) -> int:
+    return sum(name[:2] == book for name in names)
+
+
+def _everything() -> set[str]:
+    """Return the names of all exercises of the course."""
+    for module in pkgutil.iter_modules(__path__):
+        if re.fullmatch(r"nb\d\d", module.name):
+            importlib.import_module(f"{__name__}.{module.name}")
+    return set(_checks)
+
+
+def _file() -> Path | None:
+    place = os.environ.get("MISTRAL_4BIT_PROGRESS")
+    return PROGRESS if place is None else Path(place) if place else None
+
+
+def _done() -> set[str]:
+    lines: set[str] = set()
+    with contextlib.suppress(OSError):
+        if file := _file():
+            lines = set(file.read_text(encoding="utf-8", errors="replace").split())
+    return (lines | _solved) & _everything()
+
+
+def _keep(name: str) -> None:
+    known = _done()
+    _solved.add(name)
+    file = _file()
+    if file is None or name in known:
+        return
+    # a folder that cannot be written keeps nobody from learning; the line break comes first, after whatever is there
+    with contextlib.suppress(OSError), file.open("a", encoding="utf-8") as lines:
+        lines.write(f"\n{name}")
 
 
 def call(answer, *args, **kwargs):
