@@ -8,38 +8,46 @@ Bytes are the allocator's, without the CUDA context. The presets for small GPUs 
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
-import os
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, replace
 
 import torch
 from transformers import TrainerCallback
 
 from helpers import finetune, models, results
 
-STEPS, COUNTED = 10, 5  # the others warm up: kernels are compiled, a graph is recorded
-SHAPES = {"4 × 2048": (4, 2048), "1 × 2048": (1, 2048), "1 × 512": (1, 512)}
-PLAIN = {"checkpointing": True}
+STEPS, COUNTED = 8, 4  # the others warm up: kernels are compiled, a graph is recorded
+SHAPES = ((4, 2048), (1, 2048), (1, 512))
 LADDER = {
     "standard recipe": {"upcast": True},
-    "no float32 upcast": {},
+    "no float32 upcast": {"upcast": False},
     "+ loss in pieces": {"chunked": True},
-    "+ fused adapters": {"chunked": True, "fused": True},
-    "+ Liger kernels": {"chunked": True, "fused": True, "liger": True},
-    "+ offloading": {"chunked": True, "fused": True, "liger": True, "offload": True},
-    "+ CUDA graph": {"chunked": True, "fused": True, "liger": True, "offload": True, "graph": True},
+    "+ fused adapters": {"fused": True},
+    "+ Liger kernels": {"liger": True},
+    "+ offloading": {"offload": True},
+    "+ CUDA graph": {"graph": True},
+    "+ optimizer not paged": {"optimizer": "adamw_8bit"},
 }
-BESIDE = {
+BESIDE = {  # at 1 × 2048
+    "all but offloading": {change: value for step in LADDER.values() for change, value in step.items()}
+    | {"offload": False},
     "regional compile": {"chunked": True, "compiled": True},
-    "all but offloading": {"chunked": True, "fused": True, "liger": True, "graph": True},
-    "no checkpointing": {"chunked": True, "fused": True, "checkpointing": False},
 }
 CAPS = {"6gb": 6e9, "t4": 15e9, "24gb": 24e9, "80gb": 80e9}
 CONTEXT = 0.5e9  # left to the CUDA context, which the allocator does not count
+
+
+def recipes() -> dict[str, dict]:
+    """What each row changes in the plain recipe: the rungs of the ladder, each with all before it."""
+    found, changes = {}, {}
+    for name, change in LADDER.items():
+        changes = {**changes, **change}
+        found[name] = changes
+    return found
 
 
 class Clock(TrainerCallback):
@@ -67,12 +75,7 @@ def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
 
 
 def measure(recipe: finetune.Recipe, profile: bool = False, cap: float | None = None) -> dict:
-    """Peak bytes and tokens a second of a recipe, in a process of its own: what one keeps is not the next one's."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(_measure, (recipe, profile, cap))
-
-
-def _measure(recipe: finetune.Recipe, profile: bool, cap: float | None) -> dict:
+    """Peak bytes and tokens a second of a recipe, in a process that has done nothing else."""
     if cap:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, (cap - CONTEXT) / total))
@@ -96,7 +99,7 @@ def _measure(recipe: finetune.Recipe, profile: bool, cap: float | None) -> dict:
         }
         if profile:
             found["kernels"] = kernels(made, data, recipe)
-    counted = clock.seconds[-COUNTED:]
+    counted = clock.seconds[1:][-COUNTED:]
     tokens = recipe.batch * recipe.length
     found |= {"seconds": counted, "tokens_a_second": tokens / statistics.median(counted)}
     return found | {"first_seconds": clock.seconds[0]}
@@ -114,17 +117,12 @@ def kernels(made, data: list[dict], recipe: finetune.Recipe) -> dict[str, float]
     return {f"{row.key[:90]} × {row.count}": row.device_time_total / 1e3 for row in rows[:30]}
 
 
-def presets() -> dict:
-    """The recipes for small GPUs, each with the allocator capped to its GPU's size."""
-    total = results.environment()["gpu"][0]["memory_gb"] * 1e9
-    found = {}
-    for name, cap in CAPS.items():
-        row = found[name] = {"cap_bytes": cap, **asdict(recipe := finetune.preset(name, steps=5))}
-        try:
-            row |= measure(recipe, cap=cap) if cap < total else {"failed": "this GPU is smaller"}
-        except Exception as error:
-            row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return found
+def ready() -> None:
+    """Import what a worker will need, while others measure."""
+    import peft  # noqa: F401
+
+    with contextlib.suppress(ImportError):
+        import liger_kernel.transformers  # noqa: F401
 
 
 def main() -> None:
@@ -133,52 +131,45 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name contains one of these, separated by commas")
     parser.add_argument("--shapes", default="", help="batch x length, separated by commas")
     parser.add_argument("--profile", action="store_true", help="milliseconds by kernel, too")
-    parser.add_argument("--no-presets", dest="presets", action="store_false")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after this time")
     given = parser.parse_args()
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has touched the GPU cannot fork
-    if not torch.cuda.is_available():
+    environment = results.environment()
+    if not environment["gpu"]:
         parser.error("no CUDA GPU was found: this measures what only a GPU can show.")
-    begun = time.perf_counter()
-    wanted = [name.strip() for name in given.only.split(",") if name.strip()]
-    shapes = [tuple(map(int, text.split("x"))) for text in given.shapes.split(",") if text] or list(SHAPES.values())
-    report = {"environment": results.environment(), "rank": 16, "steps": STEPS, "counted": COUNTED, "rows": []}
-
-    def write():
+    begun, total = time.perf_counter(), environment["gpu"][0]["memory_gb"] * 1e9
+    shapes = [tuple(map(int, text.split("x"))) for text in given.shapes.split(",") if text] or list(SHAPES)
+    jobs = []
+    for batch, length in shapes:
+        for name, changes in recipes().items():
+            recipe = finetune.Recipe(steps=STEPS, batch=batch, length=length, learning_rate=2e-4, **changes)
+            jobs.append(("rows", name, recipe, None))
+    jobs += [("presets", name, finetune.preset(name, steps=3), min(cap, total)) for name, cap in CAPS.items()]
+    for name, changes in BESIDE.items():
+        recipe = finetune.Recipe(steps=STEPS, batch=1, length=2048, learning_rate=2e-4, **changes)
+        jobs.append(("rows", name, recipe, None))
+    wanted = [part.strip() for part in given.only.split(",") if part.strip()]
+    jobs = [job for job in jobs if not wanted or any(part in f"{job[0]} {job[1]}" for part in wanted)]
+    # a process for each, so that what one keeps is not the next one's; all import at once, then they measure one by one
+    spawn = multiprocessing.get_context("spawn")
+    pools = [spawn.Pool(1, initializer=ready) for _ in jobs]
+    report = {"environment": environment, "rank": 16, "steps": STEPS, "counted": COUNTED, "rows": [], "presets": []}
+    for pool, (kind, name, recipe, cap) in zip(pools, jobs, strict=True):
+        row = {"recipe": name, "batch": recipe.batch, "length": recipe.length, "cap_bytes": cap}
+        if time.perf_counter() - begun < given.seconds:
+            try:
+                row |= pool.apply(measure, (recipe, given.profile, cap))
+            except Exception as error:  # a row that fails says so and leaves the others alone
+                row["failed"] = f"{type(error).__name__}: {error}"[:600]
+            said = row.get("failed") or (
+                f"{row['peak_bytes'] / 1e9:6.2f} GB (reserved {row['reserved_bytes'] / 1e9:.2f}), "
+                f"{row['tokens_a_second']:,.0f} tokens/s, loss {row['losses'][0]:.3f} → {row['losses'][-1]:.3f}"
+            )
+            print(f"{name:<22} {recipe.batch} × {recipe.length}: {said}", flush=True)
+            report[kind].append(row)
+        pool.terminate()
         if given.output:
             with open(given.output, "w", encoding="utf-8") as file:
                 file.write(json.dumps(report, indent=1) + "\n")
-
-    for name, changes in {**LADDER, **BESIDE}.items():
-        if wanted and not any(part in name for part in wanted):
-            continue
-        for batch, length in shapes:
-            if time.perf_counter() - begun > given.seconds:
-                continue
-            recipe = replace(
-                finetune.Recipe(steps=STEPS, batch=batch, length=length, learning_rate=2e-4), **PLAIN, **changes
-            )
-            row = {"recipe": name, "batch": batch, "length": length}
-            try:
-                row |= measure(recipe, given.profile)
-                print(
-                    f"{name:<22} {batch} × {length}: {row['peak_bytes'] / 1e9:6.2f} GB "
-                    f"(reserved {row['reserved_bytes'] / 1e9:.2f}), {row['tokens_a_second']:,.0f} tokens/s, "
-                    f"loss {row['losses'][0]:.3f} → {row['losses'][-1]:.3f}",
-                    flush=True,
-                )
-            except Exception as error:  # a row that fails says so and leaves the others alone
-                row["failed"] = f"{type(error).__name__}: {error}"[:600]
-                print(f"{name:<22} {batch} × {length}: {row['failed']}", flush=True)
-            report["rows"].append(row)
-            write()
-    if given.presets:
-        report["presets"] = presets()
-        for name, row in report["presets"].items():
-            print(
-                name, row.get("failed") or f"{row['peak_bytes'] / 1e9:.2f} GB, {row['tokens_a_second']:,.0f} tokens/s"
-            )
-    write()
 
 
 if __name__ == "__main__":

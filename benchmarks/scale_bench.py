@@ -24,7 +24,6 @@ from helpers import finetune, models, results
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, COUNTED, LENGTH = 8, 5, 2048
-WAYS = {"plain": {}, "loss in pieces": {"chunked": True}}
 
 
 class Reset(TrainerCallback):
@@ -37,12 +36,12 @@ class Reset(TrainerCallback):
         torch.cuda.reset_peak_memory_stats()
 
 
-def worker(out: Path, batch: int, changes: dict) -> None:
+def worker(out: Path, batch: int) -> None:
     """One process of a run: trains and writes what it saw to `out`, and the adapter beside it."""
     rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
-    recipe = finetune.Recipe(steps=STEPS, batch=batch, length=LENGTH, learning_rate=2e-4, **changes)
+    recipe = finetune.Recipe(steps=STEPS, batch=batch, length=LENGTH, learning_rate=2e-4)
     model, tokenizer = models.load("mistral-7b-shape", "nf4-dq", sharded=sharded)
     finetune.make_chat_ready(tokenizer)
     torch.cuda.empty_cache()
@@ -67,10 +66,10 @@ def worker(out: Path, batch: int, changes: dict) -> None:
     made.save_model(str(out / "adapter"))
 
 
-def launched(config: str, processes: int, batch: int, changes: dict, out: Path) -> dict:
+def launched(config: str, processes: int, batch: int, out: Path) -> dict:
     """Start a run and return what its processes wrote."""
     out.mkdir()
-    given = [__file__, "--worker", str(out), "--batch", str(batch), "--changes", json.dumps(changes)]
+    given = [__file__, "--worker", str(out), "--batch", str(batch)]
     start = ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "helpers" / "configs" / f"{config}.yaml")]
     start += ["--num_processes", str(processes)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
@@ -112,31 +111,27 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=torch.cuda.device_count())
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--changes", type=json.loads, default={}, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        return worker(given.worker, given.batch, given.changes)
+        return worker(given.worker, given.batch)
     if given.gpus < 2:
         parser.error("this compares several GPUs with one, and fewer than two were found.")
     report = {"environment": results.environment(), "gpus": given.gpus, "length": LENGTH, "runs": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for way, changes in WAYS.items():
-            for name, config, processes, batch in (
-                ("one GPU", "", 1, 1),
-                ("one GPU, the batch of all", "", 1, given.gpus),
-                ("DDP", "ddp", given.gpus, 1),
-                ("FSDP", "fsdp", given.gpus, 1),
-            ):
-                out = Path(folder) / f"{name}, {way}"
-                row = report["runs"][out.name] = launched(config, processes, batch, changes, out)
-                shown = (
-                    row.get("failed")
-                    or f"{max(row['peak_bytes']) / 1e9:.2f} GB, {row['tokens_a_second']:,.0f} tokens/s"
-                )
-                print(f"{out.name}: {shown} {row.get('losses', [])[:3]}", flush=True)
-                if given.output:
-                    Path(given.output).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        saved = Path(folder) / "FSDP, plain"
+        for name, config, processes, batch in (
+            ("one GPU", "", 1, 1),
+            ("one GPU, the batch of all", "", 1, given.gpus),
+            ("DDP", "ddp", given.gpus, 1),
+            ("FSDP", "fsdp", given.gpus, 1),
+        ):
+            row = report["runs"][name] = launched(config, processes, batch, Path(folder) / name)
+            shown = (
+                row.get("failed") or f"{max(row['peak_bytes']) / 1e9:.2f} GB, {row['tokens_a_second']:,.0f} tokens/s"
+            )
+            print(f"{name}: {shown} {row.get('losses', [])[:3]}", flush=True)
+            if given.output:
+                Path(given.output).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        saved = Path(folder) / "FSDP"
         if (saved / "adapter" / "adapter_model.safetensors").is_file():
             report["adapter_from_fsdp"] = reloaded(saved / "adapter")
     if given.output:

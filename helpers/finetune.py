@@ -12,6 +12,7 @@ quantization, adapters on all linear layers, a constant base.
 import argparse
 import contextlib
 import errno
+import functools
 import gc
 import hashlib
 import json
@@ -330,7 +331,7 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
     cuda = device.type == "cuda"
     half = models.compute_dtype(recipe.compute_dtype, device)
     usual = "paged_adamw_8bit" if cuda else "adamw_torch"
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch,
@@ -354,6 +355,8 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
         report_to="none",
         disable_tqdm=True,
     )
+    made._n_gpu = min(1, made.n_gpu)  # where there are several GPUs, Trainer would copy the model to all, unasked
+    return made
 
 
 class _Trainer(Trainer):
@@ -363,6 +366,12 @@ class _Trainer(Trainer):
         super().__init__(*given, **named)
         self.recipe = recipe
         self._offload = levers.Offload() if recipe.offload else None
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None:
+            # FSDP would put buffers into 16 bits, too, and with rotary frequencies in bfloat16 positions are wrong
+            plugin.set_mixed_precision = functools.partial(plugin.set_mixed_precision, buffer_autocast=True)
+            if plugin.mixed_precision_policy is not None:
+                plugin.mixed_precision_policy.buffer_dtype = torch.float32
         self._graphed = None
 
     def compute_loss(self, *given, **named):

@@ -13,6 +13,7 @@ They change neither the model nor the recipe, only what is kept, moved or launch
 import contextlib
 import functools
 import types
+from unittest import mock
 
 import torch
 from torch import nn
@@ -267,6 +268,7 @@ class GraphedStep:
             raise CourseError("CUDA graphs need a CUDA GPU: leave graph off.")
         self.model, self.offload, self.recorded, self.seen = model, offload, {}, {}
         self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.stream = torch.cuda.Stream()  # one for all: the matrix library takes a workspace on each
 
     def _run(self, inputs: dict) -> torch.Tensor:
         with self.offload or contextlib.nullcontext():
@@ -294,20 +296,26 @@ class GraphedStep:
         return loss.clone()
 
     def _warm(self, inputs: dict) -> torch.Tensor:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             loss = self._run(inputs)
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self.stream)
         return loss
 
     def _record(self, inputs: dict):
+        from transformers import masking_utils
+
         places = {name: tensor.clone() for name, tensor in inputs.items()}
         for parameter in self.trained:
             parameter.grad = None
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # the graph has memory of its own: give back what the steps before it took
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # while it records, transformers cannot look at numbers, and so builds a mask that fused attention does without;
+        # a row with several turns brings its own
+        plain = mock.patch.multiple(
+            masking_utils, is_tracing=lambda *_: False, find_packed_sequence_indices=lambda positions: None
+        )
+        with plain, torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             loss = self._run(places)
         return graph, places, loss, [p.grad for p in self.trained]
