@@ -9,7 +9,7 @@ ONLY ?=
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks lint format bench links colab binder workshop clean
+.PHONY: help setup run test browser lab notebooks lint format bench links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,7 +30,16 @@ $(EVAL): requirements-eval.txt $(STAMP)
 run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=auto, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
 
-test: $(EVAL)  ## run the whole test suite (PYTEST="-k results" narrows it)
+# the tests in a browser need one: it is installed where that is allowed, and elsewhere they are skipped and say so
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome msedge
+INSTALL := apt-get -qq -o Acquire::http::Timeout=20 -o Acquire::Retries=1
+browser:
+	@for program in $(BROWSERS); do command -v $$program >/dev/null && exit; done; \
+	test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
+	($(INSTALL) update && DEBIAN_FRONTEND=noninteractive $(INSTALL) install -y chromium) >/dev/null 2>&1 || \
+	echo "Chromium could not be installed: the tests in a browser are skipped."
+
+test: $(EVAL) browser  ## run the whole test suite (PYTEST="-k results" narrows it)
 	$(BIN)/python -m pytest $(PYTEST)
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks

@@ -106,4 +106,7 @@ def rounding_panel(x: torch.Tensor) -> widgets.Widget:
         "method": widgets.Dropdown(options=list(formats.METHODS), value="absmax", description="method"),
     }
     picture = widgets.interactive_output(lambda **chosen: draw_rounding(x, **chosen), controls)
-    return widgets.VBox([widgets.HBox(list(controls.values())), picture])
+    row = widgets.HBox(
+        list(controls.values()), layout=widgets.Layout(flex_flow="row wrap")
+    )  # a slider needs its length
+    return widgets.VBox([row, picture])

@@ -71,5 +71,5 @@ def panel(length: int = 1024) -> widgets.Widget:
         results.show(answer(**chosen))
 
     text = widgets.interactive_output(show, controls)
-    boxes = list(controls.values())
-    return widgets.VBox([widgets.HBox(boxes[:3]), widgets.HBox(boxes[3:]), text])
+    row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    return widgets.VBox([row, text])
