@@ -7,6 +7,7 @@ an unknown parameter, a missing `parameters` tag, a missing or wrong record, a k
 import argparse
 import ast
 import copy
+import hashlib
 import html
 import json
 import os
@@ -27,7 +28,17 @@ from papermill.parameterize import parameterize_notebook
 
 from . import exercises, results
 
-__all__ = ["NotebookError", "NotebookRun", "clean", "course_map", "execute", "main", "map_problems", "select"]
+__all__ = [
+    "NotebookError",
+    "NotebookRun",
+    "clean",
+    "course_map",
+    "execute",
+    "main",
+    "map_problems",
+    "select",
+    "sources",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -43,6 +54,7 @@ QUIET = {
     # threads that wait sleep: where others use the cores too, threads that spin made a notebook ten times slower
     "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }
+SOURCES = "mistral_4bit_sources"  # in a notebook's metadata: what its outputs were made from
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -287,8 +299,22 @@ def _peak(client: NotebookClient) -> int:
         return 0
 
 
+def sources(notebook: nbformat.NotebookNode) -> str:
+    """Return a hash of the code that makes a notebook's outputs.
+
+    Text, and with it the badges, can change without a new run, and so can the cell that sets up Colab: it does nothing
+    elsewhere. Parameters that a run injects are no sources.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and "google.colab" not in cell.source]
+    code = [cell.source for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
+
+
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return an executed notebook fit to be kept: no papermill, timing or widget leftovers, no path of this machine."""
+    """Return an executed notebook fit to be kept: no papermill, timing or widget leftovers, no path of this machine.
+
+    Its metadata say which sources the outputs belong to.
+    """
     notebook = copy.deepcopy(notebook)
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
@@ -309,6 +335,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if output.output_type == "execute_result":
                 output.execution_count = count
             cell.outputs[i] = nbformat.from_dict(_without_paths(output))
+    notebook.metadata[SOURCES] = sources(notebook)
     return notebook
 
 

@@ -91,6 +91,23 @@ def test_first_and_last_cells(notebook):
         assert heading in headings
 
 
+def headings_wrong(markdown: str) -> list[str]:
+    """Return what a table of contents would show amiss: another title than one at the top, a level left out."""
+    found = re.findall(r"^(#{1,6}) +(\S.*)$", re.sub(r"^```.*?^```", "", markdown, flags=re.S | re.M), re.M)
+    levels = [len(marks) for marks, _ in found]
+    wrong = [] if levels[:1] == [1] and levels.count(1) == 1 else [f"{levels.count(1)} titles"]
+    return wrong + [
+        text for (_, text), level, above in zip(found[1:], levels[1:], levels, strict=False) if level > above + 1
+    ]
+
+
+def test_headings_make_a_table_of_contents(notebook):
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert headings_wrong(text) == []
+    assert headings_wrong("# A\n\n## B\n\n### C\n\n## D\n```\n# no heading\n```") == []
+    assert headings_wrong("# A\n\n### B") == ["B"] and headings_wrong("## A") and headings_wrong("# A\n\n# B")
+
+
 def test_the_setup_cell_is_the_same_everywhere():
     sources = {
         code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4))[0].source for name in NAMES
@@ -121,15 +138,48 @@ def test_cells_have_ids_of_their_own_and_known_tags(notebook):
     }
 
 
+def outputs_of(notebook) -> list:
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def text_of(outputs) -> str:
+    """Return all that outputs say: text of streams, and of every type but pictures."""
+    said = [output.get("text", "") for output in outputs]
+    return "\n".join(said + [str(v) for o in outputs for m, v in o.get("data", {}).items() if m != "image/png"])
+
+
 def test_outputs_hold_no_errors_and_no_leftovers(notebook):
-    assert not {"papermill", "widgets"} & set(notebook.metadata)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", run.SOURCES}
     counts = [cell.execution_count for cell in code_cells(notebook) if cell.execution_count is not None]
     assert counts in ([], list(range(1, len(code_cells(notebook)) + 1)))
     for cell in notebook.cells:
-        assert not {"papermill", "execution", "ExecuteTime", "collapsed"} & set(cell.metadata)
-        for output in cell.get("outputs", []):
-            assert output.output_type != "error" and output.get("name") != "stderr"
-            assert not any("widget" in mime for mime in output.get("data", {}))
+        assert set(cell.metadata) <= {"tags", "jupyter"}
+        assert cell.cell_type == "code" and cell.execution_count or not cell.get("outputs")
+    for output in outputs_of(notebook):
+        assert output.output_type != "error" and output.get("name") != "stderr"
+        assert not any("widget" in mime for mime in output.get("data", {}))
+        assert not output.get("transient")
+
+
+def test_outputs_are_not_stale(notebook):
+    """Outputs in a notebook come from its code as it is: `make notebooks ONLY=05` makes them anew."""
+    kept = notebook.metadata.get(run.SOURCES)
+    assert kept == run.sources(notebook) if outputs_of(notebook) else kept is None
+
+
+def test_outputs_are_small_and_know_no_date_place_or_warning(notebook):
+    path = ROOT / "notebooks" / f"{notebook.name}.ipynb"
+    assert path.stat().st_size <= 600_000, f"{path.stat().st_size:,} bytes"
+    said = text_of(outputs_of(notebook))
+    assert not re.search(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d|\b\d\d:\d\d:\d\d\b", said)
+    assert not re.search(r"\b\w*Warning: ", said)
+    assert not PLACES.search(said) and not re.search(r"(?<![\w.:/-])/tmp/", said)
+
+
+def test_times_in_outputs_say_whose_they_are(notebook):
+    said = text_of(outputs_of(notebook))
+    if re.search(r"tokens a second|tokens/s|\bms\b|\d s\b", said):
+        assert re.search(r", \d+ cores|NVIDIA", said), "name the machine: results.environment()['hardware']"
 
 
 def test_every_image_says_what_it_shows(notebook):

@@ -277,13 +277,32 @@ def test_write_back_leaves_nothing_of_the_run_but_outputs(course):
     assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
     assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
     assert [cell.metadata for cell in after.cells] == [cell.metadata for cell in before.cells]
-    assert set(after.metadata) <= {"kernelspec", "language_info"}
+    assert set(after.metadata) <= {"kernelspec", "language_info", run.SOURCES}
+    assert after.metadata[run.SOURCES] == run.sources(before)  # the run's own parameters are left out
     assert [cell.execution_count for cell in after.cells[1:]] == [1, 2, None, 3, 4]
     assert after.cells[4].outputs[0].execution_count == 3
     assert after.cells[2].outputs[0].text == "helpers\n" and len(after.cells[2].outputs) == 1
     text = path.read_text()
     assert text.endswith("}\n") and str(run.ROOT) not in text and "widget" not in text.replace("ipywidgets", "")
     assert not list(path.parent.glob(".*"))
+
+
+def test_the_hash_of_sources_sees_code_alone():
+    setup = 'import sys\n\nif "google.colab" in sys.modules:\n    pass'
+    cells = [new_markdown_cell("[![badge]]"), code(setup), code(PARAMETERS, "parameters"), code("1 + 1")]
+    notebook = new_notebook(cells=cells)
+    before = run.sources(notebook)
+    notebook.cells[0].source = "no badge"
+    notebook.cells[1].source += "\n    print()"
+    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="2")]
+    notebook.cells.insert(3, code('MODEL_ID = "embedded"', "injected-parameters"))
+    assert run.sources(notebook) == before
+    for i, source in ((2, PARAMETERS.replace("3", "4")), (4, "1 + 2")):
+        kept, notebook.cells[i].source = notebook.cells[i].source, source
+        assert run.sources(notebook) != before
+        notebook.cells[i].source = kept
+    notebook.cells[2], notebook.cells[4] = notebook.cells[4], notebook.cells[2]
+    assert run.sources(notebook) != before
 
 
 def test_the_command_line_as_make_calls_it(course):
