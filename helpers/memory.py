@@ -9,7 +9,7 @@ from math import ceil
 import torch
 from torch import nn
 
-from . import rehearsal
+from . import levers, rehearsal
 from .errors import CourseError
 
 __all__ = ["GPU_SIZES", "OPTIMIZERS", "PARTS", "SCHEMES", "STAGES", "MemoryBudget", "Measurement"]
@@ -36,6 +36,7 @@ PARTS = {
     "activations": "activations",
     "logits": "logits and their gradient",
     "dequantized": "dequantized weights, for a moment",
+    "unsharded": "layers gathered from other GPUs, for a moment",
     "workspace": "workspace of the matrix library",
     "context": "CUDA context (not PyTorch's)",
 }
@@ -58,10 +59,12 @@ GROUPS = {
     "embeddings, head, norms": ("embeddings", "head", "norms", "buffers"),
     "adapters, gradients, optimizer": ("adapters", "gradients", "optimizer", "optimizer_paged"),
     "KV cache": ("kv_cache",),
-    "activations": ("activations", "dequantized"),
+    "activations": ("activations", "dequantized", "unsharded"),
     "logits": ("logits",),
     "context and workspace": ("workspace", "context"),
 }
+SHARDED = {"codes", "linear", "biases", "embeddings", "head", "norms", "other"}  # by FSDP: what is a parameter,
+SHARDED |= {"adapters", "gradients", "optimizer", "optimizer_paged"}  # and what goes with it
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
 OPTIMIZER_BLOCK = 256  # values of an 8-bit state that share a float32 absmax
 SMALL_STATE = 4096  # bitsandbytes keeps the states of smaller tensors in float32 (`min_8bit_size`)
@@ -368,6 +371,10 @@ def predict(
     checkpointing: bool = True,
     upcast: bool | None = None,
     optimizer: str = "paged_adamw_8bit",
+    fused: bool = False,
+    chunked: bool = False,
+    offload: bool = False,
+    shards: int = 1,
     cuda: bool = True,
 ) -> MemoryBudget:
     """Forecast the bytes a model needs in a scheme, from its configuration alone: nothing is loaded or downloaded.
@@ -382,7 +389,9 @@ def predict(
       LoRA of `rank` on `target_modules` (as peft takes them; None trains all weights of an unquantized scheme), its
       `dropout`,
       gradient `checkpointing` or not, and an `optimizer` of `OPTIMIZERS`. `upcast` is peft's
-      `prepare_model_for_kbit_training`, which puts all that is not quantized into float32 (None: for quantized ones).
+      `prepare_model_for_kbit_training`, which puts all that is not quantized into float32 (None: for quantized ones);
+      `fused`, `chunked` and `offload` are the levers of `helpers.levers`. With `shards` of more than 1 it is what each
+      of so many GPUs holds under FSDP, whose loading peak is that of one GPU: every process loads the whole model.
 
     Activations come from a rehearsal on the meta device; see `helpers.rehearsal` for what is kept and why. The two
     later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the CUDA
@@ -391,6 +400,8 @@ def predict(
     Raises CourseError for an unknown scheme, stage or optimizer, a negative length, or a model without a decoder.
     """
     _check(scheme, context, batch, stage, rank, optimizer)
+    if shards < 1 or shards > 1 and stage != "train":
+        raise CourseError(f'shards={shards} for "{stage}": a model is sharded over 1 GPU or more, and in training.')
     config = _config_of(model)
     dtype = _dtype(scheme, compute_dtype)
     shell, _ = skeleton(config, dtype, _bnb_config(scheme))
@@ -403,6 +414,10 @@ def predict(
         "checkpointing": checkpointing,
         "upcast": upcast,
         "optimizer": optimizer,
+        "fused": fused,
+        "chunked": chunked,
+        "offload": offload,
+        "shards": shards,
         "cuda": cuda,
     }
     timeline = None
@@ -420,6 +435,8 @@ def predict(
             after = sum(p.numel() * p.element_size() for p in trained)
             peak = peak if sum(peak.values()) >= after else {"gradients": after}
         parts |= peak
+        if shards > 1:
+            parts = _sharded(parts, shell, shards)
         if cuda:
             # the thread that runs the backward pass has a cuBLAS handle, and so a workspace, of its own
             parts |= {"workspace": WORKSPACE * (1 + train), "context": CUDA_CONTEXT}
@@ -505,6 +522,19 @@ def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
     return parts
 
 
+def _sharded(parts: dict[str, int], shell: nn.Module, shards: int) -> dict[str, int]:
+    """Bytes by part on each of `shards` GPUs under FSDP with full sharding.
+
+    Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
+    all of them. Whole at one time are what lies outside the layers, and two layers: one computes, one is on its way.
+    """
+    found = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
+    number = shell.config.get_text_config(decoder=True).num_hidden_layers
+    outside = sum(parts.get(part, 0) for part in ("embeddings", "head"))
+    layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
+    return found | {"unsharded": outside + 2 * ceil(layers / number)}
+
+
 def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
     """The model as it is trained: upcast, with adapters and checkpointing; still on the meta device."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -526,6 +556,10 @@ def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
     for name, parameter in shell.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(_dtype("int8", asked["adapter_dtype"]))
+    if asked["fused"]:
+        levers.fuse_adapters(shell)
+    if asked["chunked"]:
+        levers.chunk_loss(shell)
     return shell.train()
 
 
@@ -545,7 +579,8 @@ def _rehearsed(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
     autocast = lower if train and asked["compute_dtype"] != "float32" else None
     layers = config.get_text_config(decoder=True).num_hidden_layers
     batch, length = asked["batch"], asked["context"]
-    return rehearsal.rehearse(shell.train(train), batch, length, layers=layers, train=train, autocast=autocast)
+    how = {"layers": layers, "train": train, "autocast": autocast, "offload": asked["offload"]}
+    return rehearsal.rehearse(shell.train(train), batch, length, **how)
 
 
 def _totals(budget: MemoryBudget):

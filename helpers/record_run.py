@@ -18,6 +18,7 @@ from .errors import CourseError
 CHECKS = {
     "forecast": ["-m", "benchmarks.forecast_check", "--out"],
     "nf4": ["-m", "benchmarks.nf4_bench"],
+    "levers": ["-m", "benchmarks.finetune_bench"],
 }
 # fewer repeats and tokens, so that a recording takes minutes; all else as the notebooks have it
 PARAMETERS = {

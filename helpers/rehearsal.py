@@ -13,7 +13,7 @@ in bfloat16, with h the hidden size, f that of the feed-forward part and n token
 - with gradient checkpointing only the layer's input stays, and one layer at a time is computed again;
 - logits: n × vocabulary in 16 bits, in float32 for the loss, their logarithms, and one float32 gradient.
 
-Decoder layers are alike, so only the first, one in the middle and the last are run, and the middle is repeated.
+Decoder layers are alike, so only the first two, one in the middle and the last are run, and the middle is repeated.
 What a kernel takes and returns inside one operation is not seen by a ledger; `_hidden` adds the large ones.
 """
 
@@ -32,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from . import levers
 from .errors import CourseError
 
 __all__ = ["Ledger", "Timeline", "rehearse"]
@@ -203,12 +204,45 @@ class _Rules(TorchFunctionMode):
         return self.cache[x]
 
 
-def rehearse(model: nn.Module, batch: int, length: int, *, layers: int, train: bool, autocast=None) -> Timeline:
+class _Elsewhere(torch.autograd.graph.saved_tensors_hooks):
+    """`levers.Offload` without a GPU: what is saved ends one layer later, and begins again when it is wanted."""
+
+    def __init__(self):
+        self.shapes, self.last, self.coming = [], None, {}
+        super().__init__(self.pack, self.unpack)
+
+    def pack(self, tensor):
+        if tensor.nbytes < levers.LEAST_BYTES or not tensor.is_floating_point() or isinstance(tensor, nn.Parameter):
+            return tensor
+        self.shapes.append((tensor.shape, tensor.dtype))
+        self.last = tensor.detach()
+        return len(self.shapes) - 1
+
+    def fetch(self, index: int) -> None:
+        if index >= 0 and index not in self.coming:
+            shape, dtype = self.shapes[index]
+            here = self.last if index == len(self.shapes) - 1 else None
+            self.coming[index] = torch.empty(shape, dtype=dtype, device="meta") if here is None else here
+            self.last = None
+
+    def unpack(self, packed):
+        if isinstance(packed, torch.Tensor):
+            return packed
+        self.fetch(packed)
+        tensor = self.coming.pop(packed)
+        self.fetch(packed - 1)
+        return tensor
+
+
+def rehearse(
+    model: nn.Module, batch: int, length: int, *, layers: int, train: bool, autocast=None, offload: bool = False
+) -> Timeline:
     """Run a model that lies on the meta device once and return the timeline of the same model with `layers` layers.
 
     `train`: forward pass with labels, the float32 copy of the logits that accelerate makes, backward pass. Otherwise
     a prefill that fills the KV cache and computes the logits of the last token, as `generate` does. `autocast` is a
-    dtype or None. Raises CourseError for a model whose forward pass asks for values, which the meta device has not.
+    dtype or None; `offload` as `levers.Offload` does it. Raises CourseError for a model whose forward pass asks for
+    values, which the meta device has not.
     """
     config = model.config.get_text_config(decoder=True)
     ids = torch.zeros(batch, length, dtype=torch.long, device="meta")
@@ -218,10 +252,13 @@ def rehearse(model: nn.Module, batch: int, length: int, *, layers: int, train: b
     gc.disable()  # or tensors in reference cycles would end at random moments
     try:
         # peft asks whether autocast is on, and checkpointing which device's autocast it has to restore
-        on = mock.patch.object(torch, "is_autocast_enabled", lambda *_: autocast is not None)
+        lowered = autocast or torch.bfloat16
+        on = mock.patch.multiple(
+            torch, is_autocast_enabled=lambda *_: autocast is not None, get_autocast_dtype=lambda *_: lowered
+        )
         device = mock.patch.object(torch.utils.checkpoint.DefaultDeviceType, "get_device_type", lambda: "cpu")
         with hushed(), on, device, ledger, rules:
-            (_train if train else _prefill)(model, ids, ledger, rules, marks)
+            (_train if train else _prefill)(model, ids, ledger, rules, marks, offload)
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise CourseError(
             f"The activations of a {type(config).__name__} cannot be forecast, since its forward pass does not run on "
@@ -250,7 +287,7 @@ def hushed():
         logging.set_verbosity(level)
 
 
-def _prefill(model, ids, ledger, rules, marks) -> None:
+def _prefill(model, ids, ledger, rules, marks, offload) -> None:
     last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     with torch.no_grad():
         found = model(input_ids=ids, use_cache=True, **last)
@@ -259,10 +296,13 @@ def _prefill(model, ids, ledger, rules, marks) -> None:
     marks["end"] = len(ledger.deltas)  # before this function's own names go
 
 
-def _train(model, ids, ledger, rules, marks) -> None:
-    found = model(input_ids=ids, labels=ids, use_cache=False)
+def _train(model, ids, ledger, rules, marks, offload) -> None:
+    with _Elsewhere() if offload else contextlib.nullcontext():
+        found = model(input_ids=ids, labels=ids, use_cache=False)
     rules.cache = None
-    copy, loss = found.logits.float(), found.loss  # accelerate's wrapper hands the outputs on in float32
+    copy, loss = found.logits, found.loss
+    if copy is not None:
+        copy = copy.float()  # accelerate's wrapper hands the outputs on in float32
     del found, copy
     marks["turn"] = len(ledger.deltas)
     start = (torch.ones_like(loss),)
@@ -282,11 +322,11 @@ def period(config) -> int:
 
 
 def shortened(config):
-    """A copy of a configuration with as few layers as a rehearsal needs: first, middle and last; or the same."""
+    """A copy of a configuration with as few layers as a rehearsal needs: two, the middle, and the last; or the same."""
     every = period(config)
     short = copy.deepcopy(config)
     text = short.get_text_config(decoder=True)
-    keep = 3 * every + text.num_hidden_layers % every
+    keep = 4 * every + text.num_hidden_layers % every
     if keep >= text.num_hidden_layers:
         return short
     if getattr(text, "layer_types", None):
@@ -296,12 +336,15 @@ def shortened(config):
 
 
 def _mark_the_middle(model: nn.Module, ledger: Ledger, every: int) -> tuple[dict, list]:
-    """Hooks that note where the layers from `every` to 2·`every` begin, on the way forward and on the way back."""
+    """Hooks that note where the layers from 2·`every` to 3·`every` begin, on the way forward and on the way back.
+
+    Not those before: what is offloaded goes one layer later, and the first layer's input stays, for the model holds it.
+    """
     marks = {}
     number = model.config.get_text_config(decoder=True).num_hidden_layers
     stacks = (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
     layers = next(stacks, [])
-    if len(layers) < 3 * every:
+    if len(layers) < 4 * every:
         return marks, []
 
     def here(name):
@@ -318,10 +361,10 @@ def _mark_the_middle(model: nn.Module, ledger: Ledger, every: int) -> tuple[dict
 
         return hook
 
-    hooks = [layers[every].register_forward_pre_hook(entering("forward from"))]
-    hooks += [layers[2 * every].register_forward_pre_hook(entering("forward to"))]
-    hooks += [layers[2 * every - 1].register_forward_hook(leaving("backward from"))]
-    hooks += [layers[every - 1].register_forward_hook(leaving("backward to"))]
+    hooks = [layers[2 * every].register_forward_pre_hook(entering("forward from"))]
+    hooks += [layers[3 * every].register_forward_pre_hook(entering("forward to"))]
+    hooks += [layers[3 * every - 1].register_forward_hook(leaving("backward from"))]
+    hooks += [layers[2 * every - 1].register_forward_hook(leaving("backward to"))]
     return marks, hooks
 
 

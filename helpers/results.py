@@ -150,11 +150,29 @@ class Recorded:
         return f"Recorded run “{self.name}”: " + "; ".join(str(part) for part in parts if part) + "."
 
 
-def recorded(name: str, quiet: bool = False) -> Recorded:
+def recorded(name: str | None = None, part: str | None = None, quiet: bool = False) -> Recorded:
     """Read `notebooks/recorded/<name>.json` and, unless `quiet`, show one line on where its values come from.
 
-    Raises CourseError when there is no such file, or when it does not say its hardware, versions, date and command.
+    Without a name it is the recording in which `part`, a notebook or check, was run last. Raises CourseError when there
+    is no such recording, or when it does not say its hardware, versions, date and command.
     """
+    if name is None:
+        found = [run for path in sorted(RECORDED.glob("*.json")) if part in (run := _read(path.stem)).values]
+        if not found:
+            raise CourseError(f"No recorded run holds “{part}”: on a GPU, `python -m helpers.record_run` records it.")
+        run = max(found, key=lambda run: run.provenance.get("dates", {}).get(part, run.provenance["date"]))
+    else:
+        run = _read(name)
+        if part is not None and part not in run.values:
+            raise CourseError(f"The recorded run “{name}” does not hold “{part}”: it has {', '.join(run.values)}.")
+    if part is not None:
+        run.provenance["date"] = run.provenance.get("dates", {}).get(part, run.provenance["date"])
+    if not quiet:
+        show(f"*{run}*", plain=str(run))
+    return run
+
+
+def _read(name: str) -> Recorded:
     path = RECORDED / f"{name}.json"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in RECORDED.glob("*.json"))) or "none yet"
@@ -167,10 +185,7 @@ def recorded(name: str, quiet: bool = False) -> Recorded:
         raise CourseError(f"The recorded run “{name}” cannot be read ({error}); restore its file.") from None
     if lacking:
         raise CourseError(f"The recorded run “{name}” does not say its {', '.join(lacking)}; record it again.")
-    run = Recorded(name, values, provenance)
-    if not quiet:
-        show(f"*{run}*", plain=str(run))
-    return run
+    return Recorded(name, values, provenance)
 
 
 def show(markdown: str, plain: str | None = None) -> None:
