@@ -9,7 +9,7 @@ ONLY ?=
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser lab notebooks lint format bench links colab binder workshop clean
+.PHONY: help setup run test browser lab notebooks lint format bench picture links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -43,7 +43,7 @@ test: $(EVAL) browser  ## run the whole test suite (PYTEST="-k results" narrows 
 	$(BIN)/python -m pytest $(PYTEST)
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
-	$(BIN)/python -m jupyterlab notebooks
+	$(BIN)/python -m jupyterlab notebooks/00_check_your_setup.ipynb
 
 notebooks: $(STAMP)  ## execute the notebooks and write clean outputs back into them
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back
@@ -58,6 +58,9 @@ format: $(STAMP)  ## put style and format right where that can be done by itself
 
 bench: $(STAMP)  ## measure time and memory against the budgets
 	$(BIN)/python benchmarks/bench.py --only "$(ONLY)"
+
+picture: $(STAMP)  ## draw the README's picture anew from recorded results
+	$(BIN)/python scripts/picture.py
 
 links: $(STAMP)  ## write badges and setup cells (REPO=owner/name TAG=v0.1.0 sets the address)
 	$(BIN)/python scripts/links.py $(if $(REPO)$(TAG),--repo "$(REPO)" --tag "$(TAG)")

@@ -148,8 +148,10 @@ def bars(
         ax.set_yscale("log")
     if text is not None:
         texts = [text.format(value) for value in values] if isinstance(text, str) else list(text)
+        look = {"ha": "center", "va": "bottom", "fontsize": 10}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # a line drawn across it stays behind
         for i, (top, label) in enumerate(zip(tops, texts, strict=True)):
-            ax.annotate(label, (i, top), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=10)
+            ax.annotate(label, (i, top), (0, 3), textcoords="offset points", **look)
     ax.set_xticks(range(len(tops)), labels)
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.12)

@@ -236,7 +236,7 @@ def _cell(value) -> str:
 
 def _numeric(value) -> bool:
     if isinstance(value, str):  # "4.13 GB", "−3.2%", "1.2×": text that starts with a number is aligned as one
-        return value.lstrip("+-−~≈±< ")[:1].isdigit()
+        return len(value) <= 40 and value.lstrip("+-−~≈±< ")[:1].isdigit()  # longer is prose that begins with a figure
     return value is None or not isinstance(value, bool) and isinstance(_item(value), (int, float))
 
 

@@ -205,9 +205,9 @@ def misfits(page, name: str) -> list[str]:
         page.set_viewport_size({"width": width, "height": min(16_000, page.evaluate(HEIGHT) + 150)})
         for label, theme in THEMES.items():
             page.evaluate(THEME, theme)
-            page.wait_for_timeout(400)
+            page.wait_for_selector("#jupyterlab-splash", state="detached")
             page.evaluate(TOP)
-            page.wait_for_timeout(100)
+            page.wait_for_timeout(200)
             page.screenshot(path=PICTURES / f"{name}-{width}-{label}.png")
     return found
 

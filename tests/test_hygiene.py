@@ -179,7 +179,7 @@ def test_outputs_are_small_and_know_no_date_place_or_warning(notebook):
 def test_times_in_outputs_say_whose_they_are(notebook):
     said = text_of(outputs_of(notebook))
     if re.search(r"tokens a second|tokens/s|\bms\b|\d s\b", said):
-        assert re.search(r", \d+ cores|NVIDIA", said), "name the machine: results.environment()['hardware']"
+        assert re.search(r", \d+ cores|machine: NVIDIA", said), "name the machine: results.environment()['hardware']"
 
 
 def test_every_image_says_what_it_shows(notebook):
@@ -261,6 +261,20 @@ def test_map_and_readme_list_the_same_notebooks_with_their_times():
         assert re.search(rf"^\| {name[:2]} \| \[{heading}\]\({name}\.ipynb\) \|.*\| {minutes} \|", listed, re.M)
         assert re.search(rf"^\| \[{name[:2]} {heading}\]\(notebooks/{name}\.ipynb\) \|.*\| {minutes} \|", readme, re.M)
     assert len(re.findall(r"\(notebooks/\w+\.ipynb\)", readme)) == len(NAMES)
+
+
+def test_teaching_has_the_maps_times_and_its_plans_add_up():
+    text = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        minutes = re.search(r"^\| (\d+ min) \|", notebook_title_cell(name), re.M)[1]
+        assert re.search(rf"^\| \[{title(name)[2:].replace(' · ', ' ')}\]\({name}\.ipynb\) \| {minutes} \|", text, re.M)
+    plans = re.findall(r"^## (.+?):.*?\n(.*?)(?=^## )", text, re.M | re.S)
+    ends = {}
+    for plan, table in plans:
+        times = [tuple(map(int, pair)) for pair in re.findall(r"^\| (\d+)–(\d+) \|", table, re.M)]
+        assert all(end == begin for (_, end), (begin, _) in zip(times, times[1:], strict=False)) and plan
+        ends |= {plan: (times[0][0], times[-1][1])} if times else {}
+    assert ends == {"90 minutes": (0, 90), "Half a day": (0, 210)}
 
 
 def pins(text: str) -> list[str]:
@@ -355,6 +369,21 @@ def test_the_pins_lie_within_the_ranges():
         assert requirement.specifier.contains(pinned[name]), f"{requirement} excludes the pin {pinned[name]}"
         if name in colab:
             assert requirement.specifier.contains(colab[name]), f"{requirement} excludes Colab's {colab[name]}"
+
+
+def test_the_readmes_picture_shows_the_recorded_figures(monkeypatch):
+    """If it does not, they are newer: `make picture`."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import picture
+
+    assert picture.drawn() == picture.numbers() and picture.PICTURE.stat().st_size <= 100_000
+    assert str(picture.PICTURE.relative_to(ROOT)) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_citation_has_the_courses_version():
+    import helpers
+
+    assert f"\nversion: {helpers.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_importing_helpers_is_light():

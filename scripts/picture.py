@@ -1,0 +1,77 @@
+"""Draw the README's picture from forecasts and recorded results: `make picture`. A test holds it to their figures."""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from PIL import Image
+
+from helpers import memory, models, plots, results
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "notebooks" / "recorded" / "results.png"
+GUIDE = {"fp32": 28, "fp16": 14, "int8": 7, "nf4-dq": 3.5}
+
+
+def numbers() -> dict:
+    """Return what the picture shows: GB by scheme, speed by batch, change of perplexity in % with its interval."""
+    mistral = models.mistral_7b_config()
+    speed = results.recorded("h200", quiet=True).values["06_generate_and_time"]["speeds"]
+    evaluation = json.loads((models.embedded_path() / "evaluation.json").read_text(encoding="utf-8"))
+    replay = {scheme: speed[scheme]["graph"] for scheme in ("bf16", "nf4-dq")}
+    return {
+        "gb": {scheme: round(memory.predict(mistral, scheme).weight_bytes / 1e9, 2) for scheme in GUIDE},
+        "speed": {n: round(replay["nf4-dq"][n]["median"] / replay["bf16"][n]["median"], 2) for n in replay["bf16"]},
+        "perplexity": {
+            scheme: [round(100 * end, 2) for end in evaluation["variants"][scheme]["perplexity_change"]]
+            for scheme in ("int8", "nf4-dq", "nf4", "fp4")
+        },
+    }
+
+
+def drawn(path: Path = PICTURE) -> dict:
+    """Return the numbers that the picture was made from, which it keeps as its description."""
+    return json.loads(Image.open(path).text["Description"])
+
+
+def draw(found: dict) -> plt.Figure:
+    """Draw three promises of a guide, each with what is found after the colon of its title."""
+    plots.style()
+    fig, (size, speed, loss) = plt.subplots(1, 3, figsize=(11, 3.4))
+    small = f"{GUIDE['nf4-dq']} GB: {found['gb']['nf4-dq']:.2f} GB"
+    plots.bars(list(found["gb"]), list(found["gb"].values()), title=small, ylabel="Mistral-7B, GB of weights", ax=size)
+    size.plot(range(len(GUIDE)), GUIDE.values(), "D", color="black", mfc="white", ms=7, label="a guide's figure")
+    size.legend(loc="upper right")
+
+    batches = [int(batch) for batch in found["speed"]]
+    ratios = list(found["speed"].values())
+    speed.axhspan(2, 3, color="#dddddd", zorder=0)
+    speed.text(batches[-1], 2.5, "a guide: 2–3×", ha="right", va="center")
+    speed.axhline(1, color="black", linestyle="--", linewidth=1)
+    title = f"2–3× faster: {min(ratios):.2f} to {max(ratios):.2f}×"
+    plots.lines(
+        batches, {"nf4-dq": ratios}, title=title, xlabel="batch", ylabel="bitsandbytes, bf16 = 1", logx=True, ax=speed
+    )
+    speed.set_ylim(0, 3.2)
+
+    names = list(found["perplexity"])
+    for i, (name, (value, low, high)) in enumerate(found["perplexity"].items()):
+        look = {"fmt": plots.SCHEME_MARKERS[name], "color": plots.SCHEME_COLORS[name], "capsize": 4, "markersize": 8}
+        loss.errorbar(i, value, [[value - low], [high - value]], **look)
+    loss.axhline(0, color="black", linestyle="--", linewidth=1)
+    loss.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+    loss.set_ylabel("embedded model: perplexity, %")
+    loss.set_title(f"Negligible loss: {found['perplexity']['nf4-dq'][0]:+.1f}% perplexity")
+    return fig
+
+
+def main() -> int:
+    found = numbers()
+    draw(found).savefig(PICTURE, dpi=100, metadata={"Software": None, "Description": json.dumps(found)})
+    print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
