@@ -7,6 +7,9 @@ everything else (more rows, training, saving, other types) stays bitsandbytes'. 
 
 import functools
 import os
+import sys
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -16,16 +19,40 @@ from .errors import CourseError
 try:
     import triton
     import triton.language as tl
-except ImportError:  # macOS, Windows, or a PyTorch without CUDA
-    triton = None
 
-__all__ = ["MAX_ROWS", "decode", "linear", "stop", "supports", "table", "use", "why_not"]
+    jit = triton.jit
+except ImportError:  # macOS, Windows, or a PyTorch without CUDA: kernels can be read there, not run
+    triton, tl = None, SimpleNamespace(constexpr=int)
+
+    def jit(function):
+        return function
+
+
+__all__ = ["MAX_ROWS", "PLANS", "Plan", "decode", "fuse", "linear", "stop", "supports", "table", "use", "why_not"]
 
 MAX_ROWS = 8  # the tensor cores multiply by 8 columns at a time, so 8 rows of x cost what 1 does
 BLOCK = 64  # weights that share an absmax
-ROWS = 16  # rows of the weight that a program takes: the height of a tensor-core tile
 DTYPES = (torch.bfloat16, torch.float16)
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as Triton reads it when it is imported
+
+
+class Plan(NamedTuple):
+    """How a product is divided: rows of the weight and warps of a program, whether it loads a step ahead, registers."""
+
+    rows: int = 16
+    warps: int = 4
+    ahead: bool = False
+    registers: int | None = None
+
+
+# by shape of the weight (rows, columns): the fastest of those that benchmarks/kernel_bench.py tries
+PLANS: dict[tuple[int, int], Plan] = {}
+
+
+def plan(rows: int, columns: int) -> Plan:
+    """The plan for a weight of this shape; without one of its own, as many warps as share a row's blocks evenly."""
+    warps = next(w for w in (8, 4, 2, 1) if columns // BLOCK % (4 * w) == 0)
+    return PLANS.get((rows, columns)) or Plan(warps=warps)
 
 
 def table(dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -61,127 +88,134 @@ _DECODE = (
     + _HALF.format(codes="high", signs="0xBFAE", first="$2", second="$3")
     + "}"
 )
+DECODE = tl.constexpr(_DECODE) if triton is not None else _DECODE
 
-if triton is not None:
-    DECODE = tl.constexpr(_DECODE)
 
-    @triton.jit
-    def _pair(word, levels, place: tl.constexpr):
-        """Two levels of the byte at bit `place`: the one of its high four bits in the low half."""
-        first = tl.load(levels + ((word >> (place + 4)) & 15))
-        second = tl.load(levels + ((word >> place) & 15))
-        return first | (second << 16)
+@jit
+def own_words(levels, t):
+    """The eight words for byte permutes, from the copy of lane `t` of four."""
+    copy = levels + 16 + 8 * t
+    return (
+        tl.load(copy), tl.load(copy + 1), tl.load(copy + 2), tl.load(copy + 3),
+        tl.load(copy + 4), tl.load(copy + 5), tl.load(copy + 6), tl.load(copy + 7),
+    )  # fmt: skip
 
-    @triton.jit
-    def _words(levels, t):
-        """The eight words for byte permutes, from the copy of lane `t` of four."""
-        copy = levels + 16 + 8 * t
-        return (
-            tl.load(copy), tl.load(copy + 1), tl.load(copy + 2), tl.load(copy + 3),
-            tl.load(copy + 4), tl.load(copy + 5), tl.load(copy + 6), tl.load(copy + 7),
-        )  # fmt: skip
 
-    @triton.jit
-    def _levels(word, levels, words, ASM: tl.constexpr):
-        """Four int32, each with two levels, of the eight codes in each word: by permutes of `words`, or by pointer."""
-        if ASM:
-            return tl.inline_asm_elementwise(
-                DECODE,
-                "=r,=r,=r,=r,r,r,r,r,r,r,r,r,r",
-                [word, words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]],
-                dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
-                is_pure=True,
-                pack=1,
-            )
+@jit
+def pair_at(word, levels, place: tl.constexpr):
+    """The two levels of the byte at bit `place`: that of its high four bits in the low half."""
+    first = tl.load(levels + ((word >> (place + 4)) & 15))
+    second = tl.load(levels + ((word >> place) & 15))
+    return first | (second << 16)
+
+
+@jit
+def levels_of(word, levels, words, ASM: tl.constexpr):
+    """Four int32, two levels each, for the eight codes in each word: by permutes of `words`, or by pointer."""
+    if ASM:
+        return tl.inline_asm_elementwise(
+            DECODE,
+            "=r,=r,=r,=r,r,r,r,r,r,r,r,r,r",
+            [word, words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]],
+            dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
+            is_pure=True,
+            pack=1,
+        )
+    else:
+        return pair_at(word, levels, 0), pair_at(word, levels, 8), pair_at(word, levels, 16), pair_at(word, levels, 24)
+
+
+@jit
+def _decode(words, levels, out, ASM: tl.constexpr):
+    i = tl.program_id(0) * 128 + tl.arange(0, 128)
+    p, q, r, s = levels_of(tl.load(words + i), levels, own_words(levels, i % 4), ASM)
+    tl.store(out + 4 * i, p)
+    tl.store(out + 4 * i + 1, q)
+    tl.store(out + 4 * i + 2, r)
+    tl.store(out + 4 * i + 3, s)
+
+
+@jit
+def _weights(p, q, WARPS: tl.constexpr, ROWS: tl.constexpr, dtype: tl.constexpr):
+    """Two words of levels a lane as tiles of a product, [blocks, ROWS, 16]; the lanes hold them already."""
+    both = tl.join(p, q)
+    first = both.to(tl.int16).to(dtype, bitcast=True)
+    second = (both >> 16).to(tl.int16).to(dtype, bitcast=True)
+    both = tl.reshape(tl.join(first, second), (ROWS // 8, 4, WARPS, 8, 4, 4))
+    return tl.reshape(tl.permute(both, (1, 2, 0, 3, 4, 5)), (4 * WARPS, ROWS, 16))
+
+
+@jit
+def _inputs(x, WARPS: tl.constexpr):
+    """Eight inputs a lane as two tiles [blocks, 16, 8], those that meet the levels of `_weights`."""
+    x = tl.permute(tl.reshape(x, (4, WARPS, 8, 4, 2, 4)), (0, 1, 3, 5, 2, 4))
+    first, second = tl.split(x)
+    return tl.reshape(first, (4 * WARPS, 16, 8)), tl.reshape(second, (4 * WARPS, 16, 8))
+
+
+@jit
+def _product(a, b, INTERPRETED: tl.constexpr):
+    # the interpreter multiplies bfloat16 as the integers it keeps it in
+    return tl.dot(a.to(tl.float32), b.to(tl.float32)) if INTERPRETED else tl.dot(a, b)
+
+
+@jit
+def _linear(
+    x, codes, absmax, scale_levels, absmax2, offset, levels, out, M, N, K, ROWS: tl.constexpr, WARPS: tl.constexpr,
+    AHEAD: tl.constexpr, DOUBLE: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """ROWS outputs for up to 8 rows of x. A step takes 4 blocks of 64 weights a warp, from each of the ROWS rows.
+
+    Lane 4 n + t of a warp loads two words, 16 codes, of each of its blocks and rows: exactly those that the tensor
+    cores want from it, so that nothing has to move between lanes.
+    """
+    lanes = tl.arange(0, 16 * ROWS * WARPS)  # lane, warp, block of the warp, row: the lane counts fastest
+    t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
+    block = 4 * warp + lanes // (32 * WARPS) % 4
+    row = tl.program_id(0) * ROWS + n + lanes // (128 * WARPS) * 8
+    words = row.to(tl.int64) * (K // 8) + 8 * block + 2 * t
+    words = codes + (words[:, None] + tl.arange(0, 2)[None, :])
+    permuted = own_words(levels, t)
+
+    lanes = tl.arange(0, 128 * WARPS)
+    t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
+    inputs = n * K + 64 * (4 * warp + lanes // (32 * WARPS)) + 16 * t
+    inputs = x + (inputs[:, None] + tl.arange(0, 8)[None, :])
+    used = (n < M)[:, None]
+
+    lanes = tl.arange(0, 4 * ROWS * WARPS)  # a lane fetches the scale of one of the 4 blocks, for all that need it
+    t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
+    row = tl.program_id(0) * ROWS + n + lanes // (32 * WARPS) * 8
+    scales = tl.max_contiguous(row * (K // 64) + 4 * warp + t, 1)
+    if DOUBLE:
+        mean = tl.load(offset)
+    total = tl.zeros((4 * WARPS, ROWS, 8), tl.float32)
+    if AHEAD:
+        waiting = tl.load(words)
+    for k in tl.range(0, K // 64, 4 * WARPS, num_stages=1):
+        if AHEAD:
+            word0, word1 = tl.split(waiting)
+            waiting = tl.load(words + 8 * tl.minimum(k + 4 * WARPS, K // 64 - 4 * WARPS))
         else:
-            return (
-                _pair(word, levels, 0),
-                _pair(word, levels, 8),
-                _pair(word, levels, 16),
-                _pair(word, levels, 24),
-            )
-
-    @triton.jit
-    def _decode(words, levels, out, ASM: tl.constexpr):
-        i = tl.program_id(0) * 128 + tl.arange(0, 128)
-        p, q, r, s = _levels(tl.load(words + i), levels, _words(levels, i % 4), ASM)
-        tl.store(out + 4 * i, p)
-        tl.store(out + 4 * i + 1, q)
-        tl.store(out + 4 * i + 2, r)
-        tl.store(out + 4 * i + 3, s)
-
-    @triton.jit
-    def _weights(p, q, WARPS: tl.constexpr, ROWS: tl.constexpr, dtype: tl.constexpr):
-        """Two words of levels a lane as tiles of a product, [blocks, ROWS, 16]; the lanes hold them already."""
-        both = tl.join(p, q)
-        first = both.to(tl.int16).to(dtype, bitcast=True)
-        second = (both >> 16).to(tl.int16).to(dtype, bitcast=True)
-        both = tl.reshape(tl.join(first, second), (ROWS // 8, 4, WARPS, 8, 4, 4))
-        return tl.reshape(tl.permute(both, (1, 2, 0, 3, 4, 5)), (4 * WARPS, ROWS, 16))
-
-    @triton.jit
-    def _inputs(x, WARPS: tl.constexpr):
-        """Eight inputs a lane as two tiles [blocks, 16, 8], those that meet the levels of `_weights`."""
-        x = tl.permute(tl.reshape(x, (4, WARPS, 8, 4, 2, 4)), (0, 1, 3, 5, 2, 4))
-        first, second = tl.split(x)
-        return tl.reshape(first, (4 * WARPS, 16, 8)), tl.reshape(second, (4 * WARPS, 16, 8))
-
-    @triton.jit
-    def _product(a, b, INTERPRETED: tl.constexpr):
-        # the interpreter multiplies bfloat16 as the integers it keeps it in
-        return tl.dot(a.to(tl.float32), b.to(tl.float32)) if INTERPRETED else tl.dot(a, b)
-
-    @triton.jit
-    def _linear(
-        x, codes, absmax, scale_levels, absmax2, offset, levels, out, M, N, K,
-        ROWS: tl.constexpr, WARPS: tl.constexpr, DOUBLE: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
-    ):  # fmt: skip
-        """ROWS outputs for up to 8 rows of x. A step takes 4 blocks of 64 weights a warp, from each of the ROWS rows.
-
-        Lane 4 n + t of a warp loads two words, 16 codes, of each of its blocks and rows: exactly those that the tensor
-        cores want from it, so that nothing has to move between lanes.
-        """
-        lanes = tl.arange(0, 16 * ROWS * WARPS)  # lane, warp, block of the warp, row: the lane counts fastest
-        t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-        block = 4 * warp + lanes // (32 * WARPS) % 4
-        row = tl.program_id(0) * ROWS + n + lanes // (128 * WARPS) * 8
-        words = row.to(tl.int64) * (K // 8) + 8 * block + 2 * t
-        words = codes + (words[:, None] + tl.arange(0, 2)[None, :])
-        permuted = _words(levels, t)
-
-        lanes = tl.arange(0, 128 * WARPS)
-        t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-        inputs = n * K + 64 * (4 * warp + lanes // (32 * WARPS)) + 16 * t
-        inputs = x + (inputs[:, None] + tl.arange(0, 8)[None, :])
-        used = (n < M)[:, None]
-
-        lanes = tl.arange(0, 4 * ROWS * WARPS)  # a lane fetches the scale of one of the 4 blocks, for all that need it
-        t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-        row = tl.program_id(0) * ROWS + n + lanes // (32 * WARPS) * 8
-        scales = tl.max_contiguous(row * (K // 64) + 4 * warp + t, 1)
-        if DOUBLE:
-            mean = tl.load(offset)
-        total = tl.zeros((4 * WARPS, ROWS, 8), tl.float32)
-        for k in tl.range(0, K // 64, 4 * WARPS, num_stages=1):
             word0, word1 = tl.split(tl.load(words + 8 * k))
-            x0 = tl.load(inputs + 64 * k, mask=used, other=0.0)
-            x1 = tl.load(inputs + 64 * k + 8, mask=used, other=0.0)
-            scale = tl.load(absmax + scales + k)
-            if DOUBLE:
-                scale = tl.load(scale_levels + scale.to(tl.int32)) * tl.load(absmax2 + ((scales + k) >> 8)) + mean
-            scale = tl.permute(tl.reshape(scale, (ROWS // 8, WARPS, 8, 4)), (3, 1, 0, 2))
-            p, q, r, s = _levels(word0, levels, permuted, ASM)
-            a, b = _inputs(x0, WARPS)
-            part = _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
-            part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
-            p, q, r, s = _levels(word1, levels, permuted, ASM)
-            a, b = _inputs(x1, WARPS)
-            part += _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
-            part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
-            total += part * tl.reshape(scale, (4 * WARPS, ROWS, 1))
-        sums = tl.sum(total, 0).to(out.dtype.element_ty)
-        m, n = tl.arange(0, 8)[None, :], tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-        tl.store(out + m * N + n, sums, mask=m < M)
+        x0 = tl.load(inputs + 64 * k, mask=used, other=0.0)
+        x1 = tl.load(inputs + 64 * k + 8, mask=used, other=0.0)
+        scale = tl.load(absmax + scales + k)
+        if DOUBLE:
+            scale = tl.load(scale_levels + scale.to(tl.int32)) * tl.load(absmax2 + ((scales + k) >> 8)) + mean
+        scale = tl.permute(tl.reshape(scale, (ROWS // 8, WARPS, 8, 4)), (3, 1, 0, 2))
+        p, q, r, s = levels_of(word0, levels, permuted, ASM)
+        a, b = _inputs(x0, WARPS)
+        part = _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
+        part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
+        p, q, r, s = levels_of(word1, levels, permuted, ASM)
+        a, b = _inputs(x1, WARPS)
+        part += _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
+        part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
+        total += part * tl.reshape(scale, (4 * WARPS, ROWS, 1))
+    sums = tl.sum(total, 0).to(out.dtype.element_ty)
+    m, n = tl.arange(0, 8)[None, :], tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    tl.store(out + m * N + n, sums, mask=m < M)
 
 
 def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, asm: bool = True) -> torch.Tensor:
@@ -190,14 +224,9 @@ def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, asm: bool =
     `asm` takes the byte permutes, which need a GPU; without it the equivalent in plain Triton.
     """
     out = torch.empty(2 * codes.numel(), dtype=dtype, device=codes.device)
-    grid = (codes.numel() // 512,)
-    _decode[grid](codes.view(torch.int32), _table(dtype, codes.device), out.view(torch.int32), asm)
+    words, target = codes.view(-1).view(torch.int32), out.view(torch.int32)
+    _decode[(words.numel() // 128,)](words, _table(dtype, codes.device), target, asm and not INTERPRETED)
     return out
-
-
-def _warps(blocks: int) -> int:
-    """Warps of a program: as many as share a row's blocks evenly, 4 blocks each."""
-    return next(w for w in (8, 4, 2, 1) if blocks % (4 * w) == 0)
 
 
 @torch.library.custom_op("mistral_4bit::linear", mutates_args=())
@@ -214,18 +243,25 @@ def _op(
     columns = x.shape[-1]
     x = x.contiguous()
     out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
-    constants = (absmax, scale_levels, absmax2, offset) if offset is not None else (absmax, absmax, absmax, absmax)
-    _linear[(rows // ROWS,)](
-        x, codes.view(-1).view(torch.int32), *constants, _table(x.dtype, x.device), out, x.numel() // columns, rows, columns,
-        ROWS=ROWS, WARPS=_warps(columns // BLOCK), DOUBLE=offset is not None, ASM=asm and not INTERPRETED,
-        INTERPRETED=INTERPRETED, num_warps=_warps(columns // BLOCK),
-    )  # fmt: skip
+    launch(x, codes, (absmax, scale_levels, absmax2, offset), out, plan(rows, columns), asm)
     return out
 
 
 @_op.register_fake
 def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True):
     return x.new_empty((*x.shape[:-1], rows))
+
+
+def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None):
+    """Start the kernel (or a variant of it) on contiguous tensors; `constants` as in `_op`. Nothing is checked here."""
+    columns, rows = x.shape[-1], out.shape[-1]
+    double = constants[3] is not None
+    limit = {"maxnreg": plan.registers} if plan.registers and not INTERPRETED else {}
+    (kernel or _linear)[(rows // plan.rows,)](
+        x, codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _table(x.dtype, x.device),
+        out, x.numel() // columns, rows, columns, ROWS=plan.rows, WARPS=plan.warps, AHEAD=plan.ahead, DOUBLE=double,
+        ASM=asm and not INTERPRETED, INTERPRETED=INTERPRETED, num_warps=plan.warps, **limit,
+    )  # fmt: skip
 
 
 def why_not(device: torch.device | str) -> str | None:
@@ -244,7 +280,7 @@ def why_not(device: torch.device | str) -> str | None:
 
 
 def supports(state, columns: int | None = None) -> bool:
-    """Whether the kernel can read a weight of this bitsandbytes quantization state: NF4 in blocks of 64, whole tiles."""
+    """Whether the kernel can read a weight of this bitsandbytes quantization state: NF4, blocks of 64, whole tiles."""
     if state is None or state.quant_type != "nf4" or state.blocksize != BLOCK or len(state.shape) != 2:
         return False
     if getattr(state, "packing_format_for_cpu", False):
@@ -252,7 +288,7 @@ def supports(state, columns: int | None = None) -> bool:
     if state.nested and (state.state2.blocksize != 256 or state.state2.code.numel() != 256):
         return False
     rows, inputs = state.shape
-    return rows % ROWS == 0 and inputs % (4 * BLOCK) == 0 and columns in (None, inputs)
+    return rows % 16 == 0 and inputs % (4 * BLOCK) == 0 and columns in (None, inputs)
 
 
 def linear(x: torch.Tensor, codes: torch.Tensor, state, asm: bool = True) -> torch.Tensor:
@@ -330,3 +366,20 @@ def stop(model: torch.nn.Module) -> int:
     for layer in layers:
         layer.__class__ = theirs
     return len(layers)
+
+
+def fuse(model: torch.nn.Module) -> int:
+    """Let torch.compile fuse the small operations between the products; returns how many modules it takes.
+
+    Those are the norms, what the MLP does between its products, and the rotary embedding, of a model of whatever
+    scheme: at this speed they take as long as the products. The first step of each batch is slow, while it compiles.
+    """
+    parts = [m for m in model.modules() if type(m).__name__.endswith(("RMSNorm", "MLP"))]
+    for module in parts:
+        module.compile(dynamic=False)
+    for name in {type(module).__module__ for module in parts}:
+        source = sys.modules[name]
+        if hasattr(source, "apply_rotary_pos_emb") and not hasattr(source, "_plain_rotary"):
+            source._plain_rotary = source.apply_rotary_pos_emb
+            source.apply_rotary_pos_emb = torch.compile(source._plain_rotary, dynamic=False)
+    return len(parts)

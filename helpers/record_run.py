@@ -1,7 +1,8 @@
 """Record what needs a GPU, for who has none: `python -m helpers.record_run` writes notebooks/recorded/<gpu>.json.
 
-Runs every notebook with the 7B's shapes and keeps its record, then holds the memory forecast against the allocator
-and helpers.nf4 against the CUDA kernels. `--only 05,06` or `--only forecast` makes a part anew and keeps the rest.
+Runs every notebook with the 7B's shapes and keeps its record; then the checks: the memory forecast against the
+allocator, helpers.nf4 against the CUDA kernels, the levers of a QLoRA step, the kernel of notebook 11, and, where there
+are several GPUs, what they gain. `--only 05,06` or `--only forecast` makes a part anew, `--only sweep` needs no GPU.
 """
 
 import argparse
@@ -19,7 +20,12 @@ CHECKS = {
     "forecast": ["-m", "benchmarks.forecast_check", "--out"],
     "nf4": ["-m", "benchmarks.nf4_bench"],
     "levers": ["-m", "benchmarks.finetune_bench"],
+    "kernels": ["-m", "benchmarks.kernel_bench"],
+    "scale": ["-m", "benchmarks.scale_bench"],
+    "sweep": ["-m", "benchmarks.finetune_sweep"],
 }
+SEVERAL = {"scale"}  # wants two GPUs or more
+ANYWHERE = {"sweep"}  # wants none
 # fewer repeats and tokens, so that a recording takes minutes; all else as the notebooks have it
 PARAMETERS = {
     "06_generate_and_time": {
@@ -28,7 +34,8 @@ PARAMETERS = {
         "ANSWER_TOKENS": 8,
         "REPEATS": 3,
         "SECONDS_EACH": 0.1,
-    }
+    },
+    "08_finetune_with_qlora": {"MAX_STEPS": 6, "HELD_OUT": 12},
 }
 COMMAND = "python -m helpers.record_run"
 
@@ -36,6 +43,18 @@ COMMAND = "python -m helpers.record_run"
 def name_of(gpu: str) -> str:
     """A file name for a GPU: "NVIDIA H200" → "h200"."""
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"^(nvidia|amd|tesla) ", "", gpu.lower())).strip("-")
+
+
+def file_of(environment: dict) -> str:
+    """The name of a machine's recording: its GPU, with their number if there are several, or "cpu"."""
+    gpus = environment["gpu"]
+    return name_of(gpus[0]["name"]) + f"-x{len(gpus)}" * (len(gpus) > 1) if gpus else "cpu"
+
+
+def possible(environment: dict) -> set[str]:
+    """The checks that this machine can make."""
+    gpus = len(environment["gpu"])
+    return {check for check in CHECKS if check in ANYWHERE or gpus > (check in SEVERAL)}
 
 
 def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
@@ -70,22 +89,26 @@ def checked(name: str) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """Record; return 0, or 1 if a notebook or check failed (the others are kept)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="notebooks by number, or forecast, nf4; all without it")
-    parser.add_argument("--out", type=Path, help="file (default: notebooks/recorded/<gpu>.json)")
+    parser.add_argument("--only", default="", help=f"notebooks by number, or {', '.join(CHECKS)}; all without it")
+    parser.add_argument("--out", type=Path, help="file (default: notebooks/recorded/<machine>.json)")
     parser.add_argument("--build", type=Path, default=run.ROOT / "build" / "recorded", help="for the executed copies")
     parser.add_argument("--fresh", action="store_true", help="forget what was recorded before")
     options = parser.parse_args(arguments)
     environment = results.environment()
-    if not environment["gpu"]:
+    wanted = [part for part in re.split(r"[ ,]+", options.only) if part]
+    can = possible(environment)
+    if not environment["gpu"] and not (wanted and can >= set(wanted)):
         print("No NVIDIA GPU was found, and this records what only a GPU can show.", file=sys.stderr)
         return 2
-    out = options.out or results.RECORDED / f"{name_of(environment['gpu'][0]['name'])}.json"
+    if lacking := [part for part in wanted if part in CHECKS and part not in can]:
+        print(f"{', '.join(lacking)} compares several GPUs with one, and one was found.", file=sys.stderr)
+        return 2
+    out = options.out or results.RECORDED / f"{file_of(environment)}.json"
     old = json.loads(out.read_text(encoding="utf-8")) if out.is_file() and not options.fresh else {}
-    wanted = [part for part in re.split(r"[ ,]+", options.only) if part]
     notebooks = [part for part in wanted if part not in CHECKS]
     values, failed = {}, []
     names = run.select(run.course_map(), ",".join(notebooks)) if notebooks or not wanted else []
-    for name in [*names, *(check for check in CHECKS if check in wanted or not wanted)]:
+    for name in [*names, *(check for check in CHECKS if check in (wanted or can))]:
         try:
             if name in CHECKS:
                 values[name] = checked(name)

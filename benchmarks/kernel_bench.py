@@ -1,0 +1,564 @@
+"""Measure the NF4 kernel of notebook 11 on a GPU, beside bitsandbytes and bf16, in one run: writes JSON.
+
+    python -m benchmarks.kernel_bench [--seconds 75] [--warm] [result.json]
+
+Layers of Mistral-7B's shapes, 1 to 8 rows: time, and error against float64, with outputs poisoned before. The steps
+of the notebook, as it defines them. The kernel with stages left out, to see what bounds it. Decoding of the whole
+model. And the checks that only a GPU can make: assembly against plain Triton, CUDA graphs, torch.compile, greedy text.
+The most important comes first; what the time does not suffice for is missing. `--warm` compiles and measures nothing.
+"""
+
+import argparse
+import ast
+import concurrent.futures
+import dataclasses
+import gc
+import importlib.util
+import inspect
+import itertools
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from helpers import kernels, models, nf4, results, run, speed
+
+SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
+STEPS = {
+    "by_pointer": [(4, 512), (2, 1024), (8, 256)],
+    "by_pair": [(4, 512), (2, 1024), (8, 256)],
+    "by_permute": [(8, 128), (4, 128), (4, 256)],
+}
+PLANS = [
+    kernels.Plan(rows, warps, ahead, registers)
+    for rows, warps, ahead, registers in itertools.product((16, 32), (1, 2, 4, 8), (False, True), (None, 80))
+    if rows == 16 or registers is None
+]
+# what is replaced in the kernel's text, to leave a stage out
+DECODING = [
+    ("levels_of(word0, levels, permuted, ASM)", "(word0, word0, word0, word0)"),
+    ("levels_of(word1, levels, permuted, ASM)", "(word1, word1, word1, word1)"),
+]
+SCALES = [
+    ("scale = tl.load(absmax + scales + k)", "scale = scales.to(tl.float32)"),
+    ("if DOUBLE:\n            scale", "if False:\n            scale"),
+]
+LEFT_OUT = {"nothing": [], "decoding": DECODING, "scales": SCALES, "both": DECODING + SCALES}
+MANY = 150e6  # bytes of copies of a weight to go around, so that no cache holds them
+ROWS = (1, 2, 4, 8)
+DEVICE = "cuda"
+
+
+def module_of(text: str, name: str):
+    """Import source text: Triton wants to read the file that a kernel is in."""
+    path = Path(tempfile.mkdtemp()) / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def steps():
+    """The kernels that notebook 11 defines, under their names."""
+    cells = json.loads((run.NOTEBOOKS / "11_make_it_fast.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    found = [
+        ast.get_source_segment(source, node) and "@jit\n" + ast.get_source_segment(source, node)
+        for source in sources
+        for node in (ast.parse(source).body if "@jit" in source else [])
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
+    return module_of(
+        "from helpers.kernels import jit, levels_of, own_words, tl\n\n\n" + "\n\n\n".join(found), "notebook_steps"
+    )
+
+
+def left_out(changes: list[tuple[str, str]], name: str):
+    """The kernel with pieces of its text replaced."""
+    text = inspect.getsource(kernels._linear.fn)
+    for old, new in changes:
+        assert old in text, f"{old} is not in the kernel any more"
+        text = text.replace(old, new)
+    header = "from helpers.kernels import _inputs, _product, _weights, jit, levels_of, own_words, tl\n\n\n"
+    return module_of(header + text, f"left_out_{name}")._linear
+
+
+@dataclasses.dataclass
+class Layer:
+    """A weight in 16 bits, NF4 and NF4 with double quantization; several copies, all with the same values."""
+
+    shape: tuple[int, int]
+    copies: int | None = None
+
+    def __post_init__(self):
+        import bitsandbytes.functional as bnb
+
+        rows, columns = self.shape
+        generator = torch.Generator(DEVICE).manual_seed(rows + columns)
+        weight = (0.02 * torch.randn(rows, columns, device=DEVICE, generator=generator)).to(torch.bfloat16)
+        codes, self.state = bnb.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+        self.plain_state = bnb.quantize_4bit(weight, quant_type="nf4")[1]
+        self.plain = [weight.clone() for _ in range(self.copies or max(2, round(MANY / weight.nbytes)))]
+        self.codes = [codes.clone() for _ in range(self.copies or max(2, round(MANY / codes.nbytes)))]
+        self.x = torch.randn(8, columns, device=DEVICE, generator=generator).to(torch.bfloat16)
+        second = self.state.state2
+        self.constants = (self.state.absmax, second.code, second.absmax, self.state.offset)
+        absmax = second.code[self.state.absmax.int()].double()
+        absmax = absmax * second.absmax.double().repeat_interleave(256)[: len(absmax)] + self.state.offset.double()
+        levels = nf4.nf4_code(DEVICE).double()[nf4.unpack(codes.view(-1)).int()]
+        self.exact = (levels.view(-1, 64) * absmax[:, None]).view(self.shape)  # of double quantization
+
+    def error(self, out: torch.Tensor, x: torch.Tensor) -> float:
+        """‖out − exact‖ / ‖exact‖ against float64; NaN if the kernel left anything unwritten."""
+        exact = x.double() @ self.exact.T
+        return ((out.double() - exact).norm() / exact.norm()).item()
+
+    def calls(self, rows: int) -> dict:
+        """By scheme, functions that multiply `rows` rows, one for each copy of the weight."""
+        import bitsandbytes as bnb
+
+        x = self.x[:rows]
+        return {
+            "bf16": [lambda w=w: torch.nn.functional.linear(x, w) for w in self.plain],
+            "nf4": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.plain_state) for c in self.codes],
+            "nf4-dq": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.state) for c in self.codes],
+            "kernel": [lambda c=c: kernels.linear(x, c, self.state) for c in self.codes],
+        }
+
+    def launches(self, plan, kernel=None, rows: int = 1):
+        x, out = self.x[:rows], torch.full((rows, self.shape[0]), float("nan"), device=DEVICE, dtype=self.x.dtype)
+        return out, [lambda c=c: kernels.launch(x, c, self.constants, out, plan, True, kernel) for c in self.codes]
+
+
+def timed(calls: list, repeats: int = 21) -> dict:
+    """Microseconds a call, median and quartiles over replays of a CUDA graph that makes all calls in turn."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for call in calls[:2]:
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = [call() for call in calls]
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    times = []
+    for _ in range(repeats + 2):
+        begun.record()
+        graph.replay()
+        ended.record()
+        ended.synchronize()
+        times.append(1e3 * begun.elapsed_time(ended) / len(calls))
+    del kept
+    low, _, high = statistics.quantiles(times[2:], n=4, method="inclusive")
+    return {"median": statistics.median(times[2:]), "low": low, "high": high}
+
+
+def step_calls(module, name: str, layer: Layer, rows: int, width: int):
+    """The output and the launches of one of the notebook's steps; their absmax is float32."""
+    bits = kernels.table()[:16]
+    byte = torch.arange(256)
+    tables = {
+        "by_pointer": nf4.nf4_code(),
+        "by_pair": bits[byte >> 4] | bits[byte & 15] << 16,
+        "by_permute": kernels.table(),
+    }
+    look, (n, k) = tables[name].to(DEVICE), layer.shape
+    absmax, out = layer.plain_state.absmax, torch.full((n,), float("nan"), device=DEVICE, dtype=torch.bfloat16)
+    more = {"ASM": True} if name == "by_permute" else {}
+    kernel = getattr(module, name)
+
+    def call(codes):
+        codes = codes.view(-1).view(torch.int32) if name == "by_permute" else codes
+        kernel[(n // rows,)](
+            layer.x, codes, absmax, look, out, k, ROWS=rows, WIDTH=width, **more, num_warps=4, num_stages=1
+        )
+
+    return out, [lambda c=c: call(c) for c in layer.codes]
+
+
+class Bench:
+    def __init__(self, output: str | None, seconds: float):
+        self.output, self.begun, self.seconds = output, time.perf_counter(), seconds
+        self.found = {"environment": results.environment(), "failed": {}, "at": {}}
+
+    def left(self) -> float:
+        return self.seconds - (time.perf_counter() - self.begun)
+
+    def part(self, name: str, function, *given, needs: float = 2.0) -> None:
+        """Run one part and write all results; one that fails is noted, one without time left is not begun."""
+        if self.left() < needs:
+            self.found["failed"][name] = f"not begun: {self.left():.0f} s left"
+        else:
+            try:
+                function(*given)
+            except Exception:
+                self.found["failed"][name] = traceback.format_exc()[-1500:]
+        self.found["at"][name] = round(time.perf_counter() - self.begun, 1)
+        self.write()
+
+    def write(self) -> None:
+        if self.output:
+            text = json.dumps(results._plain(_finite(self.found), "kernels"), indent=1)
+            Path(self.output).write_text(text + "\n", encoding="utf-8")
+
+    def all(self) -> None:
+        self.layers = {}
+        self.part("bandwidth", self.bandwidth)
+        for shape in SHAPES:
+            self.part(f"plans {shape}", self.plans, shape)
+        for rows in ROWS[:1]:
+            self.part(f"rows {rows}", self.rows, rows)
+        self.part("steps", self.steps)
+        self.part("left out", self.left_out)
+        self.part("checks", self.checks)
+        for rows in ROWS[1:]:
+            self.part(f"rows {rows}", self.rows, rows)
+        self.layers.clear()
+        forget()
+        self.part("decode, 16 bits", self.decode, "bf16", needs=8)
+        self.part("decode, 4 bits", self.decode, "nf4-dq", needs=10)
+        self.part("greedy", self.greedy, needs=3)
+
+    def bandwidth(self) -> None:
+        source = torch.randint(0, 255, (2**30,), dtype=torch.uint8, device=DEVICE)
+        target = torch.empty_like(source)
+        words = source.view(torch.int32)
+        self.found["bytes_per_second"] = {
+            "copied": 2e6 * 2**30 / timed([lambda: target.copy_(source)] * 4)["median"],
+            "read": 1e6 * 2**30 / timed([lambda: torch.amax(words)] * 4)["median"],
+        }
+        properties = torch.cuda.get_device_properties(DEVICE)
+        self.found["device"] = {"processors": properties.multi_processor_count, "clock_mhz": _clock()}
+
+    def plans(self, shape) -> None:
+        """Try all plans for one row, and leave the fastest in `kernels.PLANS` for what follows."""
+        layer = self.layers[shape] = Layer(shape)
+        tried = []
+        for plan in PLANS:
+            if shape[1] // 64 % (4 * plan.warps) or shape[0] % plan.rows or self.left() < 10:
+                continue
+            try:
+                out, calls = layer.launches(plan)
+                calls[0]()
+                error = layer.error(out, layer.x[:1])
+                if error < 0.01:
+                    tried.append({**plan._asdict(), "us": timed(calls, 7)["median"], "error": error})
+                else:
+                    self.found["failed"][f"plan {shape} {plan}"] = f"error {error}"
+            except Exception as problem:
+                self.found["failed"][f"plan {shape} {plan}"] = str(problem)[-300:]
+        tried.sort(key=lambda row: row["us"])
+        best = kernels.Plan(**{name: tried[0][name] for name in kernels.Plan._fields})
+        kernels.PLANS[shape] = best
+        self.found.setdefault("shapes", {})[name_of(shape)] = {
+            "plan": best._asdict(),
+            "tried": tried,
+            "bytes": {
+                "bf16": layer.plain[0].nbytes,
+                "nf4": layer.codes[0].nbytes + layer.plain_state.absmax.nbytes,
+                "nf4-dq": layer.codes[0].nbytes + sum(c.nbytes for c in layer.constants[::2]),
+            },
+            "us": {},
+            "error": {},
+        }
+
+    def rows(self, rows: int) -> None:
+        """Time and error of the schemes for some number of rows, each shape in turn."""
+        for shape, layer in self.layers.items():
+            entry = self.found["shapes"][name_of(shape)]
+            for scheme, calls in layer.calls(rows).items():
+                entry["us"].setdefault(scheme, {})[str(rows)] = timed(calls)
+            entry["us"].setdefault("kernel again", {})[str(rows)] = timed(layer.calls(rows)["kernel"])
+            x = layer.x[:rows]
+            errors = {scheme: layer.error(layer.calls(rows)[scheme][0](), x) for scheme in ("nf4-dq", "kernel")}
+            entry["error"][str(rows)] = errors
+
+    def steps(self) -> None:
+        layer, module = self.layers[SHAPES[0]], steps()
+        for name, sizes in STEPS.items():
+            tried = []
+            for rows, width in sizes:
+                out, calls = step_calls(module, name, layer, rows, width)
+                calls[0]()
+                tried.append(
+                    timed(calls, 11) | {"rows": rows, "width": width, "error": layer.error(out[None], layer.x[:1])}
+                )
+            self.found.setdefault("steps", {})[name] = min(tried, key=lambda row: row["median"])
+
+    def left_out(self) -> None:
+        for shape in SHAPES[:2]:
+            tried = self.found["shapes"][name_of(shape)]["tried"]
+            best = next(row for row in tried if row["rows"] == 16 and not row["registers"])
+            plan, found = kernels.Plan(16, best["warps"], best["ahead"]), {}
+            for name, changes in LEFT_OUT.items():
+                kernel = left_out(changes, name) if changes else None
+                found[name] = timed(self.layers[shape].launches(plan, kernel)[1])
+            self.found.setdefault("left_out", {})[name_of(shape)] = found
+
+    def checks(self) -> None:
+        """What the tests cannot hold without a GPU; all by the plan that a shape without one of its own gets."""
+        import bitsandbytes as bnb
+
+        codes = torch.randint(0, 256, (2**20,), dtype=torch.uint8, device=DEVICE)
+        checks, errors, tuned = {}, {}, dict(kernels.PLANS)
+        self.found["checks"], self.found["errors"] = checks, errors
+        for dtype in kernels.DTYPES:
+            levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
+            name, permuted = str(dtype).removeprefix("torch."), kernels.decode(codes, dtype)
+            checks[f"{name}: assembly decodes as plain Triton"] = torch.equal(
+                permuted, kernels.decode(codes, dtype, asm=False)
+            )
+            checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels)
+        kernels.PLANS.clear()
+        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), kernels.DTYPES):
+            x = torch.randn(rows, shape[1], device=DEVICE).to(dtype)
+            name = f"{name_of(shape)}, {rows} rows, {str(dtype).removeprefix('torch.')}"
+            out = kernels.linear(x, layer.codes[0], layer.state)
+            plain = kernels.linear(x, layer.codes[0], layer.state, asm=False)
+            theirs = bnb.matmul_4bit(x, layer.codes[0].t(), quant_state=layer.state)
+            errors[name] = {"kernel": layer.error(out, x), "nf4-dq": layer.error(theirs, x)}
+            checks[f"{name}: same bits as plain Triton"] = torch.equal(out, plain)
+            checks[f"{name}: error no larger than bitsandbytes'"] = errors[name]["kernel"] <= errors[name]["nf4-dq"]
+        kernels.PLANS.update(tuned)
+        layer = self.layers[SHAPES[2]]
+        alone = kernels.linear(layer.x[:1], layer.codes[0], layer.state)
+        traced = torch.compile(
+            lambda x: kernels._fused(x, layer.codes[0], layer.state) + 1, fullgraph=True, backend="aot_eager"
+        )
+        checks["torch.compile: one graph, the same result"] = torch.equal(traced(layer.x[:1]), alone + 1)
+
+    @torch.inference_mode()
+    def greedy(self, new_tokens: int = 256) -> None:
+        """The embedded model's greedy text with bitsandbytes' kernels and with ours; how far their logits are apart."""
+        model, tokenizer = models.load("embedded", "nf4-dq", torch.bfloat16, DEVICE)
+        ids = tokenizer("The capital of Norway is", return_tensors="pt").input_ids.to(DEVICE)
+        theirs = written(model, ids, new_tokens)
+        logits = by_eights(model, theirs)
+        switched = kernels.use(model)
+        ours = written(model, ids, new_tokens)
+        apart = (by_eights(model, theirs) - logits).abs().amax(1)[ids.shape[1] - 1 :]
+        kernels.stop(model)
+        top = logits.topk(2).values[ids.shape[1] - 1 :]
+        gap = top[:, 0] - top[:, 1]
+        different = (ours != theirs)[0, ids.shape[1] :].nonzero()
+        first = int(different[0]) if len(different) else None
+        self.found["greedy"] = {
+            "tokens": new_tokens,
+            "layers": switched,
+            "first_different": first,
+            "gap_there": None if first is None else float(gap[first]),
+            "first_gap_below_error": next(
+                (i for i, (g, a) in enumerate(zip(gap, apart, strict=True)) if g < 2 * a), None
+            ),
+            "error": {"largest": float(apart.max()), "median": float(apart.median())},
+            "gap": {"smallest": float(gap.min()), "median": float(gap.median())},
+        }
+
+    def decode(self, scheme: str) -> None:
+        """Whole-model decoding at batch 1 from a CUDA graph; the small operations as they are, and fused."""
+        model = models.load("mistral-7b-shape", scheme, device=DEVICE)[0]
+        ways = {"bf16": [("bf16", False)], "nf4-dq": [("nf4-dq", False), ("kernel", True)]}[scheme]
+        for fused in (False, True):
+            if fused:
+                kernels.fuse(model)
+            for name, ours in ways:
+                if ours:
+                    kernels.use(model)
+                way = "fused" if fused else "plain"
+                self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
+                self.write()
+                if ours:
+                    kernels.stop(model)
+        del model
+        forget()
+
+
+def written(model, ids: torch.Tensor, new_tokens: int) -> torch.Tensor:
+    """The ids with the greedy tokens that follow, replayed from a CUDA graph: shape (1, length + new_tokens)."""
+    decoder = speed.StaticDecoder(model, ids, new_tokens)
+    decoder.capture()
+    decoder.prefill()
+    for _ in range(new_tokens - 1):
+        decoder.replay()
+    return decoder.tokens[:, : ids.shape[1] + new_tokens].clone()
+
+
+def by_eights(model, ids: torch.Tensor) -> torch.Tensor:
+    """Logits after every token but the last, read 8 tokens at a time, as many as the kernel takes."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    parts = [model(part, past_key_values=cache, use_cache=True).logits[0] for part in ids[:, :-1].split(8, 1)]
+    return torch.cat(parts).float()
+
+
+def stepping(model, batch: int = 1, profiled: bool = True, steps: int = 40, repeats: int = 5) -> dict:
+    """Milliseconds of a decode step after 64 tokens in a static cache of 512, and where its time goes."""
+    prompt = torch.randint(3, 32000, (batch, 64), generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    decoder = speed.StaticDecoder(model, prompt, 448)
+    prefill = decoder.prefill
+
+    def eager_prefill():
+        with torch.compiler.set_stance("force_eager"):  # another shape, which need not be compiled
+            prefill()
+
+    decoder.prefill = eager_prefill
+    decoder.capture()
+    times = []
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    for _ in range(repeats):
+        decoder.prefill()
+        begun.record()
+        for _ in range(steps):
+            decoder.replay()
+        ended.record()
+        ended.synchronize()
+        times.append(begun.elapsed_time(ended) / steps)
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+    median = statistics.median(times)
+    found = {"ms": {"median": median, "low": low, "high": high}, "tokens_per_second": 1e3 * batch / median}
+    if profiled:
+        found |= profile(decoder)
+    return found
+
+
+def profile(decoder, steps: int = 3) -> dict:
+    """Microseconds of a step by kind of kernel, the number of kernels, and the longest by name."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    with record(activities=[ProfilerActivity.CUDA]) as seen:
+        for _ in range(steps):
+            decoder.replay()
+        torch.cuda.synchronize()
+    rows = [(e.key, e.count / steps, e.self_device_time_total / steps) for e in seen.key_averages()]
+    rows = sorted((row for row in rows if row[2] > 0), key=lambda row: -row[2])
+    kinds = {"products": 0.0, "attention": 0.0, "the rest": 0.0}
+    for name, _, us in rows:
+        kinds[kind_of(name)] += us
+    longest = [{"kernel": name[:80], "count": count, "us": us} for name, count, us in rows[:20]]
+    return {"us": kinds, "kernels": sum(count for _, count, _ in rows), "longest": longest}
+
+
+def kind_of(kernel: str) -> str:
+    name = kernel.lower()
+    if any(part in name for part in ("fmha", "flash", "attention", "softmax")):
+        return "attention"
+    products = ("_linear", "4bit", "gemm", "gemv", "nvjet", "cutlass", "splitk", "dot_kernel")
+    return "products" if any(part in name for part in products) else "the rest"
+
+
+def name_of(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}×{shape[1]}"
+
+
+def _clock() -> int | None:
+    import subprocess
+
+    query = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits"]
+    try:
+        return int(subprocess.run(query, capture_output=True, text=True, timeout=10).stdout.split()[0])
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
+
+
+def _finite(value):
+    """JSON has no NaN: a missing number says the same."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def forget() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def compile_one(job) -> str | None:
+    """In a process of its own: compile one variant by running it once on a small layer."""
+    try:
+        kind, given, rows, columns = job
+        layer = Layer((rows, columns), copies=1)
+        if kind == "plan":
+            for count in (1, 8):
+                layer.launches(given, rows=count)[1][0]()
+        elif kind == "left out":
+            name, plan = given
+            layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
+        elif kind == "plain":
+            for count, dtype in itertools.product((1, 3, 8), kernels.DTYPES):
+                x = layer.x[:count].to(dtype)
+                for asm in (True, False):
+                    kernels.linear(x, layer.codes[0], layer.state, asm)
+        else:
+            module = steps()
+            step_calls(module, kind, layer, *given)[1][0]()
+        torch.cuda.synchronize()
+    except Exception:
+        return f"{job}: {traceback.format_exc()[-600:]}"
+
+
+def warm(seconds: float) -> None:
+    """Compile all that the measurement will run, in parallel, so that its time goes into measuring."""
+    begun = time.perf_counter()
+    jobs = [("plan", plan, 64, 4096) for plan in PLANS]
+    jobs += [("plain", None, 64, 4096)]
+    jobs += [(name, size, 64, 4096) for name, sizes in STEPS.items() for size in sizes]
+    jobs += [
+        ("left out", (name, plan), 64, 4096)
+        for plan in PLANS
+        for name in LEFT_OUT
+        if LEFT_OUT[name] and plan.rows == 16 and not plan.registers
+    ]
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(12, context) as pool:
+        waiting = [pool.submit(compile_one, job) for job in jobs]
+        config = models.mistral_7b_config()
+        config.num_hidden_layers = 1
+        for scheme in ("nf4-dq", "bf16"):
+            model = models.shape_model(config, scheme, device=DEVICE)
+            kernels.fuse(model)
+            for ours in (False, True) if scheme == "nf4-dq" else (False,):
+                if ours:
+                    kernels.use(model)
+                try:
+                    print(scheme, "kernel" if ours else "", stepping(model, 1, False, 2, 2)["ms"], flush=True)
+                except Exception:
+                    print(traceback.format_exc()[-900:], flush=True)
+        print(f"small models: {time.perf_counter() - begun:.0f} s", flush=True)
+        done, late = concurrent.futures.wait(waiting, max(1.0, seconds - (time.perf_counter() - begun)))
+        pool.shutdown(wait=False, cancel_futures=True)
+        print(*sorted({str(job.result()) for job in done} - {"None"}), sep="\n", flush=True)
+    print(f"{len(done)} variants compiled, {len(late)} not: {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", nargs="?", help="file to write the JSON to")
+    parser.add_argument("--seconds", type=float, default=300, help="begin nothing after this time")
+    parser.add_argument("--warm", action="store_true", help="compile what the measurement needs, and stop")
+    arguments = parser.parse_args()
+    if (why := kernels.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
+        parser.error(f"nothing to measure here: {why}.")
+    if arguments.warm:
+        warm(arguments.seconds)
+        return
+    bench = Bench(arguments.output, arguments.seconds)
+    bench.all()
+    print(json.dumps({name: bench.found.get(name) for name in ("checks", "failed", "at")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
