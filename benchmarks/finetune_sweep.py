@@ -26,7 +26,7 @@ def recipes(steps: int) -> dict[str, finetune.Recipe]:
     found[f"q, v, r={base.rank}"] = replace(base, target_modules="q_proj,v_proj")
     found[f"q, v, r={equal}"] = replace(base, target_modules="q_proj,v_proj", rank=equal, alpha=equal)
     found |= {f"r={rank}": replace(base, rank=rank, alpha=rank) for rank in (2, 64)}
-    return found | {f"{rate:g}": replace(base, learning_rate=rate) for rate in (5e-5, 2e-3, 2e-2)}
+    return found | {f"rate {rate:g}": replace(base, learning_rate=rate) for rate in (5e-5, 2e-3, 2e-2)}
 
 
 def main() -> None:

@@ -21,9 +21,11 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -48,6 +50,7 @@ __all__ = [
     "arguments",
     "base_hash",
     "completions",
+    "cost",
     "encode",
     "exact_match",
     "finished",
@@ -139,9 +142,9 @@ class Recipe:
 # What fits on a GPU of a size, for Mistral-7B. Turing GPUs (T4) have no bfloat16: float16 there.
 PRESETS = {
     "6gb": {"batch": 1, "length": 512, "fused": True, "chunked": True, "offload": True},
-    "t4": {"batch": 4, "length": 1024, "fused": True, "chunked": True, "offload": True, "compute_dtype": "float16"},
-    "24gb": {"batch": 8, "length": 2048, "fused": True, "chunked": True, "offload": True},
-    "80gb": {"batch": 32, "length": 2048, "fused": True, "chunked": True, "offload": True},
+    "t4": {"batch": 4, "length": 2048, "fused": True, "chunked": True, "offload": True, "compute_dtype": "float16"},
+    "24gb": {"batch": 16, "length": 2048, "fused": True, "chunked": True, "offload": True},
+    "80gb": {"batch": 32, "length": 4096, "fused": True, "chunked": True, "offload": True},
 }
 
 
@@ -564,6 +567,51 @@ def train(
             made.save_model(str(out))
             (Path(out) / "training_args.bin").unlink(missing_ok=True)  # a pickle, with folders of this machine
     return finished(made), losses(made)
+
+
+class _Clock(TrainerCallback):
+    """Seconds of each step, the GPU idle at both ends."""
+
+    def __init__(self):
+        self.marks = []
+
+    def on_step_begin(self, args, state, control, **given):
+        _wait()
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **given):
+        _wait()
+        self.marks.append(time.perf_counter() - self.begun)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
+    """What a few steps of a recipe take on a freshly loaded model, and the losses they give.
+
+    Returns `seconds` (median of a step, the first left out), `turns` and `tokens` a step (padding counted), `kept`
+    bytes for the backward pass, `peak` bytes of the GPU's allocator (None on a CPU), and `losses`.
+    """
+    model, tokenizer = models.load(choice, "nf4-dq", recipe.compute_dtype)
+    make_chat_ready(tokenizer)
+    model = add_adapters(model, recipe)
+    data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
+    with tempfile.TemporaryDirectory() as folder:
+        made = trainer(model, tokenizer, data, recipe, folder, [clock := _Clock()])
+        batch = made._prepare_inputs(next(iter(made.get_train_dataloader())))
+        cuda = model.device.type == "cuda"
+        kept = None if cuda else saved_activations(model.train(), batch)
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        made.train()
+    turns = len(data) / len(made.train_dataset) * recipe.batch
+    found = {"seconds": statistics.median(clock.marks[1:] or clock.marks), "turns": turns, "kept": kept}
+    found["tokens"] = batch["input_ids"].numel()
+    found["peak"] = torch.cuda.max_memory_allocated() if cuda else None
+    return found | {"losses": losses(made)}
 
 
 def finished(made) -> nn.Module:
