@@ -1,0 +1,55 @@
+"""Checks of notebook 12: bytes of logits, the share of padding, the longest text for a T4."""
+
+from . import Hint, call, exercise, number
+
+
+@exercise("12-1")
+def check_logits(answer) -> str:
+    whole, piece = (number(value, name) for value, name in zip(answer, ("all_gb", "piece_gb"), strict=True))
+    truth, part = 4 * 2048 * 32_000 * 10 / 1e9, 1024 * 32_000 * 10 / 1e9
+    if abs(whole - truth) < 0.01 * truth:
+        if abs(piece - part) < 0.01 * part:
+            return f"{truth:.2f} GB whole, {part:.2f} GB in pieces: {truth / part:.0f} times less."
+        raise Hint("piece_gb is the same product for 1,024 tokens.")
+    if abs(whole / truth - 1e9) < 1e7:
+        raise Hint("this is in bytes; a GB is 10⁹ of them.")
+    if abs(whole - truth / 2.5) < 0.01 * truth or abs(whole - 0.8 * truth) < 0.01 * truth:
+        raise Hint("all three exist: 2 bytes in bfloat16, 4 in float32, and 4 for the gradient.")
+    if abs(whole - truth / 4) < 0.01 * truth:
+        raise Hint("a batch has four sequences.")
+    raise Hint("tokens × vocabulary × bytes of a number, summed over the three copies, divided by 1e9.")
+
+
+@exercise("12-2")
+def check_padding(answer, *, lengths: list[int]) -> str:
+    def share(sizes, batch):
+        groups = [sizes[i : i + batch] for i in range(0, len(sizes), batch)]
+        return 1 - sum(sizes) / sum(max(group) * len(group) for group in groups)
+
+    for sizes, batch in (([10, 10, 5, 5], 2), ([10, 5, 10, 5], 2), ([8, 4, 2], 2), (lengths, 8)):
+        found, truth = number(call(answer, sizes, batch), "what padding_share returns"), share(sizes, batch)
+        if abs(found - truth) < 1e-9:
+            continue
+        if abs(found - (1 - truth)) < 1e-9:
+            raise Hint("this is the share that is not padding.")
+        if abs(found - (1 - sum(sizes) / (max(sizes) * len(sizes)))) < 1e-9:
+            raise Hint("each batch is padded to its own longest turn, not to the longest of all.")
+        if abs(found - (1 / (1 - truth) - 1)) < 1e-9:
+            raise Hint("divide by the computed tokens, padding included.")
+        raise Hint(f"for lengths {sizes[:4]} … in batches of {batch} it is {truth:.3f}; a last batch may be short.")
+    return f"{share(lengths, 8):.0%} of what batches of 8 compute here is padding, {share(lengths, 32):.0%} with 32."
+
+
+@exercise("12-3")
+def check_longest(answer, *, forecast) -> str:
+    longest = number(answer, "longest")
+    if longest % 512:
+        raise Hint("only multiples of 512 are asked for.")
+    if not 512 <= longest <= 8192:
+        raise Hint("try lengths from 512 to 8,192.")
+    here = forecast(int(longest))
+    if here > 14.5:
+        raise Hint(f"that takes {here:.2f} GB, more than 14.5.")
+    if longest < 8192 and forecast(int(longest) + 512) <= 14.5:
+        raise Hint(f"that takes {here:.2f} GB, and 512 tokens more fit, too.")
+    return f"{longest:,.0f} tokens by 4, forecast at {here:.2f} GB."
