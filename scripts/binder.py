@@ -41,12 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make binder", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="notebooks by number, such as 05 or 04,05")
     options = parser.parse_args(arguments)
+    try:
+        names = run.select(run.course_map(), options.only)
+    except run.NotebookError as error:
+        raise SystemExit(str(error)) from None
     build = ROOT / "build" / "binder"
     build.mkdir(parents=True, exist_ok=True)
     (build / "recipe.txt").write_text(recipe(build), encoding="utf-8")
     print(f"{REPO2DOCKER} accepts the repository: build/binder/recipe.txt", flush=True)
     failed = []
-    for name in run.select(run.course_map(), options.only):
+    for name in names:
         try:
             done = run.execute(run.NOTEBOOKS / f"{name}.ipynb", build / f"{name}.ipynb", {"MODEL_ID": "embedded"})
         except run.NotebookError as error:

@@ -103,13 +103,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--python", default=sys.executable, help="Colab's is 3.13")
     parser.add_argument("--only", default="", help="notebooks by number, such as 05 or 04,05")
     options = parser.parse_args(arguments)
+    try:
+        names = run.select(run.course_map(), options.only)
+    except run.NotebookError as error:
+        raise SystemExit(str(error)) from None
     build = ROOT / "build" / "colab"
     interpreter = environment(build, options.python)
     before = versions(interpreter)
     publish(build / "origin")
     kernel(build, interpreter, build / "origin")
     failed = []
-    for name in run.select(run.course_map(), options.only):
+    for name in names:
         content = build / "content" / name  # as empty as Colab's own folder
         shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
