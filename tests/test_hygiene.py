@@ -252,14 +252,14 @@ def test_links_lead_somewhere(page):
             assert anchor.lower() in anchors(there), f"{page.name} links to {target}: no such heading"
 
 
-def test_map_and_readme_list_the_same_notebooks_with_their_times():
+def test_map_and_readme_list_the_same_notebooks_with_their_times_and_hardware():
     listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
-        minutes = re.search(r"^\| (\d+ min) \|", notebook_title_cell(name), re.M)[1]
+        needs = re.escape(re.search(r"^\| (\d+ min \| .+?) \| .+ \|$", notebook_title_cell(name), re.M)[1])
         heading = title(name)[2:].partition(" · ")[2]
-        assert re.search(rf"^\| {name[:2]} \| \[{heading}\]\({name}\.ipynb\) \|.*\| {minutes} \|", listed, re.M)
-        assert re.search(rf"^\| \[{name[:2]} {heading}\]\(notebooks/{name}\.ipynb\) \|.*\| {minutes} \|", readme, re.M)
+        assert re.search(rf"^\| {name[:2]} \| \[{heading}\]\({name}\.ipynb\) \|.*\| {needs} \|$", listed, re.M)
+        assert re.search(rf"^\| \[{name[:2]} {heading}\]\(notebooks/{name}\.ipynb\) \|.*\| {needs} \|$", readme, re.M)
     assert len(re.findall(r"\(notebooks/\w+\.ipynb\)", readme)) == len(NAMES)
 
 
