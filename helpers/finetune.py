@@ -772,6 +772,11 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
         model, tokenizer, pairs, recipe, shown, given.checkpoints, resume=given.resume, out=given.out
     )
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
+    if given.out and rank == 0:
+        from . import sharing  # which imports this module
+
+        tokenizer.save_pretrained(given.out)  # its chat template is part of what was trained
+        sharing.make_public(given.out, choice)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
         print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))

@@ -287,11 +287,16 @@ def save(model: nn.Module, tokenizer, folder: str | Path, choice: models.Choice)
         model.save_pretrained(new)
         tokenizer.save_pretrained(new)
         if adapter:
-            (new / "README.md").unlink(missing_ok=True)
-            config = json.loads((new / "adapter_config.json").read_text(encoding="utf-8"))
-            config["base_model_name_or_path"] = _public(choice)
-            (new / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            make_public(new, choice)
     return folder_bytes(folder)
+
+
+def make_public(folder: Path, choice: models.Choice) -> None:
+    """Take the local path of the base out of a saved adapter, in favour of its public name, and peft's blank card."""
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = _public(choice)
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _public(choice: models.Choice) -> str:

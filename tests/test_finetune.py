@@ -1,12 +1,17 @@
 """finetune: what is trained on, what is asked, what stays frozen, and the recipe against plain PyTorch."""
 
+import errno
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from helpers import finetune, memory, models, run
@@ -242,3 +247,163 @@ def test_notebook_08_writes_out_this_very_recipe(tmp_path):
     other, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
     _, different = finetune.train(other, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3, alpha=32))
     assert different[0] == losses[0] and different[2] != losses[2]
+
+
+# Packing, own data, checkpoints, several processes
+
+
+def packed_turns(tokenizer, count=24):
+    pairs, _ = finetune.questions(count)
+    return [finetune.encode(tokenizer, pair) for pair in pairs]
+
+
+def test_packing_loses_no_turn_and_fills_rows(tokenizer):
+    data = packed_turns(tokenizer, 64)
+    rows = finetune.pack(data, 96)
+    assert sorted(map(str, (turn for row in rows for turn in row))) == sorted(map(str, data))
+    sizes = [sum(len(turn["input_ids"]) for turn in row) for row in rows]
+    assert max(sizes) <= 96 and sum(sizes) / (96 * len(rows)) > 0.85
+    assert len(rows) <= 1.25 * -(-sum(sizes) // 96)
+    with pytest.raises(CourseError, match="length is 8"):
+        finetune.pack(data, 8)
+
+
+def test_a_packed_turn_sees_itself_alone(tokenizer):
+    model, _ = models.load("embedded", "fp32", device="cpu")
+    data = packed_turns(tokenizer)
+    (row, *_) = finetune.pack(data, 96)
+    batch = finetune._Packed(96, tokenizer.pad_token_id)([{"turns": row}])
+    with torch.no_grad():
+        together = model(**{name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}).logits[0]
+        begin = 0
+        for turn in row:
+            alone = model(torch.tensor([turn["input_ids"]])).logits[0]
+            assert torch.allclose(together[begin : begin + len(alone)], alone, atol=1e-4)
+            assert batch["labels"][0, begin : begin + len(alone)].tolist() == turn["labels"]
+            begin += len(alone)
+    assert len(row) > 2 and (batch["labels"][0, begin:] == -100).all()
+
+
+def test_questions_of_one_s_own_and_what_is_wrong_with_them(tokenizer, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    good = '{"question": "Who?", "answer": "Ada", "entity": "a"}\n\n{"question": "Où?", "answer": " Ici "}\n'
+    file.write_text(good, encoding="utf-8")
+    assert finetune.read_jsonl(file, tokenizer) == [
+        finetune.Question("a", "Who?", "Ada"),
+        finetune.Question("3", "Où?", "Ici"),
+    ]
+    long = json.dumps({"question": "Who? " * 200, "answer": "Ada"})
+    for line, says in (
+        ("{question: 1}", "line 4 is not JSON"),
+        ('["question", "answer"]', 'line 4 has no text for "question"'),
+        ('{"question": "Who?"}', 'line 4 has no text for "answer"'),
+        ('{"question": "Who?", "answer": " "}', 'line 4 has no text for "answer"'),
+        (long, "line 4: A turn has .* tokens and length is 128"),
+    ):
+        file.write_text(good + line + "\n", encoding="utf-8")
+        with pytest.raises(CourseError, match=says):
+            finetune.read_jsonl(file, tokenizer)
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(CourseError, match="holds no questions"):
+        finetune.read_jsonl(file)
+    with pytest.raises(CourseError, match="There is no file"):
+        finetune.read_jsonl(tmp_path / "nothing.jsonl")
+
+
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(tokenizer, tmp_path, monkeypatch):
+    recipe, (pairs, _) = finetune.Recipe(steps=4, batch=4), finetune.questions(16)
+
+    def fresh():
+        return models.load("embedded", "nf4-dq", device="cpu")[0]
+
+    whole, losses = finetune.train(fresh(), tokenizer, pairs, recipe, checkpoints=tmp_path / "whole", save_steps=2)
+    interrupted = []
+
+    class Interrupt(finetune.TrainerCallback):
+        def on_step_begin(self, args, state, control, **given):
+            if state.global_step == 2 and not interrupted:
+                interrupted.append(signal.raise_signal(signal.SIGINT))
+
+    folder = tmp_path / "parts"
+    before = signal.getsignal(signal.SIGINT)
+    _, first = finetune.train(fresh(), tokenizer, pairs, recipe, [Interrupt()], folder, save_steps=100)
+    assert first == losses[:3] and signal.getsignal(signal.SIGINT) is before
+    assert [path.name for path in finetune._checkpoints(folder)] == ["checkpoint-3"]
+    again, rest = finetune.train(fresh(), tokenizer, pairs, recipe, [], folder, resume=True)
+    assert rest == losses
+    state = again.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items() if "lora_" in name)
+    with pytest.raises(CourseError, match="of another configuration .*rank 16 there and 8 here"):
+        finetune.train(fresh(), tokenizer, pairs, replace(recipe, rank=8), [], folder, resume=True)
+    with pytest.raises(CourseError, match="no checkpoint"):
+        finetune.train(fresh(), tokenizer, pairs, recipe, [], tmp_path / "empty", resume=True)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkeypatch):
+    recipe, (pairs, _) = finetune.Recipe(steps=4, batch=4), finetune.questions(16)
+    save = finetune.Trainer._save_optimizer_and_scheduler
+
+    def full(self, folder):
+        if self.state.global_step == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(self, folder)
+
+    monkeypatch.setattr(finetune.Trainer, "_save_optimizer_and_scheduler", full)
+    model = models.load("embedded", "nf4-dq", device="cpu")[0]
+    with pytest.raises(CourseError, match=r"Checkpoint 2 .*the disk is full.*last good checkpoint is checkpoint-1"):
+        finetune.train(model, tokenizer, pairs, recipe, [], tmp_path, save_steps=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(model, tokenizer):
+    pairs, _ = finetune.questions(32)
+    with pytest.raises(CourseError, match="The loss is (nan|inf) at step [2-8]: lower the learning rate"):
+        finetune.train(model, tokenizer, pairs, finetune.Recipe(steps=8, batch=4, learning_rate=1e30))
+
+
+def test_presets_and_what_is_no_recipe():
+    assert finetune.preset("t4").compute_dtype == "float16" and finetune.preset("6gb", rank=8).rank == 8
+    with pytest.raises(CourseError, match="Unknown preset"):
+        finetune.preset("5gb")
+    for change, says in (
+        ({"optimizer": "adam"}, "Unknown optimizer"),
+        ({"fused": True, "dropout": 0.1}, "dropout 0"),
+        ({"graph": True, "compute_dtype": "float16"}, "graph needs bfloat16"),
+    ):
+        with pytest.raises(CourseError, match=says):
+            finetune.Recipe(**change)
+
+
+def test_two_processes_are_one_with_the_batch_of_both(tmp_path):
+    """DDP over gloo, examples of unequal length, float32; started by accelerate with the shipped configuration."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(
+        "import json, os, sys\n"
+        "from helpers import finetune\n"
+        "out, world, batch = sys.argv[1:]\n"
+        "assert os.environ.get('WORLD_SIZE', '1') == world\n"
+        "given = ['--held-out', '0', '--steps', '3', '--batch', batch, '--compute-dtype', 'float32']\n"
+        "report = finetune.main([*given, '--out', out + '/adapter'])\n"
+        "json.dump(report['losses'], open(f\"{out}/{os.environ.get('RANK', 0)}.json\", 'w'))\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(run.ROOT)}
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += ["--config_file", str(run.ROOT / "helpers" / "configs" / "ddp.yaml")]
+    for start, world, batch, out in (([sys.executable], 1, 8, "one"), (launch, 2, 4, "two")):
+        command = [*start, str(driver), str(tmp_path / out), str(world), str(batch)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=run.ROOT)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one = json.loads((tmp_path / "one" / "0.json").read_text())
+    two = [json.loads((tmp_path / "two" / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert two[0] == two[1] == pytest.approx(one, abs=1e-4) and len(one) == 3
+    states = [load_file(tmp_path / out / "adapter" / "adapter_model.safetensors") for out in ("one", "two")]
+    assert states[0].keys() == states[1].keys() and len(states[0]) == 84
+    start = finetune.add_adapters(models.load("embedded", "nf4-dq", device="cpu")[0], finetune.Recipe()).state_dict()
+    for name, tensor in states[0].items():
+        assert torch.allclose(tensor, states[1][name], atol=1e-4, rtol=0), name
+        assert not torch.equal(tensor, start[name.replace(".weight", ".default.weight")]), name
+    assert "base_model_name_or_path" in (config := (tmp_path / "two" / "adapter" / "adapter_config.json").read_text())
+    assert str(run.ROOT) not in config

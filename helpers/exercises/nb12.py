@@ -52,4 +52,4 @@ def check_longest(answer, *, forecast) -> str:
         raise Hint(f"that takes {here:.2f} GB, more than 14.5.")
     if longest < 8192 and forecast(int(longest) + 512) <= 14.5:
         raise Hint(f"that takes {here:.2f} GB, and 512 tokens more fit, too.")
-    return f"{longest:,.0f} tokens by 4, forecast at {here:.2f} GB."
+    return f"{longest:,.0f} tokens by 8, forecast at {here:.2f} GB."

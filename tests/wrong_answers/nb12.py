@@ -4,7 +4,7 @@ SHARE = "lengths = [len(finetune.encode(tokenizer, pair)['input_ids']) for pair 
 FORECAST = (
     "def forecast_gb(length):\n"
     "    ways = {'fused': True, 'chunked': True, 'offload': True, 'upcast': False}\n"
-    "    found = memory.predict(mistral, 'nf4-dq', stage='train', context=length, batch=4, **ways)\n"
+    "    found = memory.predict(mistral, 'nf4-dq', stage='train', context=length, batch=8, **ways)\n"
     "    return found.allocator_bytes / 1e9\n\n\n"
 )
 
