@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CLAIMS", "NEGLIGIBLE", "Claim", "Verdict", "combined", "guide", "judge", "unpaired_z"]
+__all__ = ["CLAIMS", "NEGLIGIBLE", "Claim", "Verdict", "combined", "guide", "judge", "unpaired_z", "with_kernel"]
 
 NEGLIGIBLE = 0.005  # a change of perplexity, or of a share of right answers, that we call negligible
 CLOSE = 0.05  # how far a size may be from the true one and still be a fair rounding
@@ -217,8 +217,36 @@ def storage_only(compute) -> Verdict:
 )
 def faster(speed) -> Verdict:
     ratios = speed["by batch"]
+    good = {batch: ratio >= 2 for batch, ratio in ratios.items()}
     shown = ", ".join(f"{ratio:.2f}× at batch {batch}" for batch, ratio in ratios.items())
-    return _shares({batch: ratio >= 2 for batch, ratio in ratios.items()}, "the batch", shown)
+    if speed.get("kernel"):
+        good |= {f"kernel, {way}": ratio["low"] >= 2 for way, ratio in speed["kernel"].items()}
+        shown += f"; with notebook 11's kernel {_kernel(speed)} at batch 1"
+        return _shares(good, "the batch and the kernel", shown)
+    return _shares(good, "the batch", shown)
+
+
+def _kernel(speed) -> str:
+    """The ratios of `with_kernel`, with their quartiles."""
+    shown = {way: f"{r['median']:.2f}× ({r['low']:.2f}–{r['high']:.2f})" for way, r in speed["kernel"].items()}
+    return ", ".join(text if way == "plain" else f"{text} with the rest {way}" for way, text in shown.items())
+
+
+def with_kernel(speed: dict | None, bench: dict) -> dict | None:
+    """A measurement of speed with what notebook 11's kernel made of decoding, from the recorded part "kernels".
+
+    Adds how many times bf16's speed nf4-dq then has at batch 1, by what was done to the rest of a step: medians, and
+    the least and most that the quartiles allow. None stays None.
+    """
+    if speed is None:
+        return None
+    ways = {}
+    for way in ("plain", "fused"):
+        slow, fast = (bench["decode"][scheme].get(way, {}).get("ms") for scheme in ("bf16", "kernel"))
+        if slow and fast:
+            ends = {"median": ("median", "median"), "low": ("low", "high"), "high": ("high", "low")}
+            ways[way] = {name: slow[mine] / fast[other] for name, (mine, other) in ends.items()}
+    return {**speed, "kernel": ways}
 
 
 @_claim("bandwidth", "speed", "Reduced memory bandwidth", "bytes that a decode step moves", SPEEDS, "speed")
@@ -403,6 +431,7 @@ def guide(here: dict, recorded: dict | None = None) -> str:
                 f"{name}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
                 f"decode step moved {speed['bytes']:.0%} of the bytes, and a layer with {speed['layer rows']} rows "
                 f"took {speed['layer time']:.2f} times as long."
+                + (f" With notebook 11's kernel it was {_kernel(speed)} at batch 1." if speed.get("kernel") else "")
             )
     lines.append("Measure yours: it depends on the GPU, the batch and whether launches or memory are the limit.")
     lines.append("### Quality")
