@@ -300,3 +300,28 @@ def test_a_four_bit_layer_runs_on_this_cpu(monkeypatch):
     assert evidence.cpu_works()
     monkeypatch.setattr(evidence, "_off", lambda y, exact: 0.5)
     assert not evidence.cpu_works()
+
+
+def bench(bf16, kernel, way="plain"):
+    """The part "kernels" of a recording, as far as claims read it: milliseconds as (median, low, high)."""
+    times = {"bf16": bf16, "kernel": kernel}
+    return {
+        "decode": {s: {way: {"ms": dict(zip(("median", "low", "high"), t, strict=True))}} for s, t in times.items()}
+    }
+
+
+def test_the_kernel_of_notebook_11_counts_if_its_quartiles_do():
+    slow = {"by batch": {"1": 1.1}}
+    clear = claims.with_kernel(slow, bench((9.0, 8.8, 9.2), (4.0, 3.9, 4.1)))
+    assert clear["kernel"]["plain"] == pytest.approx({"median": 2.25, "low": 8.8 / 4.1, "high": 9.2 / 3.9})
+    assert "kernel" not in slow and claims.with_kernel(None, {}) is None
+    verdict = claims.judge("faster", {"speed": clear})
+    assert (
+        verdict.verdict == "depends on the batch and the kernel" and "2.25× (2.15–2.36) at batch 1" in verdict.because
+    )
+    doubtful = claims.with_kernel(slow, bench((9.0, 8.0, 10.0), (4.0, 3.9, 4.1), "fused"))
+    verdict = claims.judge("faster", {"speed": doubtful})
+    assert verdict.kind == "false" and "with the rest fused" in verdict.because
+    here = copy.deepcopy(MEASURED)
+    here["speed"] = claims.with_kernel(here["speed"], bench((9.0, 8.8, 9.2), (4.0, 3.9, 4.1)))
+    assert "notebook 11's kernel it was 2.25×" in claims.guide(here) and "notebook 11" not in claims.guide(MEASURED)
