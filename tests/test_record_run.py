@@ -66,6 +66,31 @@ def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeyp
     assert "FAILED 05: no." in capsys.readouterr().err
 
 
+def test_a_machine_records_what_it_can_under_a_name_of_its_own(tmp_path, monkeypatch, capsys):
+    gpu = {"name": "NVIDIA H200"}
+    assert [record_run.file_of({"gpu": [gpu] * n}) for n in (0, 1, 2)] == ["cpu", "h200", "h200-x2"]
+    assert record_run.possible({"gpu": []}) == {"sweep"}
+    assert set(record_run.CHECKS) - record_run.possible({"gpu": [gpu]}) == {"scale"}
+    assert record_run.possible({"gpu": [gpu] * 2}) == set(record_run.CHECKS)
+    environment = {**results.environment(), "gpu": []}
+    monkeypatch.setattr(record_run.results, "environment", lambda: environment)
+    monkeypatch.setattr(record_run, "checked", lambda name: {"rows": [name]})
+    out = tmp_path / "cpu.json"
+    assert record_run.main(["--only", "sweep", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["values"] == {"sweep": {"rows": ["sweep"]}}
+    assert record_run.main(["--only", "sweep,levers", "--out", str(out)]) == 2
+    environment["gpu"] = [gpu]
+    assert record_run.main(["--only", "scale", "--out", str(out)]) == 2
+    assert "several GPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in results.RECORDED.glob("*.json")))
+def test_every_recording_says_where_it_comes_from(name):
+    found = results.recorded(name, quiet=True)
+    assert set(found.provenance["dates"]) == set(found.values)
+    assert set(found.values) <= {*record_run.CHECKS, *run.course_map()}
+
+
 def test_the_recording_that_is_shipped_can_be_read_and_is_of_notebooks_that_exist():
     found = results.recorded("h200", quiet=True)
     assert found.provenance["hardware"] == "NVIDIA H200"

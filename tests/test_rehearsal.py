@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from helpers import memory, models, rehearsal, results
+from helpers import finetune, memory, models, rehearsal, results
 from helpers.errors import CourseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,3 +262,69 @@ def test_bad_questions(arguments, says):
     with pytest.raises(CourseError) as error:
         memory.predict(tiny("mistral"), "nf4", **arguments)
     assert says in str(error.value) and str(error.value).endswith(".")
+
+
+# Levers, as a GPU measured them
+
+
+LADDER = results.recorded(part="levers", quiet=True).values["levers"]
+MODELLED = {  # Liger's kernels are not, so the rungs from there on have no forecast
+    "standard recipe": {"upcast": True},
+    "no float32 upcast": {},
+    "+ loss in pieces": {"chunked": True},
+    "+ fused adapters": {"chunked": True, "fused": True},
+}
+
+
+@pytest.mark.parametrize("row", [r for r in LADDER["rows"] if r["recipe"] in MODELLED], ids=lambda r: r["recipe"])
+def test_levers_against_what_a_gpu_measured(row):
+    ways = {"upcast": False, **MODELLED[row["recipe"]]}
+    found = memory.predict(
+        models.mistral_7b_config(), stage="train", context=row["length"], batch=row["batch"], **ways
+    ).allocator_bytes
+    assert found == pytest.approx(row["peak_bytes"], rel=0.02)  # largest seen: 1.3%
+
+
+@pytest.mark.parametrize("row", LADDER["presets"], ids=lambda r: r["recipe"])
+def test_presets_against_what_a_gpu_measured_within_its_cap(row):
+    recipe = finetune.preset(row["recipe"])
+    assert (row["batch"], row["length"]) == (recipe.batch, recipe.length)
+    ways = {"fused": recipe.fused, "chunked": recipe.chunked, "offload": recipe.offload, "upcast": False}
+    found = memory.predict(
+        models.mistral_7b_config(), stage="train", context=recipe.length, batch=recipe.batch, **ways
+    ).allocator_bytes
+    assert found == pytest.approx(row["peak_bytes"], rel=0.1)
+    assert row["peak_bytes"] < row["reserved_bytes"] < row["cap_bytes"] - 0.5e9
+
+
+def test_offloading_makes_depth_cost_no_activations():
+    config, peaks = tiny("mistral"), {}
+    for offload in (False, True):
+        for layers in (6, 12):
+            config.num_hidden_layers = layers
+            model = on_meta(config, "nf4", True)
+            found = rehearsal.rehearse(model, 64, 128, layers=layers, train=True, offload=offload)
+            peaks[offload, layers] = found.at_peak()["activations"]
+    state = 64 * 128 * 128 * 2  # one layer's input
+    assert peaks[False, 12] - peaks[False, 6] == 6 * state
+    assert abs(peaks[True, 12] - peaks[True, 6]) < state
+    assert peaks[True, 12] < peaks[False, 12]
+
+
+def test_shards_divide_parameters_and_not_constants():
+    whole, half, quarter = (
+        memory.predict(models.mistral_7b_config(), stage="train", context=256, upcast=False, shards=n)
+        for n in (1, 2, 4)
+    )
+    assert "unsharded" not in whole.parts
+    for part in ("codes", "embeddings", "adapters", "optimizer"):
+        assert half.parts[part] == pytest.approx(whole.parts[part] / 2, rel=1e-6)
+        assert quarter.parts[part] == pytest.approx(whole.parts[part] / 4, rel=1e-6)
+    for part in ("absmax", "second_level", "tables", "activations"):
+        assert half.parts[part] == quarter.parts[part] == whole.parts[part]
+    # embeddings and head whole, and two of 32 layers
+    layers = whole.parts["codes"] + whole.parts["norms"] + whole.parts["adapters"]
+    assert half.parts["unsharded"] == pytest.approx(2 * 131_072_000 * 2 + layers / 16, rel=1e-3)
+    for stage, shards in (("load", 2), ("train", 0)):
+        with pytest.raises(CourseError, match="shards"):
+            memory.predict(models.mistral_7b_config(), stage=stage, context=256, shards=shards)

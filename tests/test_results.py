@@ -98,6 +98,25 @@ def test_recorded_is_clear_about_a_missing_broken_or_anonymous_run(folder):
             results.recorded(name)
 
 
+def test_a_part_is_found_where_it_was_recorded_last(folder, displayed):
+    def written(name, date, **dates):
+        provenance = {**PROVENANCE, "date": date, "dates": dates}
+        (folder / f"{name}.json").write_text(
+            json.dumps({"provenance": provenance, "values": dict.fromkeys(dates, name)})
+        )
+
+    written("a", "2026-11-30", x="2026-11-02", y="2026-11-30")
+    written("b", "2026-11-03", x="2026-11-03")
+    assert results.recorded(part="x").name == "b" and results.recorded(part="y", quiet=True).name == "a"
+    assert displayed[-1]["data"]["text/plain"].endswith("2026-11-03.")
+    assert results.recorded("a", part="x").values["x"] == "a"
+    assert displayed[-1]["data"]["text/plain"].endswith("2026-11-02.")
+    with pytest.raises(CourseError, match="No recorded run holds “z”"):
+        results.recorded(part="z")
+    with pytest.raises(CourseError, match="does not hold “y”: it has x"):
+        results.recorded("b", part="y")
+
+
 def test_table_aligns_numbers_and_escapes(displayed):
     rows = [
         {"scheme": "a|b", "gb": 4.12548, "bytes": 4125481856, "fits": True},
