@@ -39,7 +39,8 @@ def check_budget(answer) -> str:
 @exercise("11-2")
 def check_look_up(answer) -> str:
     draw = random.Random(0)
-    lower_only = upper_only = reverse = True
+    lower_only = upper_only = swapped = reverse = True
+    wrong = False
     for _ in range(40):
         entries = [draw.randrange(256) for _ in range(16)]
         codes = [draw.randrange(16) for _ in range(4)]
@@ -53,26 +54,25 @@ def check_look_up(answer) -> str:
         right = [entries[code] for code in codes]
         if found < 0:
             raise Hint("a word is not negative: `~` of a Python integer is; combine it with `&` last.")
-        if found == word(right):
-            lower_only = upper_only = reverse = False
-            continue
+        wrong |= found != word(right)
         lower_only &= found == word([entries[code & 7] for code in codes])
         upper_only &= found == word([entries[8 + (code & 7)] for code in codes])
         reverse &= found == word(right[::-1])
-        if found == word([entries[code ^ 8] for code in codes]):
-            raise Hint("the two halves are swapped: a fourth bit of 1 means entries 8 to 15.")
-        if not (lower_only or upper_only or reverse):
-            raise Hint(
-                "look up in entries 0 to 7 and in 8 to 15, four codes at once, then take each byte from the one that "
-                "its code's fourth bit, of value 8, names."
-            )
+        swapped &= found == word([entries[code ^ 8] for code in codes])
+    if not wrong:
+        return "four codes at once, and no code was taken out of its word."
     if lower_only:
         raise Hint("this reads entries 0 to 7 alone: the fourth bit of each code is not used yet.")
     if upper_only:
         raise Hint("this reads entries 8 to 15 alone: the fourth bit of each code is not used yet.")
+    if swapped:
+        raise Hint("the two halves are swapped: a fourth bit of 1 means entries 8 to 15.")
     if reverse:
         raise Hint("the bytes come in the opposite order: the first code belongs into the lowest byte.")
-    return "four codes at once, and no code was taken out of its word."
+    raise Hint(
+        "look up in entries 0 to 7 and in 8 to 15, four codes at once, then take each byte from the one that its "
+        "code's fourth bit, of value 8, names."
+    )
 
 
 @exercise("11-3")
