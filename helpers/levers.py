@@ -241,7 +241,7 @@ def use_liger(model: nn.Module) -> None:
         from liger_kernel.transformers import apply_liger_kernel_to_mistral
     except ImportError:
         raise CourseError(
-            'The package liger-kernel is not installed: `pip install "mistral-4bit-course[liger]"`, or leave liger off.'
+            'The package liger-kernel is not installed: `pip install -e ".[liger]"`, or leave liger off.'
         ) from None
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if base.config.model_type != "mistral" or base.device.type != "cuda":

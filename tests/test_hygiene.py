@@ -357,7 +357,9 @@ def test_the_pins_lie_within_the_ranges():
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    del extras["liger"]  # for who has a GPU: the pins install it nowhere
+    groups = [project["dependencies"], *extras.values()]
     ranges = [Requirement(text) for group in groups for text in group if not text.startswith(project["name"])]
     files = [(ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8") for kind in ("", "-eval")]
     pinned = dict(pin.split(" ;")[0].split("==") for text in files for pin in pins(text))
