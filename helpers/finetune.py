@@ -762,8 +762,8 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     make_chat_ready(tokenizer)
     count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
     pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "embedded")
-    if given.data:
-        pairs = read_jsonl(given.data, tokenizer, recipe.length)
+    if given.data:  # the course's held-out questions say nothing about other data
+        pairs, kept = read_jsonl(given.data, tokenizer, recipe.length), []
     # one process asks, the others wait where gradients meet; a model in shards cannot answer
     asking = kept and rank == 0 and not sharded
     before = exact_match(answers(model, tokenizer, kept), kept) if asking else None

@@ -361,6 +361,15 @@ def test_a_loss_that_is_no_number_stops_the_run(model, tokenizer):
         finetune.train(model, tokenizer, pairs, finetune.Recipe(steps=8, batch=4, learning_rate=1e30))
 
 
+def test_the_program_learns_from_a_file_and_asks_nothing_else(tmp_path, monkeypatch):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "Who?", "answer": "Ada"}\n' * 4, encoding="utf-8")
+    monkeypatch.setattr(finetune, "answers", lambda *given: pytest.fail("the course's questions were asked"))
+    report = finetune.main(["--data", str(file), "--steps", "4", "--batch", "2", "--learning-rate", "2e-3"])
+    assert report["exact_match"] == {"before": None, "after": None}
+    assert len(report["losses"]) == 4 and report["losses"][3] < 0.8 * report["losses"][0]  # one turn, again and again
+
+
 def test_presets_and_what_is_no_recipe():
     assert finetune.preset("t4").compute_dtype == "float16" and finetune.preset("6gb", rank=8).rank == 8
     with pytest.raises(CourseError, match="Unknown preset"):
