@@ -46,7 +46,9 @@ SHAREABLE = {".safetensors", ".json", ".jinja", ".md", ".model", ".txt"}
 PRIVATE = {"trainer_state.json", "recipe.json", "training_args.bin"}
 VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt"}  # they hold pieces of any text, paths included
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
-PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|content|mnt|tmp|var|opt)/[\w.]|[A-Z]:\\\\?Users")
+# Where people's files lie on other machines (a folder may come from one); of this machine any path that exists.
+PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|content|mnt|tmp|var|opt)/[\w.]|[A-Z]:\\\\?Users")
+PATH = re.compile(r"(?<![\w.:/-])(?:/[\w.@+-]+/[\w.@+-]+|[A-Z]:\\\\?[\w.@+-]+)")
 
 
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
@@ -454,7 +456,8 @@ def _private(text: str) -> str | None:
     if TOKEN.search(text):
         return "what looks like an access token"
     home = str(Path.home())
-    if PLACE.search(text) or len(home) > 1 and home in text:
+    here = any(Path(found).exists() for found in PATH.findall(text))
+    if here or PLACE.search(text) or len(home) > 1 and home in text:
         return "a path of this machine"
     return None
 

@@ -353,6 +353,7 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
         ("notes.md", "hf_" + 36 * "a", "notes.md holds what looks like an access token"),
         ("config.json", f'{{"_name_or_path": "{SOMEONE}/model"}}', "config.json holds a path of this machine"),
         ("notes.txt", f"at {Path.home()}/secret", "notes.txt holds a path of this machine"),
+        ("notes.txt", f"base: {models.embedded_path()}", "notes.txt holds a path of this machine"),
     ],
 )
 def test_what_is_not_for_others_is_refused(folder, tmp_path, name, text, says):
