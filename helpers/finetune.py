@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from . import levers, memory, models, plots
@@ -393,6 +394,13 @@ class _Trainer(Trainer):
         if mask is not None and mask.dim() == 2:
             raise CourseError("graph needs batches that are full: turn on packing.")
         return self._graphed({**inputs, "num_items_in_batch": torch.as_tensor(num_items_in_batch).to(model.device)})
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.is_fsdp_enabled and self.args.should_save:
+            # peft 0.21 looks for adapters by the names of modules, to which FSDP adds: it has written an empty file
+            lora = {name.replace(".default.", "."): value for name, value in state_dict.items() if ".lora_" in name}
+            save_file(lora, Path(output_dir) / "adapter_model.safetensors", {"format": "pt"})
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
