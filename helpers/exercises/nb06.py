@@ -21,8 +21,8 @@ def check_labels(answer) -> str:
         if not torch.equal(ids, before):
             raise Hint("the labels are right, but `ids` was changed too, and the model still has to read it.")
         return "padding is left out, and each text keeps its one real end token."
-    if torch.equal(found, torch.where(before == end, -100, before)):
-        raise Hint("the real end tokens are gone too: here they have the same id as padding. Ask the mask.")
+    if (found[(before == end) & (mask == 1)] == -100).any() and (found[before != end] == before[before != end]).any():
+        raise Hint("real end tokens are gone, too: here they have the same id as padding. Ask the mask.")
     if torch.equal(found, before):
         raise Hint("padding is still trained on.")
     if torch.equal(found, before * mask):

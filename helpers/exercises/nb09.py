@@ -10,7 +10,12 @@ def check_merged(answer) -> str:
     generator = torch.Generator().manual_seed(0)
     for rows, columns, r, alpha in ((5, 7, 2, 4), (6, 6, 3, 3), (6, 6, 2, 1)):
         W, A, B = (torch.randn(*shape, generator=generator) for shape in ((rows, columns), (r, columns), (rows, r)))
-        found = call(answer, W, A, B, alpha, r)
+        try:
+            found = call(answer, W, A, B, alpha, r)
+        except Hint as hint:
+            if "shapes" not in str(hint):
+                raise
+            raise Hint(f"{hint} B has a row for each row of W, A a column for each column: B comes first.") from None
         truth = W + alpha / r * B @ A
         if not isinstance(found, torch.Tensor) or found.shape != truth.shape:
             raise Hint(f"a tensor of W's shape, {rows} × {columns}, is wanted.")

@@ -30,6 +30,10 @@ def check_verdict(answer) -> str:
             continue
         if found not in ("true", "false", "depends"):
             raise Hint(f'for {list(ratios)} it returns {found!r}: return "true", "false" or "depends".')
+        if max(ratios) > 3 and found == "false":
+            raise Hint(
+                f'{list(ratios)} gives "false", and more than 3 is fast enough, too: only the lower bound counts.'
+            )
         if ratios == (3.5, 0.7):
             raise Hint(f'{list(ratios)} gives "{found}", and one of the two is faster: that depends on the case.')
         if 2.0 in ratios:

@@ -50,5 +50,9 @@ WRONG = {
             f"    return levels[int(code)] * absmax[row]\n{CHECK_3}",
             "not to a row",
         ),
+        (
+            f"{ONE_WEIGHT}    return levels[int(codes[i // 2])] * absmax[i // 64]\n{CHECK_3}",
+            "Two codes lie in one byte",
+        ),
     ],
 }

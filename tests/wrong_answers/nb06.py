@@ -11,6 +11,10 @@ WRONG = {
             'exercises.check("06-1", labels)',
             "real end tokens are gone",
         ),
+        (
+            'def labels(ids, mask):\n    return ids.masked_fill(ids == ids[-1], -100)\nexercises.check("06-1", labels)',
+            "real end tokens are gone",
+        ),
         ('def labels(ids, mask):\n    return ids * mask\nexercises.check("06-1", labels)', "0 is a token"),
         (
             'def labels(ids, mask):\n    ids[mask == 0] = -100\n    return ids\nexercises.check("06-1", labels)',

@@ -16,7 +16,7 @@ WRONG = {
             "def merged_weight(W, A, B, alpha, r):\n"
             "    return W + alpha / r * A @ B\n"
             'exercises.check("09-1", merged_weight)',
-            "your function raised",
+            "B comes first",
         ),
     ],
     "09-2": [

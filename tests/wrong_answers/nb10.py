@@ -22,6 +22,11 @@ WRONG = {
             f'    return "true" if all(fast) else "depends" if any(fast) else "false"\n\n\n{CHECK[2]}',
             "at least 2",
         ),
+        (
+            "def verdict(ratios):\n    fast = [2 <= ratio <= 3 for ratio in ratios]\n"
+            f'    return "true" if all(fast) else "depends" if any(fast) else "false"\n\n\n{CHECK[2]}',
+            "only the lower bound counts",
+        ),
     ],
     "10-3": [
         (f"questions = 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "their variances add"),
