@@ -297,6 +297,19 @@ def test_presets_against_what_a_gpu_measured_within_its_cap(row):
     assert row["peak_bytes"] < row["reserved_bytes"] < row["cap_bytes"] - 0.5e9
 
 
+SCALE = results.recorded(part="scale", quiet=True).values["scale"]
+
+
+@pytest.mark.parametrize("name", [name for name, run in SCALE["runs"].items() if "peak_bytes" in run])
+def test_every_gpu_of_several_against_what_was_measured(name):
+    shards = SCALE["gpus"] if name == "FSDP" else 1
+    batch = SCALE["gpus"] if name == "one GPU, the batch of all" else 1
+    found = memory.predict(
+        models.mistral_7b_config(), stage="train", context=SCALE["length"], batch=batch, upcast=False, shards=shards
+    ).allocator_bytes
+    assert SCALE["runs"][name]["peak_bytes"] == pytest.approx([found] * len(SCALE["runs"][name]["peak_bytes"]), rel=0.1)
+
+
 def test_offloading_makes_depth_cost_no_activations():
     config, peaks = tiny("mistral"), {}
     for offload in (False, True):
