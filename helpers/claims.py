@@ -228,7 +228,10 @@ def faster(speed) -> Verdict:
 
 def _kernel(speed) -> str:
     """The ratios of `with_kernel`, with their quartiles."""
-    shown = {way: f"{r['median']:.2f}× ({r['low']:.2f}–{r['high']:.2f})" for way, r in speed["kernel"].items()}
+    shown = {}
+    for way, r in speed["kernel"].items():
+        spread = f"{r['low']:.2f}–{r['high']:.2f}" + (", which leaves 2× open" if r["low"] < 2 <= r["high"] else "")
+        shown[way] = f"{r['median']:.2f}× ({spread})"
     return ", ".join(text if way == "plain" else f"{text} with the rest {way}" for way, text in shown.items())
 
 
