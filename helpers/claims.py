@@ -458,13 +458,14 @@ def guide(here: dict, recorded: dict | None = None) -> str:
     lines.append(
         f"QLoRA trains adapters through the frozen 4-bit base. Of Mistral-7B the weights alone take "
         f"{training['weights_gb']:.2f} GB, and a step on one sequence of {training['length']} tokens at least "
-        f"{training['forecast_gb']:.2f} GB by forecast" + (f"; measured were {peak:.2f} GB." if peak else ".")
+        f"{training['forecast_gb']:.2f} GB by forecast"
+        + (f"; measured were {peak:.2f} GB, with a larger batch." if peak else ".")
     )
     if training.get("loss"):
         loss = training["loss"]
         lines.append(
-            f"After {training['steps']} steps the loss was {loss['q_proj, v_proj']:.2f} with adapters on q_proj and "
-            f"v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
+            f"After {training['steps']} steps this model's loss was {loss['q_proj, v_proj']:.2f} with adapters on "
+            f"q_proj and v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"
