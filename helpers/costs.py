@@ -22,7 +22,7 @@ def sweep_figure(sweep: dict) -> Figure:
     errors = [[share - low for share, (low, _) in zip(shares, spans, strict=True)]]
     errors += [[high - share for share, (_, high) in zip(shares, spans, strict=True)]]
     best = names[shares.index(max(shares))]
-    title = f"After {sweep['steps']} steps: from {min(shares):.0%} to {max(shares):.0%}, best with {best}"
+    title = f"After {sweep['steps']} steps: from {min(shares):.0%} to {max(shares):.0%}, highest with {best}"
     labels = [f"{name}\n{row['parameters'] / 1e3:,.0f} k" for name, row in zip(names, sweep["rows"], strict=True)]
     fig = plots.bars(labels, shares, errors=errors, title=title, ylabel="share of exact answers", text="{:.0%}")
     fig.set_size_inches(11, 4.4)
@@ -36,12 +36,13 @@ def sweep_finding(sweep: dict) -> str:
     whole, few, equal = rows[:3]
     ranks = [row["exact_match"] for row in rows if row["name"].startswith("r=")] + [whole["exact_match"]]
     rates = [row["exact_match"] for row in rows if row["name"].startswith("rate")] + [whole["exact_match"]]
-    error = (0.25 / sweep["held_out"]) ** 0.5
+    error = (2 * 0.25 / sweep["held_out"]) ** 0.5  # variances add; that the questions are the same only makes it less
     return (
         f"q and v alone: **{few['exact_match']:.0%}** at the same rank, **{equal['exact_match']:.0%}** with as many "
         f"parameters as all layers have, which reach **{whole['exact_match']:.0%}**. Ranks spread over "
-        f"{max(ranks) - min(ranks):.0%}, learning rates over {max(rates) - min(rates):.0%}. One standard error of a "
-        f"share of {sweep['held_out']} questions is at most {error:.1%}: what is closer than two of them is no finding."
+        f"{max(ranks) - min(ranks):.0%}, learning rates over {max(rates) - min(rates):.0%}. One standard error of "
+        f"the difference of two shares of {sweep['held_out']} questions is at most {error:.1%}: what is closer than "
+        "two of them is no finding."
     )
 
 
