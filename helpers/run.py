@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -146,14 +147,18 @@ def execute(
         resources={"metadata": {"path": str(cwd or path.parent)}},
     )
     begun = time.perf_counter()
+    # what the kernel's process itself says, at its end above all, is for its death certificate, not for the progress
+    said = tempfile.TemporaryFile()
     try:
-        client.execute(env=_kernel_environment())
+        client.execute(env=_kernel_environment(), stderr=said)
     except CellTimeoutError:
         raise NotebookError(f"{_where(run, notebook, at)} did not end within {timeout:g} s.", run) from None
     except DeadKernelError:
         if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             raise KeyboardInterrupt from None  # nbclient turns Ctrl-C into a dead kernel
-        why = "it was killed, ran out of memory, or crashed"
+        said.seek(0)
+        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+        why = "it was killed, ran out of memory, or crashed" + "".join(f" (it said: {_first_line(x)})" for x in last)
         raise NotebookError(f"The kernel died in {_where(run, notebook, at, start=False)}: {why}.", run) from None
     except CellExecutionError as error:
         if "exercise" in notebook.cells[at["cell"]].metadata.get("tags", []):
@@ -165,6 +170,7 @@ def execute(
     except RuntimeError as error:
         raise NotebookError(f"{run.name}: the kernel could not be started or reached: {error}.", run) from error
     finally:
+        said.close()
         run.seconds = time.perf_counter() - begun
         _write(output, nbformat.writes(notebook) + "\n")
     _collect(notebook, run)

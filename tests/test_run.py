@@ -50,11 +50,11 @@ def test_a_good_notebook_returns_its_record_time_and_memory(tmp_path):
     path = good(
         tmp_path / "05_good.ipynb", code("import time\nblock = bytearray(300_000_000)\ntime.sleep(1)\ndel block")
     )
-    before, seen = path.read_bytes(), []
+    before, seen, begun = path.read_bytes(), [], time.monotonic()
     done = execute(path, tmp_path / "out.ipynb", {"STEPS": 7}, progress=lambda cell, total: seen.append((cell, total)))
     assert done.name == "05_good" and done.headline == "all well"
     assert done.record == {"steps": 7, "headline": "all well"}
-    assert 1.0 < done.seconds < 60
+    assert 1.0 < done.seconds < time.monotonic() - begun
     assert 300e6 < done.peak_memory_bytes < 600e6
     assert seen == [(cell, 5) for cell in range(1, 6)]  # four cells and the injected one
     assert path.read_bytes() == before
@@ -138,11 +138,29 @@ def test_dead_kernel(tmp_path):
     assert "The kernel died in cell 2 of 3" in message
 
 
+def test_a_kernel_that_dies_with_words_is_quoted_and_one_that_ends_with_words_is_not(tmp_path, capfd):
+    """libzmq now and then aborts a kernel that has done its work and is shutting down, with a line on stderr."""
+    abort = "import os\nos.write(said, b'Assertion failed: x (src/signaler.cpp:238)\\n')\nos.abort()"
+    ways = {"in a cell": abort, "at its end": f"import atexit\natexit.register(lambda: exec({abort!r}, globals()))"}
+    for way, source in ways.items():
+        # outside pytest ipykernel puts a pipe of its own in place of file descriptor 2 and keeps the one it was given
+        given = 'import sys\nsaid = getattr(sys.stderr, "_original_stdstream_copy", 2)'
+        path = good(tmp_path / way / "05_good.ipynb", code(given), code(source))
+        if way == "at its end":
+            assert execute(path, tmp_path / "out.ipynb").headline == "all well"
+        else:
+            with pytest.raises(NotebookError, match=r"died in cell 4 of 5 .*\(it said: Assertion failed: x \(src/"):
+                execute(path, tmp_path / "out.ipynb")
+    assert capfd.readouterr().err == ""
+
+
 def test_endless_cell(tmp_path):
     begun = time.monotonic()
-    message = failure(tmp_path, code(PARAMETERS, "parameters"), code("while True: pass"), code(RECORD), timeout=2)
+    message = failure(
+        tmp_path, code(PARAMETERS, "parameters"), code("import time\ntime.sleep(300)"), code(RECORD), timeout=2
+    )
     assert "cell 2 of 3 did not end within 2 s" in message
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 300
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"cells": 3}', "no notebook"])
