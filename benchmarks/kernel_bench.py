@@ -12,6 +12,7 @@ import argparse
 import ast
 import concurrent.futures
 import dataclasses
+import functools
 import gc
 import importlib.util
 import inspect
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import kernel_candidate
 from helpers import kernels, models, nf4, results, run, speed
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
@@ -133,9 +135,10 @@ class Layer:
             "kernel": [lambda c=c: kernels.linear(x, c, self.state) for c in self.codes],
         }
 
-    def launches(self, plan, kernel=None, rows: int = 1):
+    def launches(self, plan, kernel=None, rows: int = 1, launch=None):
         x, out = self.x[:rows], torch.full((rows, self.shape[0]), float("nan"), device=DEVICE, dtype=self.x.dtype)
-        return out, [lambda c=c: kernels.launch(x, c, self.constants, out, plan, True, kernel) for c in self.codes]
+        launch = launch or functools.partial(kernels.launch, kernel=kernel)
+        return out, [lambda c=c: launch(x, c, self.constants, out, plan) for c in self.codes]
 
 
 def timed(calls: list, repeats: int = 21) -> dict:
@@ -220,6 +223,7 @@ class Bench:
             self.part(f"rows {rows}", self.rows, rows)
         self.part("steps", self.steps)
         self.part("left out", self.left_out)
+        self.part("candidate", self.candidate)
         self.part("checks", self.checks)
         for rows in ROWS[1:]:
             self.part(f"rows {rows}", self.rows, rows)
@@ -304,6 +308,21 @@ class Bench:
                 kernel = left_out(changes, name) if changes else None
                 found[name] = timed(self.layers[shape].launches(plan, kernel)[1])
             self.found.setdefault("left_out", {})[name_of(shape)] = found
+
+    def candidate(self) -> None:
+        """Time and error of all plans of the kernel's possible successor, for 1 and 4 rows."""
+        for shape, layer in self.layers.items():
+            tried = self.found.setdefault("candidate", {})[name_of(shape)] = []
+            for plan in kernel_candidate.PLANS:
+                if shape[1] // 64 % (plan.blocks * plan.warps):
+                    continue
+                row = plan._asdict()
+                for rows in (1, 4):
+                    out, calls = layer.launches(plan, rows=rows, launch=kernel_candidate.launch)
+                    calls[0]()
+                    row |= {f"error {rows}": layer.error(out, layer.x[:rows]), f"us {rows}": timed(calls, 11)["median"]}
+                tried.append(row)
+            tried.sort(key=lambda row: row["us 1"])
 
     def checks(self) -> None:
         """What the tests cannot hold without a GPU; all by the plan that a shape without one of its own gets."""
@@ -494,6 +513,9 @@ def compile_one(job) -> str | None:
         if kind == "plan":
             for count in (1, 8):
                 layer.launches(given, rows=count)[1][0]()
+        elif kind == "candidate":
+            for count in (1, 4):
+                layer.launches(given, rows=count, launch=kernel_candidate.launch)[1][0]()
         elif kind == "left out":
             name, plan = given
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
@@ -515,6 +537,7 @@ def warm(seconds: float) -> None:
     begun = time.perf_counter()
     jobs = [("plan", plan, 64, 4096) for plan in PLANS]
     jobs += [("plain", None, 64, 4096)]
+    jobs += [("candidate", plan, 64, 4096) for plan in kernel_candidate.PLANS]
     jobs += [(name, size, 64, 4096) for name, sizes in STEPS.items() for size in sizes]
     jobs += [
         ("left out", (name, plan), 64, 4096)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from taught import functions
 
-from benchmarks import kernel_bench
+from benchmarks import kernel_bench, kernel_candidate
 from helpers import kernels, memory, models, nf4, results, speed
 from helpers.errors import CourseError
 
@@ -133,6 +133,36 @@ def test_every_plan_computes_the_same(plan, monkeypatch):
     x = inputs(2, 1024, dtype=torch.float16)
     monkeypatch.setitem(kernels.PLANS, (64, 1024), kernels.Plan(*plan))
     assert error(kernels.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+
+
+@runs
+@pytest.mark.parametrize("blocks, rows", [(4, 1), (4, 2), (4, 3), (2, 1), (2, 4), (2, 5), (1, 8)])
+def test_the_candidate_multiplies_as_float64_does(blocks, rows):
+    for double in (False, True):
+        codes, state, exact = weight(48, 1024, double, seed=rows)
+        x = inputs(rows, 1024, dtype=torch.float16, seed=blocks)
+        second = (state.state2.code, state.state2.absmax, state.offset) if double else (None, None, None)
+        out = torch.full((rows, 48), float("nan"), dtype=x.dtype, device=DEVICE)
+        plan = kernel_candidate.Plan(blocks, warps=2, fetch=True)
+        kernel_candidate.launch(x, codes, (state.absmax, *second), out, plan)
+        assert error(out, x.double() @ exact.T) < ROUNDING[torch.float16]
+
+
+@runs
+@pytest.mark.parametrize("blocks", [2, 4])
+def test_blocks_that_share_a_product_keep_their_scales_apart(blocks):
+    """One block of eight is a million times the others."""
+    for place in range(8):
+        at = slice(64 * place, 64 * place + 64)
+        weights = torch.full((16, 512), 1e-6)
+        weights[:, at] = torch.linspace(1, 16, 16)[:, None]
+        codes, state = bnb.functional.quantize_4bit(weights.to(DEVICE, torch.float16), quant_type="nf4")
+        x = torch.ones(2, 512, device=DEVICE, dtype=torch.float16)
+        x[0], x[0, at], x[1, at] = 0, 1, 0
+        out = torch.full((2, 16), float("nan"), dtype=x.dtype, device=DEVICE)
+        kernel_candidate.launch(x, codes, (state.absmax, None, None, None), out, kernel_candidate.Plan(blocks, warps=1))
+        assert torch.allclose(out[0].float().cpu(), 64 * torch.linspace(1, 16, 16), rtol=2e-3)
+        assert out[1].abs().max() < 1e-3
 
 
 @runs
