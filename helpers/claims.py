@@ -134,7 +134,7 @@ def linear_share(loaded) -> Verdict:
 
 @_claim("saves", "size", "Reduces memory by ~75%", "bytes against 16 bits, counted", QLORA, "loaded", "size")
 def saves(loaded, size) -> Verdict:
-    parts = {"a linear layer": loaded["saved_linear"], "this model": loaded["saved"]}
+    parts = {"a linear layer": loaded["saved_linear"], "the loaded model": loaded["saved"]}
     parts["Mistral-7B"] = 1 - size["nf4-dq"] / size["fp16"]
     good = {name: abs(value - 0.75) < 0.01 for name, value in parts.items()}
     return _shares(good, "what is counted", ", ".join(f"{value:.1%} of {name}" for name, value in parts.items()))
@@ -143,7 +143,7 @@ def saves(loaded, size) -> Verdict:
 @_claim("dq-bits", "size", "Double quantization saves ~0.4 bits per parameter", "constants counted", QLORA, "loaded")
 def dq_bits(loaded) -> Verdict:
     bits, here = loaded["dq_bits_7b"], loaded["dq_bits"]
-    shown = f"{bits:.3f} bit a quantized parameter of Mistral-7B, {here:.3f} of this model"
+    shown = f"{bits:.3f} bit a quantized parameter of Mistral-7B, {here:.3f} of the loaded model"
     return Verdict("true" if 0.35 <= bits < 0.45 else "false", shown)
 
 

@@ -75,6 +75,8 @@ def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     for i, rung in enumerate(rungs):
         gb, speed = rung["peak_bytes"] / 1e9, rung["tokens_a_second"]
         row = {"batch × length": f"{batch} × {length}", "recipe": rung["recipe"], "peak GB": gb, "tokens/s": speed}
+        slowest, fastest = (batch * length / seconds for seconds in (max(rung["seconds"]), min(rung["seconds"])))
+        row["slowest–fastest step"] = f"{slowest:,.0f}–{fastest:,.0f}"
         if i:
             before = rungs[i - 1]
             row["GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"

@@ -61,8 +61,8 @@ def draw(found: dict) -> plt.Figure:
         loss.errorbar(i, value, [[value - low], [high - value]], **look)
     loss.axhline(0, color="black", linestyle="--", linewidth=1)
     loss.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-    loss.set_ylabel("embedded model: perplexity, %")
-    loss.set_title(f"Negligible loss: {found['perplexity']['nf4-dq'][0]:+.1f}% perplexity")
+    loss.set_ylabel("change of perplexity, %")
+    loss.set_title(f"Negligible loss: {found['perplexity']['nf4-dq'][0]:+.1f}%")
     return fig
 
 
