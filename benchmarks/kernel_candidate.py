@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     fetch: bool = False
 
 
-PLANS = [Plan(blocks, warps, fetch) for blocks in (1, 2, 4) for warps in (4, 8) for fetch in (False, True)]
+PLANS = [Plan(blocks, warps, fetch) for blocks in (1, 2, 4) for warps in (4, 8, 16) for fetch in (False, True)]
 
 
 @jit
