@@ -341,7 +341,8 @@ def conclusion(quality, speed, loaded, size) -> Verdict:
 def two_gb(training) -> Verdict:
     peaks = {"forecast": training["forecast_gb"], "measured": training.get("peak_gb")}
     peaks = {name: gb for name, gb in peaks.items() if gb}
-    shown = ", ".join(f"{name} {gb:.2f} GB" for name, gb in peaks.items()) + f", weights {training['weights_gb']:.2f}"
+    shown = ", ".join(f"{name} {gb:.2f} GB" for name, gb in peaks.items())
+    shown += f", weights {training['weights_gb']:.2f}; adapters on q and v alone"
     return Verdict("true" if max(peaks.values()) < 2 else "false", shown)
 
 
@@ -354,7 +355,9 @@ def targets(training) -> Verdict:
     if not loss:
         return Verdict("not measured")
     few, every = loss["q_proj, v_proj"], loss["all linear"]
-    shown = f"loss {training['loss before']:.2f} → {few:.2f} with q and v, → {every:.2f} with all linear layers"
+    shown = (
+        f"loss {training['loss before']:.2f} at first; in the last 4 steps {few:.2f} with q and v, {every:.2f} with all"
+    )
     if few > 0.95 * training["loss before"]:
         return Verdict("false", shown)
     return Verdict("true" if few <= every * 1.02 else "depends on how much it has to learn", shown)
@@ -458,14 +461,14 @@ def guide(here: dict, recorded: dict | None = None) -> str:
     lines.append(
         f"QLoRA trains adapters through the frozen 4-bit base. Of Mistral-7B the weights alone take "
         f"{training['weights_gb']:.2f} GB, and a step on one sequence of {training['length']} tokens at least "
-        f"{training['forecast_gb']:.2f} GB by forecast"
+        f"{training['forecast_gb']:.2f} GB by forecast, with adapters on q_proj and v_proj alone"
         + (f"; measured were {peak:.2f} GB, with a larger batch." if peak else ".")
     )
     if training.get("loss"):
         loss = training["loss"]
         lines.append(
-            f"After {training['steps']} steps this model's loss was {loss['q_proj, v_proj']:.2f} with adapters on "
-            f"q_proj and v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
+            f"In the last 4 of {training['steps']} steps this model's mean loss was {loss['q_proj, v_proj']:.2f} with "
+            f"adapters on q_proj and v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"

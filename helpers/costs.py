@@ -21,8 +21,7 @@ def sweep_figure(sweep: dict) -> Figure:
     spans = [quality.interval([1] * round(share * n) + [0] * (n - round(share * n))) for share in shares]
     errors = [[share - low for share, (low, _) in zip(shares, spans, strict=True)]]
     errors += [[high - share for share, (_, high) in zip(shares, spans, strict=True)]]
-    best = names[shares.index(max(shares))]
-    title = f"After {sweep['steps']} steps: from {min(shares):.0%} to {max(shares):.0%}, highest with {best}"
+    title = f"After {sweep['steps']} steps, by recipe: from {min(shares):.0%} right to {max(shares):.0%}"
     labels = [f"{name}\n{row['parameters'] / 1e3:,.0f} k" for name, row in zip(names, sweep["rows"], strict=True)]
     fig = plots.bars(labels, shares, errors=errors, title=title, ylabel="share of exact answers", text="{:.0%}")
     fig.set_size_inches(11, 4.4)
@@ -36,11 +35,12 @@ def sweep_finding(sweep: dict) -> str:
     whole, few, equal = rows[:3]
     ranks = [row["exact_match"] for row in rows if row["name"].startswith("r=")] + [whole["exact_match"]]
     rates = [row["exact_match"] for row in rows if row["name"].startswith("rate")] + [whole["exact_match"]]
+    ranks, rates = (100 * (max(shares) - min(shares)) for shares in (ranks, rates))
     error = (2 * 0.25 / sweep["held_out"]) ** 0.5  # variances add; that the questions are the same only makes it less
     return (
         f"q and v alone: **{few['exact_match']:.0%}** at the same rank, **{equal['exact_match']:.0%}** with as many "
         f"parameters as all layers have, which reach **{whole['exact_match']:.0%}**. Ranks spread over "
-        f"{max(ranks) - min(ranks):.0%}, learning rates over {max(rates) - min(rates):.0%}. One standard error of "
+        f"{ranks:.0f} points, learning rates over {rates:.0f}. One standard error of "
         f"the difference of two shares of {sweep['held_out']} questions is at most {error:.1%}: what is closer than "
         "two of them is no finding."
     )
@@ -60,11 +60,17 @@ def lever_rows(found: Mapping[str, dict]) -> list[dict]:
         row = {
             "lever": name,
             "turns/s": cost["turns"] / cost["seconds"],
+            "slowest–fastest step": _span(cost["turns"], cost["span"]),
             "tokens a turn": cost["tokens"] / cost["turns"],
         }
         gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike else None
         rows.append({**row, "memory": size, "losses differ by": gap})
     return rows
+
+
+def _span(count: float, seconds: list[float]) -> str:
+    """How many a second in the slowest step and in the fastest."""
+    return f"{count / max(seconds):,.0f}–{count / min(seconds):,.0f}"
 
 
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
@@ -75,12 +81,11 @@ def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     for i, rung in enumerate(rungs):
         gb, speed = rung["peak_bytes"] / 1e9, rung["tokens_a_second"]
         row = {"batch × length": f"{batch} × {length}", "recipe": rung["recipe"], "peak GB": gb, "tokens/s": speed}
-        slowest, fastest = (batch * length / seconds for seconds in (max(rung["seconds"]), min(rung["seconds"])))
-        row["slowest–fastest step"] = f"{slowest:,.0f}–{fastest:,.0f}"
+        row["slowest–fastest step"] = _span(batch * length, rung["seconds"])
         if i:
             before = rungs[i - 1]
-            row["GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"
-            row["speed"] = f"{speed / before['tokens_a_second'] - 1:+.0%}"
+            row["change, GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"
+            row["change of speed"] = f"{speed / before['tokens_a_second'] - 1:+.0%}"
         # the plain recipe in 16 bits is what all further rungs have to agree with
         row["losses differ by"] = f"{agreement(rung['losses'], rungs[min(1, len(rungs) - 1)]['losses']):.0e}"
         rows.append(row)

@@ -600,8 +600,8 @@ def _wait() -> None:
 def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
     """What a few steps of a recipe take on a freshly loaded model, and the losses they give.
 
-    Returns `seconds` (median of a step, the first left out), `turns` and `tokens` a step (padding counted), `kept`
-    bytes for the backward pass, `peak` bytes of the GPU's allocator (None on a CPU), and `losses`.
+    Returns `seconds` (median of a step, the first left out) and their `span` (least, most), `turns` and `tokens` a step
+    (padding counted), `kept` bytes for the backward pass, `peak` bytes of the allocator (None on a CPU), and `losses`.
     """
     model, tokenizer = models.load(choice, "nf4-dq", recipe.compute_dtype)
     make_chat_ready(tokenizer)
@@ -616,7 +616,8 @@ def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
             torch.cuda.reset_peak_memory_stats()
         made.train()
     turns = len(data) / len(made.train_dataset) * recipe.batch
-    found = {"seconds": statistics.median(clock.marks[1:] or clock.marks), "turns": turns, "kept": kept}
+    counted = clock.marks[1:] or clock.marks
+    found = {"seconds": statistics.median(counted), "span": [min(counted), max(counted)], "turns": turns, "kept": kept}
     found["tokens"] = batch["input_ids"].numel()
     found["peak"] = torch.cuda.max_memory_allocated() if cuda else None
     return found | {"losses": losses(made)}

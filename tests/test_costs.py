@@ -29,8 +29,8 @@ def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
     assert [row["recipe"] for row in rows] == ["standard recipe", "no float32 upcast", "+ loss in pieces"]
     assert [row["peak GB"] for row in rows] == [9, 6, 5.5] and [row["tokens/s"] for row in rows] == [50, 200, 200]
     assert [row["slowest–fastest step"] for row in rows] == ["25–100", "125–250", "100–400"]
-    assert [row.get("GB") for row in rows] == [None, "-3.00", "-0.50"]
-    assert [row.get("speed") for row in rows] == [None, "+300%", "+0%"]
+    assert [row.get("change, GB") for row in rows] == [None, "-3.00", "-0.50"]
+    assert [row.get("change of speed") for row in rows] == [None, "+300%", "+0%"]
     assert [row["losses differ by"] for row in rows] == ["1e-01", "0e+00", "1e-03"]
 
 
@@ -63,15 +63,16 @@ def test_the_sweep_names_what_chance_alone_does():
     sweep = {"rows": [{"name": n, "exact_match": s} for n, s in zip(names, shares, strict=True)], "held_out": 200}
     text = costs.sweep_finding(sweep)
     assert "**60%** at the same rank, **75%**" in text and "reach **80%**" in text
-    assert "Ranks spread over 15%, learning rates over 50%" in text and "at most 5.0%" in text
+    assert "Ranks spread over 15 points, learning rates over 50." in text and "at most 5.0%" in text
 
 
 def test_losses_of_other_batches_are_not_compared():
-    plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "kept": 3e6, "losses": [2.0, 1.0]}
+    plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "span": [1.0, 4.0], "kept": 3e6, "losses": [2.0, 1.0]}
     found = {"plain": plain, "chunked": plain | {"losses": [2.0, 1.01], "kept": 1e6}, "packed": plain | {"turns": 16.0}}
     rows = costs.lever_rows(found)
     assert [row["losses differ by"] for row in rows] == ["0e+00", "1e-02", None]
-    assert [row["turns/s"] for row in rows] == [4, 4, 8] and rows[1]["memory"] == "1.0 MB kept"
+    assert [row["turns/s"] for row in rows] == [4, 4, 8] and rows[2]["slowest–fastest step"] == "4–16"
+    assert rows[1]["memory"] == "1.0 MB kept"
     assert [row["tokens a turn"] for row in rows] == [20, 20, 10]
 
 

@@ -179,7 +179,7 @@ def number(answer, what: str = "the answer") -> float:
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
         raise Hint(f"{what} should be a number, and this is of type {type(answer).__name__}.")
     if math.isnan(answer):
-        raise Hint(f"{what} is not a number (NaN).")
+        raise Hint(f"{what} is not a number (NaN): is there a logarithm of zero or of something negative?")
     return float(answer)
 
 

@@ -60,7 +60,7 @@ def check_look_up(answer) -> str:
         reverse &= found == word(right[::-1])
         swapped &= found == word([entries[code ^ 8] for code in codes])
     if not wrong:
-        return "four codes at once, and no code was taken out of its word."
+        return "right, for all four codes. Permutes do it without taking a code out of its word: does yours?"
     if lower_only:
         raise Hint("this reads entries 0 to 7 alone: the fourth bit of each code is not used yet.")
     if upper_only:

@@ -36,7 +36,10 @@ def check_padding(answer, *, lengths: list[int]) -> str:
             raise Hint("each batch is padded to its own longest turn, not to the longest of all.")
         if abs(found - (1 / (1 - truth) - 1)) < 1e-9:
             raise Hint("divide by the computed tokens, padding included.")
-        raise Hint(f"for lengths {sizes[:4]} … in batches of {batch} it is {truth:.3f}; a last batch may be short.")
+        raise Hint(
+            f"for lengths {sizes[:4]} … in batches of {batch} it is {truth:.3f}: take turns in this order and divide "
+            "all padding by all tokens."
+        )
     return f"{share(lengths, 8):.0%} of what batches of 8 compute here is padding, {share(lengths, 32):.0%} with 32."
 
 
