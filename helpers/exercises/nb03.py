@@ -65,6 +65,8 @@ def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
         raise Hint("this is the nearest level itself; go through the steps: first i, then `table[i]`.")
     if torch.equal(mine.long(), table[exact.floor().long()]):
         raise Hint("this rounds down to a step; add ½ before `floor`.")
+    if torch.equal(mine.long(), table[exact.round().long()]):
+        raise Hint("`round` takes halves to the even neighbor; add ½ and take `floor`, as the kernel does.")
     wrong = (found.long() != theirs.long()).sum().item() or (mine.long() != truth).sum().item()
     raise Hint(f"{wrong:,} codes differ; i = floor((s + 1) · 32767.5 + 0.5), then `table[i]`.")
 
