@@ -77,7 +77,7 @@ def check_ceiling(answer) -> str:
         if near(batch * bandwidth / (weights + cache)):
             raise Hint("each sequence has a cache of its own: `batch` times `context` tokens are read.")
         if near(bandwidth / (weights + cache)):
-            raise Hint("a step reads the weights once, and for each sequence it reads a cache and makes a token.")
+            raise Hint("each sequence of the batch reads a cache and makes a token; the weights are read once a step.")
         if near(batch * bandwidth / weights):
             raise Hint("the KV cache is read in each step, too.")
         if near(batch * bandwidth / (batch * weights + batch * cache)):
