@@ -154,10 +154,10 @@ def test_auto_asks_no_network_without_a_gpu_and_at_most_three_seconds_with_one(g
     models.resolve("auto")
     assert not asked
     gpu()
-    start = time.perf_counter()
+    waited = []
+    monkeypatch.setattr(models.threading.Thread, "join", lambda thread, timeout=None: waited.append(timeout))
     assert models.resolve("auto").kind == "embedded"
-    assert asked == [(models.MISTRAL_7B,)] and models.HUB_TIMEOUT == 3
-    assert 2.9 < time.perf_counter() - start < 60  # not as long as the hub would take
+    assert asked == [(models.MISTRAL_7B,)] and waited == [3]
 
 
 def test_auto_says_what_it_chose_when_it_loads(capsys):
@@ -338,13 +338,12 @@ def test_a_cached_checkpoint_loads_offline_under_its_real_id(cache, hub, tiny_fo
     assert model.config.vocab_size == 320
 
 
-def test_auto_takes_the_cached_checkpoint_without_asking_the_hub(cache, hub, gpu, tiny_folder):
+def test_auto_takes_the_cached_checkpoint_without_asking_the_hub(cache, gpu, tiny_folder, monkeypatch):
     put_in_cache(cache, tiny_folder, models.MISTRAL_7B)
     gpu()
-    hub(delay=30)
-    start = time.perf_counter()
+    monkeypatch.setattr(models, "_ask_hub", lambda *question: pytest.fail("the hub was asked"))
     choice = models.resolve("auto")
-    assert (choice.kind, choice.source) == ("checkpoint", "hub cache") and time.perf_counter() - start < 30
+    assert (choice.kind, choice.source) == ("checkpoint", "hub cache")
     assert str(cache) not in repr(choice)
 
 
@@ -519,7 +518,7 @@ def test_no_network_is_an_answer_within_seconds(tmp_path):
             [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
         )
     text, seconds = done.stdout.strip().split("|")
-    assert "did not answer" in text and 2.5 < float(seconds) < 9.5  # the client's own patience is 10 s
+    assert "did not answer" in text and 2.5 < float(seconds) < 6
 
 
 def test_the_shape_model_needs_a_gpu(monkeypatch):

@@ -156,11 +156,9 @@ def test_a_kernel_that_dies_with_words_is_quoted_and_one_that_ends_with_words_is
 
 def test_endless_cell(tmp_path):
     begun = time.monotonic()
-    message = failure(
-        tmp_path, code(PARAMETERS, "parameters"), code("import time\ntime.sleep(300)"), code(RECORD), timeout=2
-    )
+    message = failure(tmp_path, code(PARAMETERS, "parameters"), code("while True: pass"), code(RECORD), timeout=2)
     assert "cell 2 of 3 did not end within 2 s" in message
-    assert time.monotonic() - begun < 300
+    assert time.monotonic() - begun < 25
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"cells": 3}', "no notebook"])
