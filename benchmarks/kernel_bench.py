@@ -12,14 +12,16 @@ import argparse
 import ast
 import concurrent.futures
 import dataclasses
-import functools
 import gc
 import importlib.util
 import inspect
 import itertools
 import json
 import multiprocessing
+import re
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +30,6 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import kernel_candidate
 from helpers import kernels, models, nf4, results, run, speed
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
@@ -37,21 +38,20 @@ STEPS = {
     "by_pair": [(4, 512), (2, 1024), (8, 256)],
     "by_permute": [(8, 128), (4, 128), (4, 256)],
 }
-PLANS = [
-    kernels.Plan(rows, warps, ahead, registers)
-    for rows, warps, ahead, registers in itertools.product((16, 32), (1, 2, 4, 8), (False, True), (None, 80))
-    if rows == 16 or registers is None
-]
+PLANS = [kernels.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5), (False, True))]
 # what is replaced in the kernel's text, to leave a stage out
-DECODING = [
-    ("levels_of(word0, levels, permuted, ASM)", "(word0, word0, word0, word0)"),
-    ("levels_of(word1, levels, permuted, ASM)", "(word1, word1, word1, word1)"),
-]
+DECODING = [("look_up(word, pairs, copy, ASM)", "(word, word, word, word)")]
 SCALES = [
-    ("scale = tl.load(absmax + scales + k)", "scale = scales.to(tl.float32)"),
-    ("if DOUBLE:\n            scale", "if False:\n            scale"),
+    ("_scale((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
+    ("_scale((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
 ]
 LEFT_OUT = {"nothing": [], "decoding": DECODING, "scales": SCALES, "both": DECODING + SCALES}
+COUNTERS = {
+    "integer and logic units": "SM: Pipe Alu Cycles Active",
+    "L1 and shared memory": "L1: Data Pipe Lsu Wavefronts",
+    "issue of instructions": "SM: Issue Active",
+    "memory": "DRAM: Cycles Active",
+}
 MANY = 150e6  # bytes of copies of a weight to go around, so that no cache holds them
 ROWS = (1, 2, 4, 8)
 DEVICE = "cuda"
@@ -85,11 +85,12 @@ def steps():
 
 def left_out(changes: list[tuple[str, str]], name: str):
     """The kernel with pieces of its text replaced."""
-    text = inspect.getsource(kernels._linear.fn)
+    text = "\n\n".join(inspect.getsource(part.fn) for part in (kernels._times, kernels._pair, kernels._linear))
     for old, new in changes:
         assert old in text, f"{old} is not in the kernel any more"
         text = text.replace(old, new)
-    header = "from helpers.kernels import _inputs, _product, _weights, jit, levels_of, own_words, tl\n\n\n"
+    names = "_inputs, _place_scales, _product, _scale, _weights, jit, look_up, place_pairs, settled, tl"
+    header = f"import functools\n\nfrom helpers.kernels import {names}\n\n\n"
     return module_of(header + text, f"left_out_{name}")._linear
 
 
@@ -135,10 +136,9 @@ class Layer:
             "kernel": [lambda c=c: kernels.linear(x, c, self.state) for c in self.codes],
         }
 
-    def launches(self, plan, kernel=None, rows: int = 1, launch=None):
+    def launches(self, plan, kernel=None, rows: int = 1):
         x, out = self.x[:rows], torch.full((rows, self.shape[0]), float("nan"), device=DEVICE, dtype=self.x.dtype)
-        launch = launch or functools.partial(kernels.launch, kernel=kernel)
-        return out, [lambda c=c: launch(x, c, self.constants, out, plan) for c in self.codes]
+        return out, [lambda c=c: kernels.launch(x, c, self.constants, out, plan, kernel=kernel) for c in self.codes]
 
 
 def timed(calls: list, repeats: int = 21) -> dict:
@@ -223,7 +223,7 @@ class Bench:
             self.part(f"rows {rows}", self.rows, rows)
         self.part("steps", self.steps)
         self.part("left out", self.left_out)
-        self.part("candidate", self.candidate)
+        self.part("counters", self.counters, needs=60)
         self.part("checks", self.checks)
         for rows in ROWS[1:]:
             self.part(f"rows {rows}", self.rows, rows)
@@ -249,7 +249,7 @@ class Bench:
         layer = self.layers[shape] = Layer(shape)
         tried = []
         for plan in PLANS:
-            if shape[1] // 64 % (4 * plan.warps) or shape[0] % plan.rows or self.left() < 10:
+            if shape[1] // 64 % (4 * plan.warps) or self.left() < 10:
                 continue
             try:
                 out, calls = layer.launches(plan)
@@ -301,28 +301,26 @@ class Bench:
 
     def left_out(self) -> None:
         for shape in SHAPES[:2]:
-            tried = self.found["shapes"][name_of(shape)]["tried"]
-            best = next(row for row in tried if row["rows"] == 16 and not row["registers"])
-            plan, found = kernels.Plan(16, best["warps"], best["ahead"]), {}
+            plan, found = kernels.PLANS[shape], {}
             for name, changes in LEFT_OUT.items():
                 kernel = left_out(changes, name) if changes else None
                 found[name] = timed(self.layers[shape].launches(plan, kernel)[1])
+            found["early start"] = timed(self.layers[shape].launches(plan._replace(early=False))[1])
             self.found.setdefault("left_out", {})[name_of(shape)] = found
 
-    def candidate(self) -> None:
-        """Time and error of all plans of the kernel's possible successor, for 1 and 4 rows."""
-        for shape, layer in self.layers.items():
-            tried = self.found.setdefault("candidate", {})[name_of(shape)] = []
-            for plan in kernel_candidate.PLANS:
-                if shape[1] // 64 % (plan.blocks * plan.warps):
-                    continue
-                row = plan._asdict()
-                for rows in (1, 4):
-                    out, calls = layer.launches(plan, rows=rows, launch=kernel_candidate.launch)
-                    calls[0]()
-                    row |= {f"error {rows}": layer.error(out, layer.x[:rows]), f"us {rows}": timed(calls, 11)["median"]}
-                tried.append(row)
-            tried.sort(key=lambda row: row["us 1"])
+    def counters(self) -> None:
+        """How busy the units are, by NVIDIA's profiler `ncu` if it is there: %, the launch of the kernel counted in."""
+        if not (ncu := shutil.which("ncu")):
+            return
+        plan = kernels.PLANS[SHAPES[0]]
+        command = [ncu, "--set", "full", "--print-details", "all", "-k", "regex:by_permute|_linear", sys.executable]
+        command += ["-m", "benchmarks.kernel_bench", "--counted", json.dumps(plan)]
+        told = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, timeout=90).stdout
+        for name, part in zip(
+            ("by_permute", "finished"), re.split(r"\n  \w+ \(\d+, \d+, \d+\)x", told)[1:], strict=True
+        ):
+            seen = {unit: re.search(rf"{label} +% +([\d.]+)", part) for unit, label in COUNTERS.items()}
+            self.found.setdefault("counters", {})[name] = {unit: float(found[1]) for unit, found in seen.items()}
 
     def checks(self) -> None:
         """What the tests cannot hold without a GPU; all by the plan that a shape without one of its own gets."""
@@ -333,11 +331,12 @@ class Bench:
         self.found["checks"], self.found["errors"] = checks, errors
         for dtype in kernels.DTYPES:
             levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
-            name, permuted = str(dtype).removeprefix("torch."), kernels.decode(codes, dtype)
-            checks[f"{name}: assembly decodes as plain Triton"] = torch.equal(
-                permuted, kernels.decode(codes, dtype, asm=False)
+            name = str(dtype).removeprefix("torch.")
+            permuted, paired = kernels.decode(codes, dtype, "permutes"), kernels.decode(codes, dtype, "pairs")
+            checks[f"{name}: assembly decodes as plain Triton"] = all(
+                torch.equal(looked_up, kernels.decode(codes, dtype, "pointer")) for looked_up in (permuted, paired)
             )
-            checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels)
+            checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels) and torch.equal(paired, levels)
         kernels.PLANS.clear()
         for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), kernels.DTYPES):
             x = torch.randn(rows, shape[1], device=DEVICE).to(dtype)
@@ -482,8 +481,6 @@ def name_of(shape: tuple[int, int]) -> str:
 
 
 def _clock() -> int | None:
-    import subprocess
-
     query = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits"]
     try:
         return int(subprocess.run(query, capture_output=True, text=True, timeout=10).stdout.split()[0])
@@ -513,9 +510,6 @@ def compile_one(job) -> str | None:
         if kind == "plan":
             for count in (1, 8):
                 layer.launches(given, rows=count)[1][0]()
-        elif kind == "candidate":
-            for count in (1, 4):
-                layer.launches(given, rows=count, launch=kernel_candidate.launch)[1][0]()
         elif kind == "left out":
             name, plan = given
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
@@ -535,16 +529,10 @@ def compile_one(job) -> str | None:
 def warm(seconds: float) -> None:
     """Compile all that the measurement will run, in parallel, so that its time goes into measuring."""
     begun = time.perf_counter()
-    jobs = [("plan", plan, 64, 4096) for plan in PLANS]
+    jobs = [("plan", plan, 64, 4096) for plan in PLANS if plan.programs == 2]  # the others run the same code
     jobs += [("plain", None, 64, 4096)]
-    jobs += [("candidate", plan, 64, 4096) for plan in kernel_candidate.PLANS]
     jobs += [(name, size, 64, 4096) for name, sizes in STEPS.items() for size in sizes]
-    jobs += [
-        ("left out", (name, plan), 64, 4096)
-        for plan in PLANS
-        for name in LEFT_OUT
-        if LEFT_OUT[name] and plan.rows == 16 and not plan.registers
-    ]
+    jobs += [("left out", (name, plan), 64, 4096) for plan in PLANS for name in LEFT_OUT if plan.programs == 2]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(12, context) as pool:
         waiting = [pool.submit(compile_one, job) for job in jobs]
@@ -567,14 +555,25 @@ def warm(seconds: float) -> None:
     print(f"{len(done)} variants compiled, {len(late)} not: {time.perf_counter() - begun:.0f} s", flush=True)
 
 
+def counted(plan) -> None:
+    """What `Bench.counters` runs under the profiler: one launch of a step of the notebook, one of the kernel."""
+    layer = Layer(SHAPES[0], copies=2)
+    step_calls(steps(), "by_permute", layer, *STEPS["by_permute"][1])[1][0]()
+    layer.launches(plan)[1][1]()
+    torch.cuda.synchronize()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", help="file to write the JSON to")
     parser.add_argument("--seconds", type=float, default=300, help="begin nothing after this time")
     parser.add_argument("--warm", action="store_true", help="compile what the measurement needs, and stop")
+    parser.add_argument("--counted", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if (why := kernels.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
         parser.error(f"nothing to measure here: {why}.")
+    if arguments.counted:
+        return counted(kernels.Plan(*arguments.counted))
     if arguments.warm:
         warm(arguments.seconds)
         return

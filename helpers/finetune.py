@@ -601,8 +601,12 @@ def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
     """What a few steps of a recipe take on a freshly loaded model, and the losses they give.
 
     Returns `seconds` (median of a step, the first left out) and their `span` (least, most), `turns` and `tokens` a step
-    (padding counted), `kept` bytes for the backward pass, `peak` bytes of the allocator (None on a CPU), and `losses`.
+    (padding counted), `kept` bytes for the backward pass, `peak` bytes of the allocator (None on a CPU; what was there
+    before is not counted), and `losses`.
     """
+    cuda = torch.cuda.is_available()
+    gc.collect()  # a `Trainer` and its model refer to each other, and so stay until somebody looks
+    before = torch.cuda.memory_allocated() if cuda else 0
     model, tokenizer = models.load(choice, "nf4-dq", recipe.compute_dtype)
     make_chat_ready(tokenizer)
     model = add_adapters(model, recipe)
@@ -610,7 +614,6 @@ def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         made = trainer(model, tokenizer, data, recipe, folder, [clock := _Clock()])
         batch = made._prepare_inputs(next(iter(made.get_train_dataloader())))
-        cuda = model.device.type == "cuda"
         kept = None if cuda else saved_activations(model.train(), batch)
         if cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -619,7 +622,7 @@ def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
     counted = clock.marks[1:] or clock.marks
     found = {"seconds": statistics.median(counted), "span": [min(counted), max(counted)], "turns": turns, "kept": kept}
     found["tokens"] = batch["input_ids"].numel()
-    found["peak"] = torch.cuda.max_memory_allocated() if cuda else None
+    found["peak"] = torch.cuda.max_memory_allocated() - before if cuda else None
     return found | {"losses": losses(made)}
 
 
@@ -716,12 +719,12 @@ def saved_activations(model: nn.Module, rows: dict[str, torch.Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself knows its graph, and so the graph would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(**rows).loss
     del loss
-    gc.collect()  # the graph refers to itself; without this its tensors would stay for a while
+    gc.collect()  # what Python's own cycles still hold
     return sum(kept.values())
 
 

@@ -24,39 +24,40 @@ try:
 except ImportError:  # macOS, Windows, or a PyTorch without CUDA: kernels can be read there, not run
     triton, tl = None, SimpleNamespace(constexpr=int)
 
-    def jit(function):
+    def jit(function, **given):
         return function
 
 
-__all__ = ["MAX_ROWS", "PLANS", "Plan", "decode", "fuse", "linear", "stop", "supports", "table", "use", "why_not"]
+__all__ = [
+    "MAX_ROWS", "PLANS", "Plan", "decode", "fuse", "linear", "pairs", "stop", "supports", "table", "use", "why_not",
+]  # fmt: skip
 
-MAX_ROWS = 8  # the tensor cores multiply by 8 columns at a time, so 8 rows of x cost what 1 does
+MAX_ROWS = 8  # two products of four rows each
 BLOCK = 64  # weights that share an absmax
 DTYPES = (torch.bfloat16, torch.float16)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as Triton reads it when it is imported
 
 
 class Plan(NamedTuple):
-    """How a product is divided: rows of the weight and warps of a program, whether it loads a step ahead, registers."""
+    """How a product is divided: warps of a program, programs for each multiprocessor, whether they start early."""
 
-    rows: int = 16
-    warps: int = 4
-    ahead: bool = True
-    registers: int | None = None  # at most so many a lane, so that more warps are at work
+    warps: int = 4  # they share the columns: 4 blocks each in a step
+    programs: int = 4  # each makes tiles of 16 outputs, one after the other
+    early: bool = True  # before the kernel ahead of it has ended (from capability 9.0 on)
 
 
 # by shape of the weight (rows, columns): the fastest on an H100 of those that benchmarks/kernel_bench.py tries
 PLANS: dict[tuple[int, int], Plan] = {
-    (14336, 4096): Plan(warps=4),
-    (4096, 14336): Plan(warps=8),
-    (4096, 4096): Plan(warps=4),
-    (1024, 4096): Plan(warps=8),
+    (14336, 4096): Plan(warps=4, programs=4),
+    (4096, 14336): Plan(warps=8, programs=2, early=False),
+    (4096, 4096): Plan(warps=4, programs=2),
+    (1024, 4096): Plan(warps=8, programs=4),
 }
 
 
 def plan(rows: int, columns: int) -> Plan:
     """The plan for a weight of this shape; without one of its own, as many warps as share a row's blocks evenly."""
-    warps = next(w for w in (8, 4, 2, 1) if columns // BLOCK % (4 * w) == 0)
+    warps = next(w for w in (4, 2, 1) if columns // BLOCK % (4 * w) == 0)
     return PLANS.get((rows, columns)) or Plan(warps=warps)
 
 
@@ -74,7 +75,13 @@ def table(dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu
     return torch.cat([bits, words.repeat(4)]).to(device)
 
 
-_table = functools.cache(table)
+def pairs(dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Both levels of every byte, int32 of shape (256,) on `device`: that of its high four bits in the low half."""
+    bits, byte = table(dtype)[:16], torch.arange(256)
+    return (bits[byte >> 4] | bits[byte & 15] << 16).to(device)
+
+
+_pairs, _table = functools.cache(pairs), functools.cache(table)
 
 # One word holds 8 codes; an output holds two levels. `prmt` picks 4 bytes out of 8 by the low 3 bits of 4 codes, so a
 # plane (low or high bytes) takes two of them, for codes 0-7 and 8-15; `lop3` chooses between these by bit 3, which a
@@ -93,7 +100,26 @@ _DECODE = (
     + _HALF.format(codes="high", signs="0xBFAE", first="$2", second="$3")
     + "}"
 )
-DECODE = tl.constexpr(_DECODE) if triton is not None else _DECODE
+
+# Triton has no shared memory of one's own, PTX has. A program holds the pairs of all bytes there, 32 copies side by
+# side: shared memory lies in 32 banks that answer one lane each at a time, so a lane asks the copy in its own bank.
+_PLACE = ".shared .align 128 .b8 {name}[{bytes}]; mov.u32 $0, {name}; // $1"
+_LOOK_UP = (
+    "{ .reg .b32 at;"
+    + "".join(
+        f"\n    prmt.b32 at, $4, 0, 0x444{i}; mad.lo.u32 at, at, 128, $5; ld.shared.b32 ${i}, [at];" for i in range(4)
+    )
+    + "\n}"
+)
+_texts = {
+    "DECODE": _DECODE,
+    "PLACE_PAIRS": _PLACE.format(name="nf4_pairs", bytes=256 * 32 * 4),
+    "PLACE_SCALES": _PLACE.format(name="nf4_scales", bytes=256 * 4 * 4),
+    "LOOK_UP": _LOOK_UP,
+}
+DECODE, PLACE_PAIRS, PLACE_SCALES, LOOK_UP = (
+    tl.constexpr(text) if triton is not None else text for text in _texts.values()
+)
 
 
 @jit
@@ -131,9 +157,66 @@ def levels_of(word, levels, words, ASM: tl.constexpr):
 
 
 @jit
-def _decode(words, levels, out, ASM: tl.constexpr):
+def place_pairs(pairs):
+    """Have a program put the pairs of all bytes into its shared memory, 32 copies; returns the address there."""
+    i = tl.arange(0, 2048)  # four copies with one instruction
+    address = tl.inline_asm_elementwise(PLACE_PAIRS, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
+    put: tl.constexpr = "st.shared.v4.b32 [$1], {$2, $2, $2, $2}; mov.b32 $0, 0;"
+    given = [address + 16 * i, tl.load(pairs + i // 8)]
+    tl.inline_asm_elementwise(put, "=r,r,r", given, tl.int32, is_pure=False, pack=1)
+    return address
+
+
+@jit
+def _place_scales(levels):
+    """The same for the 256 values that an absmax in 8 bits stands for, 4 copies."""
+    i = tl.arange(0, 1024)
+    address = tl.inline_asm_elementwise(PLACE_SCALES, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
+    put: tl.constexpr = "st.shared.f32 [$1], $2; mov.b32 $0, 0;"
+    given = [address + 4 * i, tl.load(levels + i // 4)]
+    tl.inline_asm_elementwise(put, "=r,r,f", given, tl.int32, is_pure=False, pack=1)
+    return address
+
+
+@jit
+def settled(address):
+    """An address in shared memory, behind a barrier: what reads through it cannot be moved before the barrier."""
+    return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [address], tl.int32, is_pure=False, pack=1)
+
+
+@jit
+def look_up(word, pairs, copy, ASM: tl.constexpr):
+    """Four int32, two levels each, for the eight codes in each word: from a copy in shared memory, or by pointer."""
+    if ASM:
+        four: tl.constexpr = (tl.int32, tl.int32, tl.int32, tl.int32)
+        return tl.inline_asm_elementwise(LOOK_UP, "=r,=r,=r,=r,r,r", [word, copy], four, is_pure=True, pack=1)
+    else:
+        return (
+            tl.load(pairs + (word & 255)), tl.load(pairs + ((word >> 8) & 255)),
+            tl.load(pairs + ((word >> 16) & 255)), tl.load(pairs + ((word >> 24) & 255)),
+        )  # fmt: skip
+
+
+@jit
+def _scale(code, levels, copy, ASM: tl.constexpr):
+    """What absmax in 8 bits stands for, before its second level."""
+    if ASM:
+        get: tl.constexpr = "{ .reg .b32 at; mad.lo.u32 at, $1, 16, $2; ld.shared.f32 $0, [at]; }"
+        return tl.inline_asm_elementwise(get, "=f,r,r", [code, copy], tl.float32, is_pure=True, pack=1)
+    else:
+        return tl.load(levels + code)
+
+
+@jit
+def _decode(words, table, pairs, out, WAY: tl.constexpr):
     i = tl.program_id(0) * 128 + tl.arange(0, 128)
-    p, q, r, s = levels_of(tl.load(words + i), levels, own_words(levels, i % 4), ASM)
+    word = tl.load(words + i)
+    if WAY == "pairs":
+        copy = place_pairs(pairs)
+        tl.debug_barrier()
+        p, q, r, s = look_up(word, pairs, settled(copy) + 4 * (i % 32), True)
+    else:
+        p, q, r, s = levels_of(word, table, own_words(table, i % 4), WAY == "permutes")
     tl.store(out + 4 * i, p)
     tl.store(out + 4 * i + 1, q)
     tl.store(out + 4 * i + 2, r)
@@ -141,21 +224,20 @@ def _decode(words, levels, out, ASM: tl.constexpr):
 
 
 @jit
-def _weights(p, q, WARPS: tl.constexpr, ROWS: tl.constexpr, dtype: tl.constexpr):
-    """Two words of levels a lane as tiles of a product, [blocks, ROWS, 16]; the lanes hold them already."""
+def _weights(p, q, WARPS: tl.constexpr, dtype: tl.constexpr):
+    """Two words of levels a lane as tiles of a product, [WARPS, 16, 16]; the lanes hold them already."""
     both = tl.join(p, q)
     first = both.to(tl.int16).to(dtype, bitcast=True)
     second = (both >> 16).to(tl.int16).to(dtype, bitcast=True)
-    both = tl.reshape(tl.join(first, second), (ROWS // 8, 4, WARPS, 8, 4, 4))
-    return tl.reshape(tl.permute(both, (1, 2, 0, 3, 4, 5)), (4 * WARPS, ROWS, 16))
+    both = tl.reshape(tl.join(first, second), (2, WARPS, 8, 4, 4))
+    return tl.reshape(tl.permute(both, (1, 0, 2, 3, 4)), (WARPS, 16, 16))
 
 
 @jit
 def _inputs(x, WARPS: tl.constexpr):
-    """Eight inputs a lane as two tiles [blocks, 16, 8], those that meet the levels of `_weights`."""
-    x = tl.permute(tl.reshape(x, (4, WARPS, 8, 4, 2, 4)), (0, 1, 3, 5, 2, 4))
-    first, second = tl.split(x)
-    return tl.reshape(first, (4 * WARPS, 16, 8)), tl.reshape(second, (4 * WARPS, 16, 8))
+    """Eight inputs a lane as two tiles [WARPS, 16, 8], those that meet the levels of `_weights`."""
+    first, second = tl.split(tl.permute(tl.reshape(x, (WARPS, 8, 4, 2, 4)), (0, 2, 4, 1, 3)))
+    return tl.reshape(first, (WARPS, 16, 8)), tl.reshape(second, (WARPS, 16, 8))
 
 
 @jit
@@ -165,72 +247,111 @@ def _product(a, b, INTERPRETED: tl.constexpr):
 
 
 @jit
+def _times(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
+    """The sums [WARPS, 16, 8] of one word, 8 codes, of each lane and row times the eight inputs that x points to."""
+    x = tl.load(x, mask=used, other=0.0)
+    a, b = _inputs(x, WARPS)
+    p, q, r, s = look_up(word, pairs, copy, ASM)
+    part = _product(_weights(p, q, WARPS, x.dtype), a, INTERPRETED)
+    return part + _product(_weights(r, s, WARPS, x.dtype), b, INTERPRETED)
+
+
+@jit
+def _pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
+    """The sums [WARPS, 16, 4, 2] of a pair of blocks: four words of each lane and row, times the scale of its block."""
+    even, odd = tl.split(tl.reshape(words, (64 * WARPS, 2, 2)))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    part = _times(first, x, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += _times(second, x + 8, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += _times(third, x + 16, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += _times(fourth, x + 24, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    scale = tl.permute(tl.reshape(scale, (2, WARPS, 8, 4)), (1, 0, 2, 3))
+    return tl.reshape(part, (WARPS, 16, 4, 2)) * tl.reshape(scale, (WARPS, 16, 4, 1))
+
+
+@functools.partial(jit, do_not_specialize=["TILES", "PROGRAMS"])
 def _linear(
-    x, codes, absmax, scale_levels, absmax2, offset, levels, out, M, N, K, ROWS: tl.constexpr, WARPS: tl.constexpr,
-    AHEAD: tl.constexpr, DOUBLE: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
+    x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, WARPS: tl.constexpr,
+    FOURS: tl.constexpr, DOUBLE: tl.constexpr, EARLY: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """ROWS outputs for up to 8 rows of x. A step takes 4 blocks of 64 weights a warp, from each of the ROWS rows.
+    """Tiles of 16 outputs for up to 4 FOURS rows of x. A step takes two pairs of blocks of 64 weights a warp.
 
-    Lane 4 n + t of a warp loads two words, 16 codes, of each of its blocks and rows: exactly those that the tensor
-    cores want from it, so that nothing has to move between lanes.
+    Lane 4 n + t of a warp loads four words, 32 codes, of rows n and n + 8: half a block, the first of the pair for
+    t < 2. The tensor cores want from the lane just what it has loaded. They multiply by 8 columns, of which four hold
+    the rows of x for the first block of the pair, and zeros for the second; the other four the other way round. So they
+    leave the lane with columns 2 t and 2 t + 1, sums of the very block whose scale it has. What a step needs from
+    memory is loaded a step ahead, across tiles, too.
     """
-    lanes = tl.arange(0, 16 * ROWS * WARPS)  # lane, warp, block of the warp, row: the lane counts fastest
+    lanes = tl.arange(0, 64 * WARPS)  # lane, warp, half of the rows: the lane counts fastest
     t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-    block = 4 * warp + lanes // (32 * WARPS) % 4
-    row = tl.program_id(0) * ROWS + n + lanes // (128 * WARPS) * 8
-    words = row.to(tl.int64) * (K // 8) + 8 * block + 2 * t
-    words = codes + (words[:, None] + tl.arange(0, 2)[None, :])
-    permuted = own_words(levels, t)
-
-    lanes = tl.arange(0, 128 * WARPS)
-    t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-    inputs = n * K + 64 * (4 * warp + lanes // (32 * WARPS)) + 16 * t
-    inputs = x + (inputs[:, None] + tl.arange(0, 8)[None, :])
-    used = (n < M)[:, None]
-
-    lanes = tl.arange(0, 4 * ROWS * WARPS)  # a lane fetches the scale of one of the 4 blocks, for all that need it
-    t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
-    row = tl.program_id(0) * ROWS + n + lanes // (32 * WARPS) * 8
-    scales = tl.max_contiguous(row * (K // 64) + 4 * warp + t, 1)
+    row = n + lanes // (32 * WARPS) * 8
+    words = codes + ((row * (8 * BLOCKS) + 32 * warp + 4 * t)[:, None] + tl.arange(0, 4)[None, :])
+    blocks = row * BLOCKS + 4 * warp
+    size = tl.full((), 16, tl.int64) * BLOCKS  # of a tile, in blocks
+    start = tl.program_id(0) * size
+    first, second = tl.load(words + 8 * start), tl.load(words + 8 * start + 16)
     if DOUBLE:
-        mean = tl.load(offset)
-    total = tl.zeros((4 * WARPS, ROWS, 8), tl.float32)
-    if AHEAD:
-        waiting = tl.load(words)
-    for k in tl.range(0, K // 64, 4 * WARPS, num_stages=1):
-        if AHEAD:
-            word0, word1 = tl.split(waiting)
-            waiting = tl.load(words + 8 * tl.minimum(k + 4 * WARPS, K // 64 - 4 * WARPS))
-        else:
-            word0, word1 = tl.split(tl.load(words + 8 * k))
-        x0 = tl.load(inputs + 64 * k, mask=used, other=0.0)
-        x1 = tl.load(inputs + 64 * k + 8, mask=used, other=0.0)
-        scale = tl.load(absmax + scales + k)
+        four = tl.load((absmax + blocks + start).to(tl.pointer_type(tl.int32)))  # absmax of both pairs, in 8 bits
+        factor, mean = tl.load(absmax2 + ((blocks + start) >> 8)), tl.load(offset)
+    copy, copy2 = 0, 0
+    if ASM:
+        table, table2 = place_pairs(pairs), 0
         if DOUBLE:
-            scale = tl.load(scale_levels + scale.to(tl.int32)) * tl.load(absmax2 + ((scales + k) >> 8)) + mean
-        scale = tl.permute(tl.reshape(scale, (ROWS // 8, WARPS, 8, 4)), (3, 1, 0, 2))
-        p, q, r, s = levels_of(word0, levels, permuted, ASM)
-        a, b = _inputs(x0, WARPS)
-        part = _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
-        part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
-        p, q, r, s = levels_of(word1, levels, permuted, ASM)
-        a, b = _inputs(x1, WARPS)
-        part += _product(_weights(p, q, WARPS, ROWS, x.dtype.element_ty), a, INTERPRETED)
-        part += _product(_weights(r, s, WARPS, ROWS, x.dtype.element_ty), b, INTERPRETED)
-        total += part * tl.reshape(scale, (4 * WARPS, ROWS, 1))
-    sums = tl.sum(total, 0).to(out.dtype.element_ty)
-    m, n = tl.arange(0, 8)[None, :], tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    tl.store(out + m * N + n, sums, mask=m < M)
+            table2 = _place_scales(scale_levels)
+        tl.debug_barrier()
+        copy, copy2 = settled(table) + 4 * (lanes % 32), settled(table2) + 4 * (n % 4)
+
+    lanes = tl.arange(0, 32 * WARPS)
+    u, m, warp = lanes % 4, lanes // 4 % 8, lanes // 32
+    inputs = x + (((m % 4) * (64 * BLOCKS) + 256 * warp + 32 * u)[:, None] + tl.arange(0, 8)[None, :])
+    mine, m, column = m // 4 == u // 2, m % 4, tl.arange(0, 4)[None, :]
+    if EARLY:  # all up to here touches weights alone, so it may run while the kernel that writes x is at work
+        wait: tl.constexpr = "griddepcontrol.wait; griddepcontrol.launch_dependents; mov.b32 $0, 0;"
+        tl.inline_asm_elementwise(wait, "=r", [], tl.int32, is_pure=False, pack=1)
+    for tile in tl.range(tl.program_id(0), TILES, PROGRAMS, num_stages=1):
+        total = tl.zeros((WARPS, 16, 4, 2), tl.float32)
+        if FOURS == 2:
+            more = tl.zeros((WARPS, 16, 4, 2), tl.float32)
+        start, after = tile * size, tl.minimum(tile + PROGRAMS, TILES - 1) * size
+        for k in tl.range(0, BLOCKS, 4 * WARPS, num_stages=1):
+            follows = tl.where(k + 4 * WARPS < BLOCKS, start + k + 4 * WARPS, after)
+            next_first, next_second = tl.load(words + 8 * follows), tl.load(words + 8 * follows + 16)
+            if DOUBLE:
+                next_four = tl.load((absmax + blocks + follows).to(tl.pointer_type(tl.int32)))
+                next_factor = tl.load(absmax2 + ((blocks + follows) >> 8))
+                scale = _scale((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean
+                scale2 = _scale((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean
+            else:
+                scale = tl.load(absmax + blocks + start + k + t // 2)
+                scale2 = tl.load(absmax + blocks + start + k + t // 2 + 2)
+            at, used = inputs + 64 * k, (mine & (m < M))[:, None]
+            total += _pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
+            total += _pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
+            if FOURS == 2:
+                at, used = at + 256 * BLOCKS, (mine & (m + 4 < M))[:, None]
+                more += _pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
+                more += _pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
+            first, second = next_first, next_second
+            if DOUBLE:
+                four, factor = next_four, next_factor
+        place = out + column * (16 * TILES) + 16 * tile + tl.arange(0, 16)[:, None]
+        sums = tl.sum(tl.sum(tl.reshape(total, (WARPS, 16, 2, 4)), 2), 0).to(out.dtype.element_ty)
+        tl.store(place, sums, mask=column < M)
+        if FOURS == 2:
+            sums = tl.sum(tl.sum(tl.reshape(more, (WARPS, 16, 2, 4)), 2), 0).to(out.dtype.element_ty)
+            tl.store(place + 64 * TILES, sums, mask=column + 4 < M)
 
 
-def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, asm: bool = True) -> torch.Tensor:
-    """Levels of packed codes (uint8, a multiple of 512 bytes), by the kernel's look-up: shape (2 * bytes,) in `dtype`.
+def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, way: str = "pairs") -> torch.Tensor:
+    """Levels of packed codes (uint8, a multiple of 512 bytes), looked up in one way: shape (2 * bytes,) in `dtype`.
 
-    `asm` takes the byte permutes, which need a GPU; without it the equivalent in plain Triton.
+    `way`: "pairs" in shared memory or byte "permutes", which both need a GPU, or plain Triton by "pointer".
     """
     out = torch.empty(2 * codes.numel(), dtype=dtype, device=codes.device)
     words, target = codes.view(-1).view(torch.int32), out.view(torch.int32)
-    _decode[(words.numel() // 128,)](words, _table(dtype, codes.device), target, asm and not INTERPRETED)
+    tables = _table(dtype, codes.device), _pairs(dtype, codes.device)
+    _decode[(words.numel() // 128,)](words, *tables, target, "pointer" if INTERPRETED else way)
     return out
 
 
@@ -260,13 +381,24 @@ def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True):
 def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None):
     """Start the kernel (or a variant of it) on contiguous tensors; `constants` as in `_op`. Nothing is checked here."""
     columns, rows = x.shape[-1], out.shape[-1]
-    double = constants[3] is not None
-    limit = {"maxnreg": plan.registers} if plan.registers and not INTERPRETED else {}
-    (kernel or _linear)[(rows // plan.rows,)](
-        x, codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _table(x.dtype, x.device),
-        out, x.numel() // columns, rows, columns, ROWS=plan.rows, WARPS=plan.warps, AHEAD=plan.ahead, DOUBLE=double,
-        ASM=asm and not INTERPRETED, INTERPRETED=INTERPRETED, num_warps=plan.warps, **limit,
+    count, double = x.numel() // columns, constants[3] is not None
+    processors, capability = _processors(x.device)
+    early = plan.early and capability >= (9, 0)
+    programs = min(rows // 16, plan.programs * processors)
+    (kernel or _linear)[(programs,)](
+        x, codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _pairs(x.dtype, x.device),
+        out, count, rows // 16, columns // BLOCK, programs, WARPS=plan.warps, FOURS=1 + (count > 4), DOUBLE=double,
+        EARLY=early, ASM=asm and not INTERPRETED, INTERPRETED=INTERPRETED, num_warps=plan.warps,
+        **({"launch_pdl": True} if early else {}),
     )  # fmt: skip
+
+
+@functools.cache
+def _processors(device: torch.device) -> tuple[int, tuple[int, int]]:
+    """Multiprocessors of a GPU and its capability; where the kernel is interpreted, few, so that tiles are shared."""
+    if device.type != "cuda":
+        return 1, (0, 0)
+    return torch.cuda.get_device_properties(device).multi_processor_count, torch.cuda.get_device_capability(device)
 
 
 def why_not(device: torch.device | str) -> str | None:

@@ -1,6 +1,7 @@
 """finetune: what is trained on, what is asked, what stays frozen, and the recipe against plain PyTorch."""
 
 import errno
+import gc
 import json
 import math
 import os
@@ -181,6 +182,22 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(tokenizer):
     assert 0.02 < kept[True] / kept[False] < 0.5
     for name, gradient in gradients[False].items():
         assert torch.equal(gradient, gradients[True][name]), name
+
+
+def test_counting_what_is_kept_keeps_nothing(model, tokenizer):
+    def alive() -> int:
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+    adapted = finetune.add_adapters(model, finetune.Recipe(checkpointing=False)).train()
+    rows = {"input_ids": torch.arange(64).view(2, 32), "labels": torch.arange(64).view(2, 32)}
+    before = alive()
+    kept = finetune.saved_activations(adapted, rows)
+    assert kept > 1e6 and abs(alive() - before) < kept / 100
+    output = adapted(**rows)
+    assert alive() - before > kept / 2  # the measure sees a graph
+    del output
 
 
 def test_optimizer_state_is_eight_bytes_a_parameter(model, tokenizer, tmp_path):
