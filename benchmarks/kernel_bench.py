@@ -133,7 +133,7 @@ class Layer:
             "bf16": [lambda w=w: torch.nn.functional.linear(x, w) for w in self.plain],
             "nf4": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.plain_state) for c in self.codes],
             "nf4-dq": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.state) for c in self.codes],
-            "kernel": [lambda c=c: kernels.linear(x, c, self.state) for c in self.codes],
+            "kernel": [lambda c=c: kernels._fused(x, c, self.state, early=True) for c in self.codes],
         }
 
     def launches(self, plan, kernel=None, rows: int = 1):

@@ -1,8 +1,9 @@
 """A fused NF4 matrix-vector kernel in Triton: what notebook 11 builds up to, for decoding with 1 to 8 rows.
 
-It reads bitsandbytes' own layout (codes, 8-bit absmax and its second level), decodes in registers and multiplies on the
-tensor cores, so that no 16-bit weight ever goes through memory. `use(model)` switches it in for a loaded 4-bit model;
-everything else (more rows, training, saving, other types) stays bitsandbytes'. Without Triton this file still imports.
+It reads bitsandbytes' own layout (codes, 8-bit absmax and its second level), looks levels up in shared memory and
+multiplies on the tensor cores, so that no 16-bit weight ever goes through the GPU's memory. `use(model)` switches it in
+for a loaded 4-bit model; everything else (more rows, training, saving, other types) stays bitsandbytes'. Without Triton
+this file still imports.
 """
 
 import functools
@@ -365,16 +366,19 @@ def _op(
     offset: torch.Tensor | None,
     rows: int,
     asm: bool = True,
+    early: bool = False,
 ) -> torch.Tensor:
-    columns = x.shape[-1]
-    x = x.contiguous()
+    x, chosen = x.contiguous(), plan(rows, x.shape[-1])
+    if absmax.data_ptr() % 4:  # the kernel reads four at a time, and a view may begin anywhere
+        absmax = absmax.clone()
     out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
-    launch(x, codes, (absmax, scale_levels, absmax2, offset), out, plan(rows, columns), asm)
+    chosen = chosen._replace(early=chosen.early and early)
+    launch(x, codes, (absmax, scale_levels, absmax2, offset), out, chosen, asm)
     return out
 
 
 @_op.register_fake
-def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True):
+def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True, early=False):
     return x.new_empty((*x.shape[:-1], rows))
 
 
@@ -450,9 +454,10 @@ def linear(x: torch.Tensor, codes: torch.Tensor, state, asm: bool = True) -> tor
     return _fused(x, codes, state, asm)
 
 
-def _fused(x, codes, state, asm=True):
+def _fused(x, codes, state, asm=True, early=False):
+    """`early` is for weights that were there before the kernel ahead was launched: a layer's, not a fresh tensor's."""
     second = (state.state2.code, state.state2.absmax, state.offset) if state.nested else (None, None, None)
-    return torch.ops.mistral_4bit.linear(x, codes, state.absmax, *second, state.shape[0], asm)
+    return torch.ops.mistral_4bit.linear(x, codes, state.absmax, *second, state.shape[0], asm, early)
 
 
 @functools.cache
@@ -467,7 +472,7 @@ def _layer_types():
             grad = torch.is_grad_enabled() and (x.requires_grad or self.bias is not None and self.bias.requires_grad)
             if grad or not 1 <= rows <= MAX_ROWS or dtype not in DTYPES or x.device != self.weight.device:
                 return super().forward(x)
-            out = _fused(x.to(dtype), self.weight, state)
+            out = _fused(x.to(dtype), self.weight, state, early=True)
             if self.bias is not None:
                 out = out + self.bias.to(dtype)
             return out.to(x.dtype)

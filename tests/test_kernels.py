@@ -161,6 +161,30 @@ def test_pairs_hold_both_levels_of_every_byte():
 
 
 @runs
+def test_only_a_layer_starts_before_the_kernel_ahead_has_ended(monkeypatch):
+    """What has just been quantized may not be there yet."""
+    codes, state, exact = weight(32, 512)
+    layer = kernels._layer_types()[1](512, 32, bias=False, compute_dtype=torch.float16, quant_type="nf4")
+    layer.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, bnb_quantized=True)
+    started, launch = [], kernels.launch
+    monkeypatch.setattr(kernels, "launch", lambda *given: started.append(given[4]) or launch(*given))
+    for early in (True, False):
+        monkeypatch.setitem(kernels.PLANS, (32, 512), kernels.Plan(warps=2, early=early))
+        x = inputs(1, 512, dtype=torch.float16)
+        assert torch.equal(kernels.linear(x, codes, state), layer(x))
+    assert [plan.early for plan in started] == [False, True, False, False]
+
+
+@runs
+def test_constants_may_begin_at_any_byte():
+    codes, state, exact = weight(32, 512)
+    whole = torch.cat([state.absmax[:1], state.absmax])
+    state.absmax, x = whole[1:], inputs(2, 512, dtype=torch.float16)
+    assert state.absmax.data_ptr() % 4 == 1
+    assert error(kernels.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+
+
+@runs
 def test_no_output_is_left_and_none_beyond_is_touched(monkeypatch):
     codes, state, exact = weight(32, 512)
     x = inputs(3, 512, dtype=torch.float16)
