@@ -170,7 +170,10 @@ def place_pairs(pairs):
 
 @jit
 def _place_scales(levels):
-    """The same for the 256 values that an absmax in 8 bits stands for, 4 copies."""
+    """The same for the 256 values that an absmax in 8 bits stands for, 4 copies, one with an instruction.
+
+    With four it would be 256 indices, and Triton spreads the kernel's own tensors of 256 elements as it does these.
+    """
     i = tl.arange(0, 1024)
     address = tl.inline_asm_elementwise(PLACE_SCALES, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
     put: tl.constexpr = "st.shared.f32 [$1], $2; mov.b32 $0, 0;"
@@ -410,6 +413,8 @@ def why_not(device: torch.device | str) -> str | None:
     device = torch.device(device)
     if triton is None:
         return "Triton, in which the kernel is written, is not installed (it comes with PyTorch for CUDA)"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 5):  # which multiplies by 8 columns
+        return f"the kernel needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton {triton.__version__}"
     if INTERPRETED:
         return None
     if device.type != "cuda" or torch.version.cuda is None:

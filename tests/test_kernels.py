@@ -372,6 +372,9 @@ def test_where_it_cannot_run_it_says_why(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert kernels.triton is None or "capability 8.0, and this one has 7.5" in kernels.why_not("cuda")
+    if kernels.triton is not None:
+        monkeypatch.setattr(kernels.triton, "__version__", "3.4.1")
+        assert "needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton 3.4.1" in kernels.why_not("cuda")
 
 
 def test_without_triton_the_file_imports_and_says_so():
