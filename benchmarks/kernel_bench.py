@@ -229,8 +229,9 @@ class Bench:
             self.part(f"rows {rows}", self.rows, rows)
         self.layers.clear()
         forget()
-        self.part("decode, 16 bits", self.decode, "bf16", needs=8)
-        self.part("decode, 4 bits", self.decode, "nf4-dq", needs=10)
+        for way in ("plain", "fused"):  # what is fused stays so, for all models of this process
+            self.part(f"decode, 16 bits, {way}", self.decode, "bf16", way, needs=8)
+            self.part(f"decode, 4 bits, {way}", self.decode, "nf4-dq", way, needs=10)
         self.part("greedy", self.greedy, needs=3)
 
     def bandwidth(self) -> None:
@@ -382,21 +383,16 @@ class Bench:
             "gap": {"smallest": float(gap.min()), "median": float(gap.median())},
         }
 
-    def decode(self, scheme: str) -> None:
-        """Whole-model decoding at batch 1 from a CUDA graph; the small operations as they are, and fused."""
+    def decode(self, scheme: str, way: str) -> None:
+        """Whole-model decoding at batch 1 from a CUDA graph; the small operations as they are, or fused."""
         model = models.load("mistral-7b-shape", scheme, device=DEVICE)[0]
-        ways = {"bf16": [("bf16", False)], "nf4-dq": [("nf4-dq", False), ("kernel", True)]}[scheme]
-        for fused in (False, True):
-            if fused:
-                kernels.fuse(model)
-            for name, ours in ways:
-                if ours:
-                    kernels.use(model)
-                way = "fused" if fused else "plain"
-                self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
-                self.write()
-                if ours:
-                    kernels.stop(model)
+        if way == "fused":
+            kernels.fuse(model)
+        for name in ("bf16",) if scheme == "bf16" else ("nf4-dq", "kernel"):
+            if name == "kernel":
+                kernels.use(model)
+            self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
+            self.write()
         del model
         forget()
 

@@ -103,7 +103,10 @@ _DECODE = (
 )
 
 # Triton has no shared memory of one's own, PTX has. A program holds the pairs of all bytes there, 32 copies side by
-# side: shared memory lies in 32 banks that answer one lane each at a time, so a lane asks the copy in its own bank.
+# side: shared memory lies in 32 banks that answer one lane each at a time, so a lane asks the copy in its own bank. To
+# look a byte up, `prmt` takes it out (selector 0x444i: byte i, zeros above it); times 32 copies of 4 bytes, plus the
+# lane's own address, it is where to look. An argument named in a comment alone, `// $1`, and a result 0 are there since
+# Triton wants of all assembly that it maps elements to elements.
 _PLACE = ".shared .align 128 .b8 {name}[{bytes}]; mov.u32 $0, {name}; // $1"
 _LOOK_UP = (
     "{ .reg .b32 at;"
@@ -159,8 +162,11 @@ def levels_of(word, levels, words, ASM: tl.constexpr):
 
 @jit
 def place_pairs(pairs):
-    """Have a program put the pairs of all bytes into its shared memory, 32 copies; returns the address there."""
-    i = tl.arange(0, 2048)  # four copies with one instruction
+    """Have a program put the pairs of all bytes into its shared memory, 32 copies; returns the address there.
+
+    A barrier has to follow, and `settled`, before anything is looked up.
+    """
+    i = tl.arange(0, 2048)  # four copies with one instruction, so 8 of them for an entry
     address = tl.inline_asm_elementwise(PLACE_PAIRS, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
     put: tl.constexpr = "st.shared.v4.b32 [$1], {$2, $2, $2, $2}; mov.b32 $0, 0;"
     given = [address + 16 * i, tl.load(pairs + i // 8)]
@@ -190,7 +196,7 @@ def settled(address):
 
 @jit
 def look_up(word, pairs, copy, ASM: tl.constexpr):
-    """Four int32, two levels each, for the eight codes in each word: from a copy in shared memory, or by pointer."""
+    """Four int32, the pairs of bytes 0 to 3 of each word: from shared memory at the lane's `copy`, or from `pairs`."""
     if ASM:
         four: tl.constexpr = (tl.int32, tl.int32, tl.int32, tl.int32)
         return tl.inline_asm_elementwise(LOOK_UP, "=r,=r,=r,=r,r,r", [word, copy], four, is_pure=True, pack=1)
@@ -229,7 +235,11 @@ def _decode(words, table, pairs, out, WAY: tl.constexpr):
 
 @jit
 def _weights(p, q, WARPS: tl.constexpr, dtype: tl.constexpr):
-    """Two words of levels a lane as tiles of a product, [WARPS, 16, 16]; the lanes hold them already."""
+    """Two pairs of levels a lane and row as tiles of a product, [WARPS, 16, 16].
+
+    This is the order in which the instruction's lanes hold them, so the compiler moves nothing: it would take shared
+    memory and barriers, which the loop's compiled code does not have.
+    """
     both = tl.join(p, q)
     first = both.to(tl.int16).to(dtype, bitcast=True)
     second = (both >> 16).to(tl.int16).to(dtype, bitcast=True)
@@ -252,7 +262,10 @@ def _product(a, b, INTERPRETED: tl.constexpr):
 
 @jit
 def _times(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
-    """The sums [WARPS, 16, 8] of one word, 8 codes, of each lane and row times the eight inputs that x points to."""
+    """The sums [WARPS, 16, 8] of one word, 8 codes, of each lane and row times the eight inputs that x points to.
+
+    Two products: p and q are the word's first four codes, r and s its last.
+    """
     x = tl.load(x, mask=used, other=0.0)
     a, b = _inputs(x, WARPS)
     p, q, r, s = look_up(word, pairs, copy, ASM)
@@ -262,8 +275,11 @@ def _times(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, I
 
 @jit
 def _pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
-    """The sums [WARPS, 16, 4, 2] of a pair of blocks: four words of each lane and row, times the scale of its block."""
-    even, odd = tl.split(tl.reshape(words, (64 * WARPS, 2, 2)))
+    """The sums of a pair of blocks, four words of each lane and row, times the scale of its block.
+
+    Shape [WARPS, 16, 4, 2]: the last two are t and slots 2 t and 2 t + 1 of the instruction's eight.
+    """
+    even, odd = tl.split(tl.reshape(words, (64 * WARPS, 2, 2)))  # words 0 and 2, 1 and 3
     first, third = tl.split(even)
     second, fourth = tl.split(odd)
     part = _times(first, x, used, pairs, copy, WARPS, ASM, INTERPRETED)
@@ -279,25 +295,25 @@ def _linear(
     x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, WARPS: tl.constexpr,
     FOURS: tl.constexpr, DOUBLE: tl.constexpr, EARLY: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """Tiles of 16 outputs for up to 4 FOURS rows of x. A step takes two pairs of blocks of 64 weights a warp.
+    """Tiles of 16 outputs for up to 4 * FOURS rows of x. A step takes two pairs of blocks of 64 weights a warp.
 
     Lane 4 n + t of a warp loads four words, 32 codes, of rows n and n + 8: half a block, the first of the pair for
-    t < 2. The tensor cores want from the lane just what it has loaded. They multiply by 8 columns, of which four hold
-    the rows of x for the first block of the pair, and zeros for the second; the other four the other way round. So they
-    leave the lane with columns 2 t and 2 t + 1, sums of the very block whose scale it has. What a step needs from
-    memory is loaded a step ahead, across tiles, too.
+    t < 2. The tensor cores want from the lane just what it has loaded. They have 8 slots for rows of x, of which four
+    hold them for the first block of the pair, and zeros for the second; the other four the other way round. They leave
+    the lane with slots 2 t and 2 t + 1, so with sums of the very block whose scale it has. Codes and 8-bit absmax are
+    loaded a step ahead, across tiles, too.
     """
     lanes = tl.arange(0, 64 * WARPS)  # lane, warp, half of the rows: the lane counts fastest
     t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
     row = n + lanes // (32 * WARPS) * 8
     words = codes + ((row * (8 * BLOCKS) + 32 * warp + 4 * t)[:, None] + tl.arange(0, 4)[None, :])
     blocks = row * BLOCKS + 4 * warp
-    size = tl.full((), 16, tl.int64) * BLOCKS  # of a tile, in blocks
+    size = tl.full((), 16, tl.int64) * BLOCKS  # of a tile, in blocks; a large weight has more codes than int32 counts
     start = tl.program_id(0) * size
-    first, second = tl.load(words + 8 * start), tl.load(words + 8 * start + 16)
+    first, second = tl.load(words + 8 * start), tl.load(words + 8 * start + 16)  # two pairs of blocks
     if DOUBLE:
         four = tl.load((absmax + blocks + start).to(tl.pointer_type(tl.int32)))  # absmax of both pairs, in 8 bits
-        factor, mean = tl.load(absmax2 + ((blocks + start) >> 8)), tl.load(offset)
+        factor, mean = tl.load(absmax2 + ((blocks + start) >> 8)), tl.load(offset)  # one absmax2 for 256 blocks
     copy, copy2 = 0, 0
     if ASM:
         table, table2 = place_pairs(pairs), 0
@@ -306,18 +322,21 @@ def _linear(
         tl.debug_barrier()
         copy, copy2 = settled(table) + 4 * (lanes % 32), settled(table2) + 4 * (n % 4)
 
-    lanes = tl.arange(0, 32 * WARPS)
-    u, m, warp = lanes % 4, lanes // 4 % 8, lanes // 32
-    inputs = x + (((m % 4) * (64 * BLOCKS) + 256 * warp + 32 * u)[:, None] + tl.arange(0, 8)[None, :])
-    mine, m, column = m // 4 == u // 2, m % 4, tl.arange(0, 4)[None, :]
-    if EARLY:  # all up to here touches weights alone, so it may run while the kernel that writes x is at work
+    lanes = tl.arange(0, 32 * WARPS)  # of x: lane 4 slot + u holds the inputs of the columns that lane u has codes of
+    u, slot, own = lanes % 4, lanes // 4 % 8, lanes // 32
+    m = slot % 4  # the row of x
+    inputs = x + ((m * (64 * BLOCKS) + 256 * own + 32 * u)[:, None] + tl.arange(0, 8)[None, :])
+    mine, fours = slot // 4 == u // 2, tl.arange(0, 4)[None, :]  # what is not mine is zero
+    # All up to here touches weights alone, so it may run while the kernel that writes x is at work. The next kernel
+    # may start at once: it waits here for this one, too.
+    if EARLY:
         wait: tl.constexpr = "griddepcontrol.wait; griddepcontrol.launch_dependents; mov.b32 $0, 0;"
         tl.inline_asm_elementwise(wait, "=r", [], tl.int32, is_pure=False, pack=1)
     for tile in tl.range(tl.program_id(0), TILES, PROGRAMS, num_stages=1):
         total = tl.zeros((WARPS, 16, 4, 2), tl.float32)
         if FOURS == 2:
             more = tl.zeros((WARPS, 16, 4, 2), tl.float32)
-        start, after = tile * size, tl.minimum(tile + PROGRAMS, TILES - 1) * size
+        start, after = tile * size, tl.minimum(tile + PROGRAMS, TILES - 1) * size  # after the last: any, it goes unused
         for k in tl.range(0, BLOCKS, 4 * WARPS, num_stages=1):
             follows = tl.where(k + 4 * WARPS < BLOCKS, start + k + 4 * WARPS, after)
             next_first, next_second = tl.load(words + 8 * follows), tl.load(words + 8 * follows + 16)
@@ -339,12 +358,13 @@ def _linear(
             first, second = next_first, next_second
             if DOUBLE:
                 four, factor = next_four, next_factor
-        place = out + column * (16 * TILES) + 16 * tile + tl.arange(0, 16)[:, None]
+        place = out + fours * (16 * TILES) + 16 * tile + tl.arange(0, 16)[:, None]
+        # over the two blocks of the pair, then over the warps
         sums = tl.sum(tl.sum(tl.reshape(total, (WARPS, 16, 2, 4)), 2), 0).to(out.dtype.element_ty)
-        tl.store(place, sums, mask=column < M)
+        tl.store(place, sums, mask=fours < M)
         if FOURS == 2:
             sums = tl.sum(tl.sum(tl.reshape(more, (WARPS, 16, 2, 4)), 2), 0).to(out.dtype.element_ty)
-            tl.store(place + 64 * TILES, sums, mask=column + 4 < M)
+            tl.store(place + 64 * TILES, sums, mask=fours + 4 < M)
 
 
 def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, way: str = "pairs") -> torch.Tensor:
@@ -519,7 +539,8 @@ def fuse(model: torch.nn.Module) -> int:
     """Let torch.compile fuse the small operations between the products; returns how many modules it takes.
 
     Those are the norms, what the MLP does between its products, and the rotary embedding, of a model of whatever
-    scheme: at this speed they take as long as the products. The first step of each batch is slow, while it compiles.
+    scheme: at this speed they count. The first step of each batch is slow, while it compiles. The rotary embedding is
+    fused for all models of this kind, those loaded later, too, for as long as the process runs.
     """
     parts = [m for m in model.modules() if type(m).__name__.endswith(("RMSNorm", "MLP"))]
     for module in parts:

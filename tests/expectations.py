@@ -373,14 +373,14 @@ def make_it_fast(v):
         for row in v["small"]:
             bounds = (2e-4, 4e-4) if row["dtype"] == "float16" else (1.5e-3, 6e-3)
             between(row["kernel"], *bounds, f"error of the kernel, {row['dtype']}")
-        assert v["switched"] == 42 and v["same after"] is True
+        assert v["switched"] == 7 and v["same after"] is True  # of one decoder layer
         between(v["apart"], 1e-3, 1e-2, "logits with the kernel")
-    # the recorded H100: 19.7 µs where bitsandbytes takes 30 and bf16 45
+    # the recorded H100: 16.0 µs where bitsandbytes takes 30 and bf16 44
     between(v["us"]["finished"] / v["floor_us"], 1.2, 2.2, "the finished kernel, in floors")
     between(v["us"]["nf4-dq"] / v["us"]["finished"], 1.3, 2.5, "bitsandbytes : finished kernel")
     between(v["us"]["bf16"] / v["us"]["finished"], 2.0, 4.0, "bf16 : finished kernel")
     assert v["us"]["finished"] < v["us"]["by_permute"] < min(v["us"]["by_pointer"], v["us"]["by_pair"])
-    between(v["ratio"]["plain"]["median"], 1.5, 2.2, "decoding, finished kernel : bf16")
-    assert v["ratio"]["plain"]["low"] < v["ratio"]["plain"]["median"] < v["ratio"]["plain"]["high"]
-    assert set(v["claims"]) == {"plain", "fused"} and v["claims"]["plain"] == "false"
+    between(v["ratio"]["median"], 1.5, 2.2, "decoding, finished kernel : bf16")
+    assert v["ratio"]["low"] < v["ratio"]["median"] < v["ratio"]["high"] and v["claim"] == "false"
+    between(v["layer"], 2.2, 3.2, "a layer's products, bf16 : finished kernel")
     between(v["share of products"]["bf16"], 0.5, 0.9, "share of products in bf16")
