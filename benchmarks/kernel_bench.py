@@ -168,11 +168,9 @@ def timed(calls: list, repeats: int = 21) -> dict:
 
 def step_calls(module, name: str, layer: Layer, rows: int, width: int):
     """The output and the launches of one of the notebook's steps; their absmax is float32."""
-    bits = kernels.table()[:16]
-    byte = torch.arange(256)
     tables = {
         "by_pointer": nf4.nf4_code(),
-        "by_pair": bits[byte >> 4] | bits[byte & 15] << 16,
+        "by_pair": kernels.pairs(),
         "by_permute": kernels.table(),
     }
     look, (n, k) = tables[name].to(DEVICE), layer.shape
@@ -528,7 +526,8 @@ def warm(seconds: float) -> None:
     jobs = [("plan", plan, 64, 4096) for plan in PLANS if plan.programs == 2]  # the others run the same code
     jobs += [("plain", None, 64, 4096)]
     jobs += [(name, size, 64, 4096) for name, sizes in STEPS.items() for size in sizes]
-    jobs += [("left out", (name, plan), 64, 4096) for plan in PLANS for name in LEFT_OUT if plan.programs == 2]
+    stages = [name for name, changes in LEFT_OUT.items() if changes]
+    jobs += [("left out", (name, plan), 64, 4096) for plan in PLANS for name in stages if plan.programs == 2]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(12, context) as pool:
         waiting = [pool.submit(compile_one, job) for job in jobs]

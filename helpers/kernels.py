@@ -372,6 +372,8 @@ def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, way: str = 
 
     `way`: "pairs" in shared memory or byte "permutes", which both need a GPU, or plain Triton by "pointer".
     """
+    if way not in ("pairs", "permutes", "pointer"):
+        raise CourseError(f'There is no look-up "{way}": take "pairs", "permutes" or "pointer".')
     out = torch.empty(2 * codes.numel(), dtype=dtype, device=codes.device)
     words, target = codes.view(-1).view(torch.int32), out.view(torch.int32)
     tables = _table(dtype, codes.device), _pairs(dtype, codes.device)
