@@ -35,9 +35,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from . import levers, memory, models, plots
+from . import levers, memory, models, plots, sharing
 from .embedded import corpus
 from .errors import CourseError
+from .sharing import load_adapter
 
 from transformers import Trainer, TrainerCallback  # isort: skip  (imports bitsandbytes: after models, which hides its notice)
 
@@ -735,15 +736,6 @@ def optimizer_bytes(optimizer) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if t.dim())
 
 
-def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
-    """Put a saved adapter on a freshly loaded base. Raises CourseError for a folder without one."""
-    from peft import PeftModel
-
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise CourseError(f"The folder {folder} holds no adapter: give the one that save_pretrained wrote to.")
-    return PeftModel.from_pretrained(model, folder).eval()
-
-
 def main(arguments_given: Sequence[str] | None = None) -> dict:
     """Fine-tune, print losses and exact match before and after, and save the adapter if a folder is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -785,8 +777,6 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     )
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
     if given.out and rank == 0:
-        from . import sharing  # which imports this module
-
         tokenizer.save_pretrained(given.out)  # its chat template is part of what was trained
         sharing.make_public(given.out, choice)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}

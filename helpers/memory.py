@@ -9,13 +9,13 @@ from math import ceil
 import torch
 from torch import nn
 
-from . import levers, rehearsal
+from . import levers, rehearsal, schemes
 from .errors import CourseError
+from .schemes import SCHEMES
 
 __all__ = ["GPU_SIZES", "OPTIMIZERS", "PARTS", "SCHEMES", "STAGES", "MemoryBudget", "Measurement"]
 __all__ += ["kv_bytes_per_token", "largest_layer", "measure", "predict", "watch"]
 
-SCHEMES = ("fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq")
 PARTS = {
     "codes": "codes of the quantized layers",
     "absmax": "absmax, or row scales of int8",
@@ -289,11 +289,7 @@ class watch:
 
 
 def _config_of(model) -> object:
-    """A copy of the configuration of a model, a configuration or an id, without a quantization of its own."""
-    if isinstance(model, str):
-        from .models import config  # here, not above: `models` imports this module
-
-        model = config(model)
+    """A copy of the configuration of a model, or of a configuration, without a quantization of its own."""
     found = copy.deepcopy(getattr(model, "config", model))
     if hasattr(found, "quantization_config"):
         del found.quantization_config
@@ -550,7 +546,7 @@ def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
         shell.is_loaded_in_4bit = shell.is_loaded_in_8bit = quantized  # peft looks here which LoRA layers to take
         kind = {"r": asked["rank"], "target_modules": asked["target_modules"], "lora_dropout": asked["dropout"]}
         try:
-            shell = get_peft_model(shell, LoraConfig(**kind, task_type="CAUSAL_LM"))
+            shell = get_peft_model(shell, LoraConfig(**kind, task_type="CAUSAL_LM"), low_cpu_mem_usage=True)
         except ValueError as error:
             raise CourseError(f"LoRA finds no layer for target_modules={asked['target_modules']!r}.") from error
     for name, parameter in shell.named_parameters():
@@ -566,12 +562,7 @@ def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
     """The timeline of one prefill or training step, rehearsed with few layers and unrolled to all of them."""
     short, train, scheme = rehearsal.shortened(config), asked["stage"] == "train", asked["scheme"]
-    bnb = None
-    if _bnb_config(scheme):
-        from .models import bnb_config
-
-        bnb = bnb_config(scheme, dtype, "cpu")
-    shell, _ = skeleton(short, dtype, bnb)
+    shell, _ = skeleton(short, dtype, schemes.bnb_config(scheme, dtype, "cpu"))
     rehearsal.quantize_on_meta(shell, scheme)
     if train:
         shell = _prepared(shell, asked)

@@ -17,6 +17,7 @@ from torch import nn
 
 from . import memory
 from .errors import CourseError
+from .schemes import SCHEMES, bnb_config, check, compute_dtype, device_of, rest_dtype
 
 __all__ = [
     "SCHEMES",
@@ -35,7 +36,6 @@ __all__ = [
     "shape_model",
 ]
 
-SCHEMES = memory.SCHEMES
 MISTRAL_7B = "mistralai/Mistral-7B-v0.1"
 ALIASES = {"mistral-7b": MISTRAL_7B}
 HUB_TIMEOUT = 3.0  # seconds the hub gets to answer before it counts as unreachable
@@ -150,73 +150,6 @@ def mistral_7b_config():
     )
 
 
-def _check_scheme(scheme: str) -> None:
-    if scheme not in SCHEMES:
-        raise CourseError(f"Unknown scheme {scheme!r}: choose one of {', '.join(SCHEMES)}.")
-
-
-def _device(device="auto") -> torch.device:
-    """`auto` is the current CUDA GPU if there is one, else the CPU."""
-    if device == "auto":
-        device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise CourseError(f'Unknown device {device!r}: use "auto", "cpu" or "cuda".') from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CourseError(f'No CUDA GPU was found for device "{device}": use device="cpu" or "auto".')
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
-def compute_dtype(name="auto", device="auto") -> torch.dtype:
-    """The dtype that matrices are multiplied in.
-
-    "auto" is bfloat16 on the CPU and on GPUs of capability 8.0 or more, else float16.
-    `torch.cuda.is_bf16_supported()` is not asked: it is True on a T4, which only emulates bfloat16.
-    """
-    if name == "auto":
-        device = _device(device)
-        old_gpu = device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
-        return torch.float16 if old_gpu else torch.bfloat16
-    dtype = name if isinstance(name, torch.dtype) else getattr(torch, str(name).removeprefix("torch."), None)
-    if dtype not in (torch.bfloat16, torch.float16, torch.float32):
-        raise CourseError(f'Unknown compute dtype {name!r}: use "auto", "bfloat16", "float16" or "float32".')
-    return dtype
-
-
-def bnb_config(scheme: str, compute_dtype="auto", device="auto", sharded: bool = False):
-    """transformers' `BitsAndBytesConfig` of a scheme, or None for fp32, fp16 and bf16.
-
-    Every field is set: the defaults are fp4, no double quantization and float32 compute. `sharded` keeps the codes as
-    numbers of the compute dtype instead of bytes, the same bits: FSDP wants all tensors of a layer to be of one dtype.
-    """
-    from transformers import BitsAndBytesConfig
-
-    _check_scheme(scheme)
-    if scheme == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    if scheme in ("fp4", "nf4", "nf4-dq"):
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=scheme.removesuffix("-dq"),
-            bnb_4bit_use_double_quant=scheme.endswith("-dq"),
-            bnb_4bit_compute_dtype=_compute_dtype(compute_dtype, device),
-            bnb_4bit_quant_storage=_compute_dtype(compute_dtype, device) if sharded else torch.uint8,
-        )
-    return None
-
-
-_compute_dtype = compute_dtype  # the argument of the same name hides the function in some signatures
-
-
-def _model_dtype(scheme: str, dtype, device) -> torch.dtype:
-    """The dtype of all that is not quantized."""
-    plain = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return plain[scheme] if scheme in plain else _compute_dtype(dtype, device)
-
-
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that quantization replaces, by name: every `nn.Linear`, `Linear4bit`, `Linear8bitLt` but the head."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
@@ -229,7 +162,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def free_memory(device="auto") -> int:
     """Bytes that can still be allocated on a device: a GPU's free memory, or the RAM left to this process."""
-    device = _device(device)
+    device = device_of(device)
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
@@ -245,10 +178,10 @@ def fit(model, scheme: str, device="auto") -> Fit:
 
     `needed` is the forecast of its weights plus 0.5 GB for the context, workspace and the tensor being quantized.
     """
-    _check_scheme(scheme)
-    device = _device(device)
+    check(scheme)
+    device = device_of(device)
     model_config = config(model) if isinstance(model, str | Choice) else model
-    needed = memory.predict(model_config, scheme, compute_dtype=_model_dtype(scheme, "auto", device)).total_bytes
+    needed = memory.predict(model_config, scheme, compute_dtype=rest_dtype(scheme, "auto", device)).total_bytes
     return Fit(int(needed + LOADING_ROOM), free_memory(device), str(device))
 
 
@@ -376,7 +309,7 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub within
     3 s, else the embedded model; `reason` says which and why. Raises CourseError where nothing can be loaded.
     """
-    _check_scheme(scheme)
+    check(scheme)
     if isinstance(model_id, Choice):
         return model_id
     known = 'use "auto", "embedded", "mistral-7b-shape", "mistral-7b", a hub id (owner/name) or a local folder'
@@ -502,8 +435,8 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     "mistral-7b-shape" the tokenizer is the embedded model's: its ids are valid, the text it makes is noise.
     Raises CourseError with one sentence that says what to do.
     """
-    _check_scheme(scheme)
-    device = _device(device)
+    check(scheme)
+    device = device_of(device)
     choice = resolve(model_id, scheme)
     if model_id == "auto":
         print(f"auto chose {choice.model_id}: {choice.reason}.")
@@ -555,7 +488,7 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
                 **quantization,
-                dtype=_model_dtype(scheme, dtype, device),
+                dtype=rest_dtype(scheme, dtype, device),
                 device_map={"": device},
                 use_safetensors=True,
                 local_files_only=True,
@@ -610,9 +543,9 @@ def shape_model(
     device, not on the scheme. Never holds more than one layer beside what stays, so that it needs little more memory
     than the finished model. The modules are the ones `from_pretrained` makes (same types, same bytes).
     """
-    _check_scheme(scheme)
-    device = _device(device)
-    dtype = _model_dtype(scheme, compute_dtype, device)
+    check(scheme)
+    device = device_of(device)
+    dtype = rest_dtype(scheme, compute_dtype, device)
     model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device, sharded))
     generator = torch.Generator(device).manual_seed(seed)
     done = {}  # a weight that two modules share is drawn once

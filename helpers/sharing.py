@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import finetune, memory, models, nf4, results
+from . import memory, models, nf4, results
 from .errors import CourseError
 
 __all__ = [
@@ -52,11 +52,12 @@ PATH = re.compile(r"(?<![\w.:/-])(?:/[\w.@+-]+/[\w.@+-]+|[A-Z]:\\\\?[\w.@+-]+)")
 
 
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
-    """Put a saved adapter on a model, as `finetune.load_adapter` does, after a look at whether it belongs there.
+    """Put a saved adapter on a freshly loaded base, after a look at whether it belongs there.
 
     peft passes over layers that the model or the adapter lacks, with a warning at most. Raises CourseError for a folder
     without an adapter, a damaged file, and an adapter for another model: other layers, or layers of another size.
     """
+    from peft import PeftModel
     from safetensors import SafetensorError, safe_open
 
     file = Path(folder) / "adapter_model.safetensors"
@@ -84,7 +85,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
                 f"The adapter in {Path(folder).name} is for another model: it expects {has:,} {side} of {found[1]}, "
                 f"which has {size:,}."
             )
-    adapted = finetune.load_adapter(model, folder)
+    adapted = PeftModel.from_pretrained(model, folder).eval()
     held = {f"base_model.model.{name}" for name in adapted_layers(adapted)}
     if lacking := sorted(held - {name.rpartition(".lora_")[0] for name in shapes}):
         raise CourseError(
@@ -361,7 +362,7 @@ def main() -> None:
     save_file(logits, asked["out"])
 
 
-def card(choice: models.Choice, recipe: finetune.Recipe, rows: Sequence[dict], about: str) -> str:
+def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str:
     """Return a model card for an adapter, in the hub's format: what it is, how it was made, `rows` as a table.
 
     `rows` are measured figures, one dict a row with the same keys; `about` says on what they were measured. The card

@@ -95,5 +95,5 @@ def test_schemes_are_forecasts_and_free_memory(monkeypatch):
     monkeypatch.setattr(models, "free_memory", lambda device="auto": 6_000_000_000)
     rows = {row["scheme"]: row for row in checkup.schemes(device="cpu")}
     assert list(rows) == list(models.SCHEMES)
-    assert rows["nf4-dq"]["needed"] == memory.predict("mistral-7b-shape", "nf4-dq").total_bytes + 500_000_000
+    assert rows["nf4-dq"]["needed"] == memory.predict(models.mistral_7b_config(), "nf4-dq").total_bytes + 500_000_000
     assert [scheme for scheme, row in rows.items() if row["fits"]] == ["fp4", "nf4", "nf4-dq"]

@@ -125,7 +125,7 @@ def test_footprint_of_transformers_leaves_the_constants_out():
     ],
 )
 def test_mistral_7b_to_the_byte(scheme, weight_bytes):
-    budget = memory.predict("mistral-7b-shape", scheme)
+    budget = memory.predict(models.mistral_7b_config(), scheme)
     assert budget.weight_bytes == weight_bytes
     assert budget.total_bytes - weight_bytes == budget.parts["buffers"] == 2 * 64 * 4  # rotary frequencies, kept twice
     assert budget.gb == budget.total_bytes / 1e9
@@ -143,8 +143,8 @@ def test_mistral_7b_part_by_part():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_embedded_model_predicted_as_measured(scheme):
     model, _ = models.load("embedded", scheme, device="cpu")
-    assert memory.predict("embedded", scheme).parts == memory.measure(model).parts
-    assert memory.predict(model, "nf4").parts == memory.predict("embedded", "nf4").parts  # a quantized model's config
+    assert memory.predict(models.config("embedded"), scheme).parts == memory.measure(model).parts
+    assert memory.predict(model, "nf4").parts == memory.predict(models.config("embedded"), "nf4").parts  # a quantized model's config
 
 
 SMALL = dict(vocab_size=320, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192)
@@ -195,8 +195,8 @@ def test_kv_cache_as_transformers_fills_it(tokens, window):
 
 
 def test_largest_layer():
-    assert memory.largest_layer("mistral-7b-shape") == 4096 * 14336 * 2
-    assert memory.largest_layer("mistral-7b-shape", "bf16") == 0
+    assert memory.largest_layer(models.mistral_7b_config()) == 4096 * 14336 * 2
+    assert memory.largest_layer(models.mistral_7b_config(), "bf16") == 0
 
 
 def test_watch_sees_what_comes_and_stays():
@@ -215,9 +215,9 @@ def test_watch_equals_the_forecast_of_a_prefill():
     ids = torch.ones(2, 100, dtype=torch.long)
     with torch.no_grad(), memory.watch("cpu") as seen:
         out = model(ids, use_cache=True, logits_to_keep=1)
-    forecast = memory.predict("embedded", "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
+    forecast = memory.predict(models.config("embedded"), "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
     assert seen.peak == pytest.approx(forecast.timeline.peak, rel=0.01)
-    cache = 2 * 100 * memory.kv_bytes_per_token("embedded")
+    cache = 2 * 100 * memory.kv_bytes_per_token(models.config("embedded"))
     assert cache <= seen.now <= cache + 2 * 2048 * 2 + 10_000 and out.logits.shape == (2, 1, 2048)
 
 

@@ -261,7 +261,7 @@ def test_shape_model_is_what_from_pretrained_makes(tmp_path, scheme, tied):
     MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
     real = AutoModelForCausalLM.from_pretrained(
         tmp_path,
-        dtype=models._model_dtype(scheme, "auto", torch.device("cpu")),
+        dtype=models.rest_dtype(scheme, "auto", torch.device("cpu")),
         quantization_config=models.bnb_config(scheme, "auto", "cpu"),
         device_map={"": "cpu"},
     )

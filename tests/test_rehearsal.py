@@ -222,7 +222,7 @@ def test_what_fits_and_how_much():
                 {**asked, "batch": int(1.1 * batch) + 1} if batch > 1 else {**asked, "context": int(1.1 * length) + 1}
             )
             assert memory.predict(**asked).fits(gb) and not memory.predict(**more).fits(gb)
-    assert memory.predict("embedded", "nf4").fitting((6,)) == [
+    assert memory.predict(models.config("embedded"), "nf4").fitting((6,)) == [
         {"gpu_gb": 6, "fits": True, "largest_batch": None, "longest": None}
     ]
 
