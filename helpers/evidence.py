@@ -7,12 +7,11 @@ loaded one after the other, each only if the forecast says that it fits.
 import gc
 import tempfile
 
+import bitsandbytes as bnb
 import torch
 from torch import nn
 
 from . import finetune, formats, memory, models, nf4, quality, speed, weights
-
-import bitsandbytes as bnb  # isort: skip  (after helpers.models, which hides its notice about an optional package)
 
 __all__ = ["cpu_works", "decoding", "forget", "loaded", "normal_errors", "precision", "scores", "training"]
 

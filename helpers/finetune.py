@@ -26,7 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -34,13 +33,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import Trainer, TrainerCallback
 
 from . import levers, memory, models, plots, sharing
 from .embedded import corpus
 from .errors import CourseError
 from .sharing import load_adapter
-
-from transformers import Trainer, TrainerCallback  # isort: skip  (imports bitsandbytes: after models, which hides its notice)
 
 __all__ = [
     "PRESETS",
@@ -68,9 +66,6 @@ __all__ = [
     "train",
     "trainer",
 ]
-
-# peft asks for a property that transformers 5.23 has renamed; nothing that a learner could change.
-warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 ANSWER_TOKENS = 16  # the longest answer of the course is shorter
 RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with

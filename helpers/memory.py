@@ -9,7 +9,7 @@ from math import ceil
 import torch
 from torch import nn
 
-from . import levers, rehearsal, schemes
+from . import levers, quiet, rehearsal, schemes
 from .errors import CourseError
 from .schemes import SCHEMES
 
@@ -319,7 +319,7 @@ def skeleton(config, dtype: torch.dtype, quantization=None):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)  # the new layers take their dtype from it, as in from_pretrained
     try:
-        with rehearsal.hushed():  # `predict` has a note of its own where no layer is replaced
+        with quiet.libraries():  # `predict` has a note of its own where no layer is replaced
             quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": "cpu"})
     finally:
         torch.set_default_dtype(before)
@@ -536,7 +536,7 @@ def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     quantized = _bnb_config(asked["scheme"]) is not None
-    with rehearsal.hushed():
+    with quiet.libraries():
         if quantized if asked["upcast"] is None else asked["upcast"]:
             prepare_model_for_kbit_training(shell, False)
         if asked["checkpointing"]:

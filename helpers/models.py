@@ -1,8 +1,6 @@
 """Find, check and load a model in any scheme, quietly: the embedded one, Mistral-7B's shapes, or a real checkpoint."""
 
-import contextlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -11,11 +9,10 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import torch
 from torch import nn
 
-from . import memory
+from . import memory, quiet, results
 from .errors import CourseError
 from .schemes import SCHEMES, bnb_config, check, compute_dtype, device_of, rest_dtype
 
@@ -45,45 +42,6 @@ INSTEAD = 'or use MODEL_ID = "embedded", which needs no network and no GPU'
 # The files a checkpoint needs; `consolidated.safetensors` and `*.bin` would download the same weights a second time.
 CHECKPOINT_FILES = ["config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"]
 CHECKPOINT_FILES += ["tokenizer*", "special_tokens_map.json", "chat_template*", "vocab.json", "merges.txt"]
-
-
-class _Drop(logging.Filter):
-    """Drops the records of one logger that contain one known, harmless text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.text = text
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self.text not in record.getMessage()
-
-
-# One notice per layer and call (LLM.int8), or about an optional package: no news to a learner. All else still shows.
-_NOTICES = {
-    "bitsandbytes.autograd._functions": "inputs will be cast from",
-    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward from kernels-community",
-}
-for _name, _text in _NOTICES.items():
-    if not any(isinstance(f, _Drop) for f in logging.getLogger(_name).filters):
-        logging.getLogger(_name).addFilter(_Drop(_text))
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Hide transformers' progress bars and its report of odd weights, which we put into one sentence; no other log."""
-    from transformers.utils import logging as transformers_logging
-
-    report = _Drop("LOAD REPORT")
-    logger = logging.getLogger("transformers.modeling_utils")
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    logger.addFilter(report)
-    try:
-        yield
-    finally:
-        logger.removeFilter(report)
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -166,11 +124,7 @@ def free_memory(device="auto") -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    free = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError):  # a container's own limit, which psutil does not see
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    return free
+    return results.free_memory()
 
 
 def fit(model, scheme: str, device="auto") -> Fit:
@@ -484,7 +438,7 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
     from transformers import AutoModelForCausalLM
 
     try:
-        with _quiet():
+        with quiet.loading():
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
                 **quantization,

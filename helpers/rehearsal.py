@@ -21,7 +21,6 @@ import contextlib
 import copy
 import gc
 import inspect
-import warnings
 import weakref
 from dataclasses import dataclass
 from unittest import mock
@@ -32,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from . import levers
+from . import levers, quiet
 from .errors import CourseError
 
 __all__ = ["Ledger", "Timeline", "rehearse"]
@@ -257,7 +256,7 @@ def rehearse(
             torch, is_autocast_enabled=lambda *_: autocast is not None, get_autocast_dtype=lambda *_: lowered
         )
         device = mock.patch.object(torch.utils.checkpoint.DefaultDeviceType, "get_device_type", lambda: "cpu")
-        with hushed(), on, device, ledger, rules:
+        with quiet.libraries(), on, device, ledger, rules:
             (_train if train else _prefill)(model, ids, ledger, rules, marks, offload)
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise CourseError(
@@ -270,21 +269,6 @@ def rehearse(
         if collecting:
             gc.enable()
     return _unrolled(ledger, marks, (layers - config.num_hidden_layers) // period(config))
-
-
-@contextlib.contextmanager
-def hushed():
-    """No notices of libraries about a model that is never used: deprecations between them, a default loss."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
 
 
 def _prefill(model, ids, ledger, rules, marks, offload) -> None:

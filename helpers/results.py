@@ -1,5 +1,6 @@
 """What a notebook hands on: recorded results, the environment they hold for, tables and sentences with numbers."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -14,7 +15,7 @@ from IPython.display import display
 
 from .errors import CourseError
 
-__all__ = ["MIME", "Recorded", "environment", "record", "recorded", "show", "table"]
+__all__ = ["MIME", "Recorded", "cores", "environment", "free_memory", "record", "recorded", "show", "table"]
 
 MIME = "application/vnd.mistral-4bit+json"
 RECORDED = Path(__file__).resolve().parent.parent / "notebooks" / "recorded"
@@ -75,8 +76,8 @@ def environment() -> dict:
     `memory_gb`, `capability`; empty without one), `driver`, `python`, `system`, `versions`.
     """
     gpus, driver = _nvidia()
-    cpu, cores, memory = _cpu_name(), _cores(), _memory_bytes()
-    hardware = " + ".join(gpu["name"] for gpu in gpus) or f"{cpu}, {cores} cores"
+    cpu, count, memory = _cpu_name(), cores(), _memory_bytes()
+    hardware = " + ".join(gpu["name"] for gpu in gpus) or f"{cpu}, {count} cores"
     versions = {}
     for package in PACKAGES:
         try:
@@ -86,7 +87,7 @@ def environment() -> dict:
     return {
         "hardware": hardware,
         "cpu": cpu,
-        "cores": cores,
+        "cores": count,
         "memory_gb": round(memory / 1e9, 1) if memory else None,
         "gpu": gpus,
         "driver": driver,
@@ -123,8 +124,20 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Return the bytes of RAM that this process may still take: the machine's, or what a container leaves."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # a container's own limit, which psutil does not see
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    return free
 
 
 def _memory_bytes() -> int | None:

@@ -1,11 +1,13 @@
-"""Execute the notebooks of the map in order, strictly, and collect what they record: `python -m helpers.run`.
+"""Execute the notebooks of the map with papermill, strictly, and collect what they record: `python -m helpers.run`.
 
-`execute` runs one notebook and raises NotebookError, one sentence, for everything that papermill or nbclient let pass:
-an unknown parameter, a missing `parameters` tag, a missing or wrong record, a kernel that died.
+`execute` runs one notebook and raises NotebookError, one sentence, for everything that papermill lets pass: an unknown
+parameter, a missing `parameters` tag, a missing or wrong record, a kernel that died. `each` runs many, several at a
+time where they do not measure time.
 """
 
 import argparse
 import ast
+import contextlib
 import copy
 import hashlib
 import html
@@ -16,27 +18,33 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
+import papermill
 import psutil
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
 
 from . import exercises, results
 
 __all__ = [
+    "Job",
     "NotebookError",
     "NotebookRun",
+    "at_once",
     "clean",
     "course_map",
+    "each",
     "execute",
     "main",
     "map_problems",
+    "measures_time",
     "select",
     "sources",
 ]
@@ -55,8 +63,10 @@ QUIET = {
     # threads that wait sleep: where others use the cores too, threads that spin made a notebook ten times slower
     "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }
+ENGINE = "course"  # the name under which papermill knows the engine below
+TIMING = "timing"  # a cell with this tag measures time, so its notebook gets the machine to itself
+MEMORY_EACH = 2e9  # bytes of free memory for each notebook at a time; the largest kernel of the course takes 1.3
 SOURCES = "mistral_4bit_sources"  # in a notebook's metadata: what its outputs were made from
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -70,6 +80,7 @@ class NotebookRun:
     record: dict = field(default_factory=dict)
     exercises: list[dict] = field(default_factory=list)
     headline: str = ""
+    error: str = ""  # why it does not count, where `each` ran it; `execute` raises instead
 
 
 class NotebookError(Exception):
@@ -111,77 +122,242 @@ def execute(
     timeout: float = CELL_TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
     cwd: Path | None = None,
+    threads: int | None = None,
 ) -> NotebookRun:
-    """Execute the notebook at `path`, write the executed copy to `output`, and return what it recorded.
+    """Have papermill execute the notebook at `path`, write the executed copy to `output`, return what it recorded.
 
     `parameters` are injected after the cell tagged `parameters`; `timeout` is in seconds a cell; `progress` is called
-    with the cell's number and the number of cells; the kernel works in `cwd` (default: the notebook's folder).
+    with the cell's number and the number of cells; the kernel works in `cwd` (default: the notebook's folder) and
+    computes with so many `threads` (default: as the machine has it).
     Raises NotebookError, with the partial copy at `output` once the kernel has started, when the notebook breaks one
     of the rules above or a cell fails.
     """
-    path, output = Path(path), Path(output)
-    notebook = _prepare(path, dict(parameters or {}))
-    run = NotebookRun(path.stem)
-    at = {"cell": 0}
-
-    def started(cell, cell_index):
-        at["cell"] = cell_index
-        if progress:
-            progress(cell_index + 1, len(notebook.cells))
-
-    def executed(**_):
-        run.peak_memory_bytes = max(run.peak_memory_bytes, _peak(client))
-
-    client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        # the kernel's advice about its own transport is nothing for who reads the progress; errors still show
-        extra_arguments=["--log-level=ERROR"],
-        force_raise_errors=True,
-        record_timing=False,
-        coalesce_streams=True,
-        store_widget_state=True,
-        on_cell_start=started,
-        on_cell_executed=executed,
-        resources={"metadata": {"path": str(cwd or path.parent)}},
-    )
+    path, output, parameters = Path(path), Path(output), dict(parameters or {})
+    _check(path, parameters)
+    run, watch = NotebookRun(path.stem), _Watch(Path(cwd or path.parent).absolute(), progress, threads)
     begun = time.perf_counter()
-    # what the kernel's process itself says, at its end above all, is for its death certificate, not for the progress
-    said = tempfile.TemporaryFile()
     try:
-        client.execute(env=_kernel_environment(), stderr=said)
+        _in_a_thread(
+            watch,
+            lambda: papermill.execute_notebook(
+                # not to a file: papermill would write it in place, cell by cell, and a full disk would leave half of it
+                *(str(path), None, parameters),
+                engine_name=ENGINE,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution_timeout=timeout,
+                watch=watch,
+            ),
+        )
     except CellTimeoutError:
-        raise NotebookError(f"{_where(run, notebook, at)} did not end within {timeout:g} s.", run) from None
+        raise NotebookError(f"{run.name}: {watch.where} did not end within {timeout:g} s.", run) from None
     except DeadKernelError:
-        if getattr(client, "_async_cleanup_kernel_future", None) is not None:
-            raise KeyboardInterrupt from None  # nbclient turns Ctrl-C into a dead kernel
-        said.seek(0)
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-        why = "it was killed, ran out of memory, or crashed" + "".join(f" (it said: {_first_line(x)})" for x in last)
-        raise NotebookError(f"The kernel died in {_where(run, notebook, at, start=False)}: {why}.", run) from None
-    except CellExecutionError as error:
-        if "exercise" in notebook.cells[at["cell"]].metadata.get("tags", []):
+        last = "".join(f" (it said: {_first_line(line)})" for line in watch.last_words())
+        why = f"it was killed, ran out of memory, or crashed{last}"
+        raise NotebookError(f"The kernel died in {watch.where} of {run.name}: {why}.", run) from None
+    except PapermillExecutionError as error:
+        text = _first_line(error.evalue or "") if error.evalue else ""
+        said = f"{error.ename}: {text}" if text else str(error.ename)
+        if watch.in_an_exercise:
             why = "an unsolved stub must run and say that it is open"
-            raise NotebookError(
-                f"{_where(run, notebook, at)} is an exercise and raises {_said(error)}; {why}.", run
-            ) from None
-        raise NotebookError(f"{_where(run, notebook, at)} raised {_said(error)}.", run) from None
-    except RuntimeError as error:
+            raise NotebookError(f"{run.name}: {watch.where} is an exercise and raises {said}; {why}.", run) from None
+        raise NotebookError(f"{run.name}: {watch.where} raised {said}.", run) from None
+    except (RuntimeError, KeyError) as error:  # jupyter_client's NoSuchKernel is a KeyError
         raise NotebookError(f"{run.name}: the kernel could not be started or reached: {error}.", run) from error
     finally:
-        said.close()
-        run.seconds = time.perf_counter() - begun
-        _write(output, nbformat.writes(notebook) + "\n")
-    _collect(notebook, run)
+        run.seconds, run.peak_memory_bytes = time.perf_counter() - begun, watch.peak
+        watch.close()
+        if watch.notebook:
+            _write(output, nbformat.writes(watch.notebook) + "\n")
+    _collect(watch.notebook, run)
     return run
 
 
-def _prepare(path: Path, parameters: dict) -> nbformat.NotebookNode:
-    """Read the notebook, hold it to the rules that need no kernel, and inject the parameters."""
+class _Watch:
+    """What is known of a notebook while papermill executes it: its cell, its kernel's peak and last words."""
+
+    running: set["_Watch"] = set()  # of this process, so that Ctrl-C can end their kernels
+
+    def __init__(self, cwd: Path, progress: Callable[[int, int], None] | None, threads: int | None) -> None:
+        self.cwd, self.progress, self.threads = cwd, progress, threads
+        self.notebook: nbformat.NotebookNode | None = None
+        self.client: PapermillNotebookClient | None = None
+        self.cell, self.cells, self.peak = 0, 0, 0
+        # what the kernel's process itself says, at its end above all: for its death certificate, not for the progress
+        self.stderr = tempfile.TemporaryFile()
+        self.running.add(self)
+
+    @property
+    def where(self) -> str:
+        return f"cell {self.cell + 1} of {self.cells}"
+
+    @property
+    def in_an_exercise(self) -> bool:
+        return "exercise" in self.tags[self.cell]
+
+    def begin(self, notebook: nbformat.NotebookNode) -> None:
+        self.notebook, self.cells = notebook, len(notebook.cells)
+        self.tags = [cell.metadata.get("tags", []) for cell in notebook.cells]  # papermill adds cells on an error
+
+    def cell_started(self, cell, cell_index: int) -> None:
+        self.cell = cell_index
+        if self.progress:
+            self.progress(cell_index + 1, self.cells)
+
+    def cell_executed(self, **_) -> None:
+        self.peak = max(self.peak, _peak(self.pid))
+
+    @property
+    def pid(self) -> int | None:
+        return getattr(getattr(getattr(self.client, "km", None), "provisioner", None), "pid", None)
+
+    def last_words(self) -> list[str]:
+        self.stderr.seek(0)
+        return self.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+
+    def stop(self) -> None:
+        """End the kernel and all that it has started."""
+        with contextlib.suppress(psutil.Error, TypeError, ValueError):
+            kernel = psutil.Process(self.pid)
+            for process in [*kernel.children(recursive=True), kernel]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+    def close(self) -> None:
+        self.running.discard(self)
+        self.stderr.close()
+
+
+class CourseEngine(NBClientEngine):
+    """papermill's own engine, with the course's environment for the kernel and somebody who watches it."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, watch: _Watch, execution_timeout, start_timeout=60, **_):
+        for cell in nb_man.nb.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.id = "injected-parameters"  # papermill's is another one each time
+        watch.begin(nb_man.nb)
+        watch.client = PapermillNotebookClient(
+            nb_man,
+            kernel_name=kernel_name,
+            timeout=execution_timeout,
+            startup_timeout=start_timeout,
+            # the kernel's advice about its own transport says nothing to a reader of the progress; errors still show
+            extra_arguments=["--log-level=ERROR"],
+            force_raise_errors=True,
+            record_timing=False,
+            coalesce_streams=True,
+            on_cell_start=watch.cell_started,
+            on_cell_executed=watch.cell_executed,
+            resources={"metadata": {"path": str(watch.cwd)}},
+        )
+        try:
+            watch.client.execute(env=_kernel_environment(watch.threads), stderr=watch.stderr)
+        except (CellTimeoutError, DeadKernelError):
+            # papermill marks what a cell raises, and would call a notebook whose kernel died free of exceptions
+            nb_man.cell_exception(nb_man.nb.cells[watch.cell], watch.cell)
+            raise
+
+
+papermill_engines.register(ENGINE, CourseEngine)
+
+
+def _in_a_thread(watch: _Watch, work: Callable[[], object]) -> None:
+    """Do `work` beside this thread, which hears Ctrl-C: in the main thread nbclient would take that for itself."""
+    with futures.ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            while not futures.wait([done], timeout=0.5).done:  # Windows hears Ctrl-C between two waits alone
+                pass
+        except BaseException:
+            watch.stop()
+            raise
+        done.result()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute: `source` into `output`. One that is `alone` runs when no other does."""
+
+    source: Path
+    output: Path
+    parameters: dict = field(default_factory=dict)
+    cwd: Path | None = None
+    alone: bool = True
+
+
+def each(
+    jobs: Iterable[Job],
+    at_once: int = 1,
+    timeout: float = CELL_TIMEOUT,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Iterator[NotebookRun]:
+    """Execute notebooks and yield their runs as they end; one that fails says why in `error`, and the others go on.
+
+    Up to `at_once` of those that need not be alone run side by side, each with its share of the cores, then the rest
+    one by one. `progress` is called with a notebook's name, its cell's number (0 at the start) and how many it has.
+    Ctrl-C ends all kernels.
+    """
+    jobs = list(jobs)
+    together = [job for job in jobs if not job.alone] if at_once > 1 else []
+    share = max(1, results.cores() // at_once) if together else None
+    stopped = threading.Event()
+
+    def run(job: Job, threads: int | None = None) -> NotebookRun:
+        def say(cell: int, cells: int) -> None:
+            if stopped.is_set():  # a kernel that was about to start when the others were ended
+                raise NotebookError(f"{job.source.stem}: stopped.")
+            if progress:
+                progress(job.source.stem, cell, cells)
+
+        try:
+            say(0, 0)
+            return execute(job.source, job.output, job.parameters, timeout, say, job.cwd, threads)
+        except NotebookError as error:
+            failed = error.run or NotebookRun(job.source.stem)
+            failed.error = str(error)
+            return failed
+
+    with futures.ThreadPoolExecutor(max(1, at_once)) as pool:
+        waiting = {pool.submit(run, job, share) for job in together}
+        try:
+            while waiting:
+                done, waiting = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BaseException:
+            stopped.set()
+            for future in waiting:
+                future.cancel()
+            for watch in list(_Watch.running):
+                watch.stop()
+            raise
+    for job in jobs:
+        if job not in together:
+            yield run(job)
+
+
+def at_once(model_id: str) -> int:
+    """Return how many notebooks this machine takes side by side with a model: two cores and 2 GB make room for two."""
+    if model_id != "embedded":
+        return 1  # a larger model wants the machine, or its GPU, for itself
+    return max(1, min(results.cores(), int(results.free_memory() // MEMORY_EACH), 2))
+
+
+def measures_time(path: Path) -> bool:
+    """Whether a notebook has a cell with the tag `timing`: a neighbor would change its figures."""
+    try:
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        return any(TIMING in cell.get("metadata", {}).get("tags", []) for cell in cells)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # no notebook: `execute` says so
+
+
+def _check(path: Path, parameters: dict) -> None:
+    """Hold the notebook to the rules that need no kernel, and that papermill does not have."""
     name = path.stem
     try:
-        notebook = load_notebook_node(str(path))
+        notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
     except FileNotFoundError:
         raise NotebookError(f"{name}: there is no file {path.name}.") from None
@@ -196,15 +372,6 @@ def _prepare(path: Path, parameters: dict) -> nbformat.NotebookNode:
     for parameter in parameters:
         if parameter not in known:
             raise NotebookError(f"{name}: unknown parameter {parameter}; it has {', '.join(known) or 'none'}.")
-    for cell in code:
-        cell.outputs, cell.execution_count = [], None
-        cell.metadata.pop("execution", None)
-    if parameters:
-        notebook = parameterize_notebook(notebook, parameters)
-        for cell in notebook.cells:
-            if "injected-parameters" in cell.metadata.get("tags", []):
-                cell.id = "injected-parameters"
-    return notebook
 
 
 def _parameters(name: str, source: str) -> list[str]:
@@ -266,32 +433,19 @@ def _mimes(cell: nbformat.NotebookNode, mime: str) -> list:
     return [output.data[mime] for output in cell.outputs if mime in output.get("data", {})]
 
 
-def _where(run: NotebookRun, notebook: nbformat.NotebookNode, at: dict, start: bool = True) -> str:
-    return (
-        f"{run.name}: cell {at['cell'] + 1} of {len(notebook.cells)}"
-        if start
-        else (f"cell {at['cell'] + 1} of {len(notebook.cells)} of {run.name}")
-    )
-
-
-def _said(error: CellExecutionError) -> str:
-    text = _first_line(getattr(error, "evalue", "") or "")
-    return f"{error.ename}: {text}" if text else str(error.ename)
-
-
 def _first_line(error) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].strip().rstrip(".")[:300] if lines else type(error).__name__
 
 
-def _kernel_environment() -> dict[str, str]:
+def _kernel_environment(threads: int | None = None) -> dict[str, str]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    environment = {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return environment | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
 
-def _peak(client: NotebookClient) -> int:
-    """Return the peak resident bytes of the kernel's process: the kernel's own count, or what psutil knows."""
-    pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+def _peak(pid: int | None) -> int:
+    """Return the peak resident bytes of a kernel's process: the kernel's own count, or what psutil knows."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
@@ -369,41 +523,52 @@ def _write(path: Path, text: str) -> None:
 
 
 class _Progress:
-    """Which notebook, which cell, how long: one rewritten line on a terminal, a line now and then in a log."""
+    """Which notebooks, which cells, how long: one rewritten line on a terminal, a line now and then in a log."""
 
-    def __init__(self, stream=None) -> None:
+    def __init__(self, names: list[str], stream=None) -> None:
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
         self.lock = threading.Lock()
-        self.head, self.cells, self.begun, self.said, self.stop = "", "", 0.0, 0.0, None
+        self.heads = {name: f"[{i}/{len(names)}] {name}" for i, name in enumerate(names, start=1)}
+        self.cells: dict[str, str] = {}  # of the notebooks that run now
+        self.begun: dict[str, float] = {}
+        self.said = time.monotonic()
+        self.over = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
 
-    def start(self, order: int, total: int, name: str) -> None:
-        self.head, self.cells = f"[{order}/{total}] {name}", "starting"
-        self.begun = self.said = time.monotonic()
-        self.stop = threading.Event()
-        self._line()
-        threading.Thread(target=self._tick, args=(self.stop,), daemon=True).start()
+    def cell(self, name: str, number: int, total: int) -> None:
+        self.cells[name] = f"cell {number}/{total}" if number else "starting"
+        if not number:
+            self.begun[name] = time.monotonic()
+            self._line([name])
 
-    def cell(self, number: int, total: int) -> None:
-        self.cells = f"cell {number}/{total}"
+    def _tick(self) -> None:
+        while not self.over.wait(0.5):
+            if self.cells and (self.live or time.monotonic() - self.said >= 10):
+                self._line(list(self.cells))
 
-    def _tick(self, stop: threading.Event) -> None:
-        while not stop.wait(0.5):
-            if self.live or time.monotonic() - self.said >= 10:
-                self._line()
-
-    def _line(self) -> None:
+    def _line(self, names: list[str]) -> None:
+        """Say where `names` are: in a log those, on a terminal all that run, in the one line there is."""
         with self.lock:
-            self.said = time.monotonic()
-            text = f"{self.head}  {self.cells}, {self.said - self.begun:.0f} s"
+            self.said = now = time.monotonic()
+            names = list(self.cells) if self.live else names
+            text = "  ·  ".join(f"{self.heads[n]}  {self.cells[n]}, {now - self.begun[n]:.0f} s" for n in names)
             self.stream.write(f"\r\x1b[2K{text}" if self.live else text + "\n")
             self.stream.flush()
 
-    def end(self, outcome: str) -> None:
-        self.stop.set()
+    def end(self, name: str, outcome: str) -> None:
+        self.cells.pop(name, None)
         with self.lock:
-            self.stream.write(("\r\x1b[2K" if self.live else "") + f"{self.head}  {outcome}\n")
+            self.stream.write(("\r\x1b[2K" if self.live else "") + f"{self.heads[name]}  {outcome}\n")
             self.stream.flush()
+
+    def stop(self) -> None:
+        """Say of each notebook that ran that it was stopped."""
+        for name in list(self.cells):
+            self.end(name, "stopped")
+
+    def close(self) -> None:
+        self.over.set()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -421,17 +586,28 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     build.mkdir(parents=True, exist_ok=True)
-    progress, entries, begun = _Progress(), {}, time.monotonic()
+    progress, entries, begun = _Progress(names), {}, time.monotonic()
+
+    def ended(run: NotebookRun) -> None:
+        entries[run.name] = entry = _entry(folder, build, run, parameters, options)
+        took = f"{entry['seconds']:.1f} s"
+        progress.end(run.name, f"FAILED after {took}: {entry['error']}" if run.error else f"done in {took}")
+        _report(build, course_map(folder), {name: entries[name] for name in names if name in entries})
+
     try:
-        for order, name in enumerate(names, start=1):
-            progress.start(order, len(names), name)
-            entries[name] = entry = _run_one(folder, build, name, parameters, options, problems.get(name), progress)
-            took = f"{entry['seconds']:.1f} s"
-            progress.end(f"FAILED after {took}: {entry['error']}" if "error" in entry else f"done in {took}")
-            _report(build, course_map(folder), entries)
+        for name in names:
+            if name in problems:
+                ended(NotebookRun(name, error=problems[name]))
+        jobs = [_job(folder, build, name, parameters, options) for name in names if name not in problems]
+        count = 1 if options.write_back else at_once(options.model_id)
+        for run in each(jobs, count, options.timeout, progress.cell):
+            ended(run)
     except KeyboardInterrupt:
-        progress.end("stopped")
+        progress.stop()
         return 130
+    finally:
+        progress.close()
+    entries = {name: entries[name] for name in names}
     failed = [name for name, entry in entries.items() if "error" in entry]
     print("\n" + _summary(entries))
     print(
@@ -482,28 +658,29 @@ def _matches(name: str, part: str) -> bool:
     return name == part or name.split("_")[0] == part.zfill(2)
 
 
-def _run_one(folder, build, name, parameters, options, problem, progress) -> dict:
-    """Execute one notebook into `build`; what an earlier run left there stays until this one has succeeded."""
-    entry = {"date": results.today(), "model_id": parameters["MODEL_ID"], "seconds": 0.0, "peak_memory_bytes": 0}
-    failed = build / f"{name}.failed.ipynb"
-    try:
-        if problem:
-            raise NotebookError(problem)
-        run = execute(folder / f"{name}.ipynb", failed, parameters, options.timeout, progress.cell)
-    except NotebookError as error:
-        if error.run:
-            entry.update(seconds=round(error.run.seconds, 2), peak_memory_bytes=error.run.peak_memory_bytes)
-        if error.run and failed.is_file():
-            _write(build / f"{name}.failed.html", _html(nbformat.read(failed, as_version=4), course_map(folder)))
-        return {**entry, "error": str(error)}
+def _job(folder: Path, build: Path, name: str, parameters: dict, options: argparse.Namespace) -> Job:
+    """The notebook into `build`, under a name that spares what an earlier run left there until this one succeeds."""
+    source = folder / f"{name}.ipynb"
+    return Job(source, build / f"{name}.failed.ipynb", parameters, alone=options.write_back or measures_time(source))
+
+
+def _entry(folder: Path, build: Path, run: NotebookRun, parameters: dict, options: argparse.Namespace) -> dict:
+    """What results.json holds of a run; its notebook gets a page, and the place of the one before if it succeeded."""
+    entry = {"date": results.today(), "model_id": parameters["MODEL_ID"]}
+    entry |= {"seconds": round(run.seconds, 2), "peak_memory_bytes": run.peak_memory_bytes}
+    failed = build / f"{run.name}.failed.ipynb"
+    if run.error:
+        if run.seconds and failed.is_file():
+            page = _html(nbformat.read(failed, as_version=4), course_map(folder))
+            _write(build / f"{run.name}.failed.html", page)
+        return {**entry, "error": run.error}
     executed = nbformat.read(failed, as_version=4)
-    _write(build / f"{name}.html", _html(executed, course_map(folder)))
-    os.replace(failed, build / f"{name}.ipynb")
-    (build / f"{name}.failed.html").unlink(missing_ok=True)
+    _write(build / f"{run.name}.html", _html(executed, course_map(folder)))
+    os.replace(failed, build / f"{run.name}.ipynb")
+    (build / f"{run.name}.failed.html").unlink(missing_ok=True)
     if options.write_back:
-        _write(folder / f"{name}.ipynb", nbformat.writes(clean(executed)) + "\n")
-    entry.update(seconds=round(run.seconds, 2), peak_memory_bytes=run.peak_memory_bytes, headline=run.headline)
-    return {**entry, "exercises": run.exercises, "values": run.record}
+        _write(folder / f"{run.name}.ipynb", nbformat.writes(clean(executed)) + "\n")
+    return {**entry, "headline": run.headline, "exercises": run.exercises, "values": run.record}
 
 
 def _html(notebook: nbformat.NotebookNode, names: list[str]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import memory, models, nf4, results
+from . import memory, models, nf4, quiet, results
 from .errors import CourseError
 
 __all__ = [
@@ -286,7 +286,7 @@ def save(model: nn.Module, tokenizer, folder: str | Path, choice: models.Choice)
     folder = Path(folder).absolute()
     adapter = hasattr(model, "peft_config")
     tensors = [p for name, p in model.named_parameters() if not adapter or "lora_" in name]
-    with _whole(folder, sum(t.numel() * t.element_size() for t in tensors)) as new, models._quiet():
+    with _whole(folder, sum(t.numel() * t.element_size() for t in tensors)) as new, quiet.loading():
         model.save_pretrained(new)
         tokenizer.save_pretrained(new)
         if adapter:

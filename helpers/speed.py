@@ -32,7 +32,6 @@ __all__ = [
     "set_compute_dtype",
     "time_calls",
     "time_generation",
-    "time_static",
 ]
 
 LEAST = 3  # repeats, however long they take
@@ -357,11 +356,11 @@ class StaticDecoder:
     def capture(self) -> None:
         """Record a step as a CUDA graph. Raises CourseError without a GPU and for LLM.int8."""
         if self.prompt.device.type != "cuda":
-            raise CourseError("CUDA graphs need a CUDA GPU: time the static cache with graph=False.")
+            raise CourseError('CUDA graphs need a CUDA GPU: take way="static", the same cache without a graph.')
         if any(type(module).__name__ == "Linear8bitLt" for module in self.model.modules()):
             raise CourseError(
                 "LLM.int8 looks for outliers in its inputs from Python, so its steps cannot be recorded as a graph: "
-                "time it with graph=False."
+                'time it with way="static".'
             )
         side = torch.cuda.Stream()  # recording wants warm kernels, made on a stream of their own
         side.wait_stream(torch.cuda.current_stream())
@@ -378,11 +377,6 @@ class StaticDecoder:
     def replay(self) -> None:
         """Make one more token by replaying the recorded step."""
         self.graph.replay()
-
-
-def time_static(model: nn.Module, *sizes, graph: bool = False, **given) -> Generation:
-    """Time decoding with a static cache, eager or replayed: `time_generation` with way="static" or "graph"."""
-    return time_generation(model, *sizes, way="graph" if graph else "static", **given)
 
 
 def copy_bandwidth(

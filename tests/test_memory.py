@@ -144,7 +144,9 @@ def test_mistral_7b_part_by_part():
 def test_embedded_model_predicted_as_measured(scheme):
     model, _ = models.load("embedded", scheme, device="cpu")
     assert memory.predict(models.config("embedded"), scheme).parts == memory.measure(model).parts
-    assert memory.predict(model, "nf4").parts == memory.predict(models.config("embedded"), "nf4").parts  # a quantized model's config
+    assert (
+        memory.predict(model, "nf4").parts == memory.predict(models.config("embedded"), "nf4").parts
+    )  # a quantized model's config
 
 
 SMALL = dict(vocab_size=320, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
-from helpers import memory, models
+from helpers import memory, models, quiet
 from helpers.errors import CourseError
 
 ROOT = Path(__file__).parent.parent
@@ -226,7 +226,7 @@ def test_loading_and_running_prints_nothing():
 def test_filters_hide_two_notices_and_nothing_else(caplog):
     import logging
 
-    for name in models._NOTICES:
+    for name in quiet.NOTICES:
         logging.getLogger(name).warning("MatMul8bitLt: inputs will be cast from a to b; Failed to load CPU "
                                         "gemm_4bit_forward from kernels-community: x")  # fmt: skip
         logging.getLogger(name).warning("something real")

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from helpers import finetune, memory, models, rehearsal, results
+from helpers import finetune, memory, models, quiet, rehearsal, results
 from helpers.errors import CourseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def tiny(family: str):
 def with_adapters(model, checkpointing: bool = False):
     from peft import LoraConfig, get_peft_model
 
-    with rehearsal.hushed():
+    with quiet.libraries():
         model.is_loaded_in_4bit = True
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -63,7 +63,7 @@ def really_saved(config, scheme: str, batch: int, length: int) -> int:
         return tensor
 
     ids = torch.randint(3, 500, (batch, length))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), rehearsal.hushed():
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), quiet.libraries():
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
     assert loss.requires_grad
     return sum(found.values())

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import run
+from helpers import results, run
 from helpers.run import NotebookError, execute
 
+MARKED = "papermill-error-cell-tag"  # the two cells that papermill adds to a notebook with an error
 PARAMETERS = 'MODEL_ID = "auto"\nSTEPS = 3'
 RECORD = 'from helpers import results\nresults.record({"notebook": "05_good", "steps": STEPS, "headline": "all well"})'
 
@@ -127,15 +130,28 @@ def test_any_error_stops_the_notebook_and_the_partial_copy_is_kept(tmp_path):
     message = failure(tmp_path, *cells)
     assert "cell 3 of 4 raised ZeroDivisionError: division by zero" in message
     partial = nbformat.read(tmp_path / "out" / "05_good.ipynb", as_version=4)
-    assert partial.cells[1].outputs[0].text == "so far\n"
-    assert partial.cells[2].outputs[0].ename == "ZeroDivisionError"
-    assert partial.cells[3].execution_count is None
+    said = [cell.source for cell in partial.cells if MARKED in cell.metadata.get("tags", [])]
+    assert "An Exception was encountered" in said[0] and "In [3]" in said[0] and len(said) == 2
+    cells = [cell for cell in partial.cells if MARKED not in cell.metadata.get("tags", [])]
+    assert cells[1].outputs[0].text == "so far\n"
+    assert cells[2].outputs[0].ename == "ZeroDivisionError"
+    assert cells[3].execution_count is None and len(cells) == 4
+    assert partial.metadata.papermill.exception is True
+
+
+def test_a_notebook_that_leaves_early_is_no_success(tmp_path):
+    """papermill takes sys.exit() for a notebook that is done."""
+    cells = [code(PARAMETERS, "parameters"), code("import sys\nsys.exit()"), code(RECORD)]
+    assert "cell 2 shows an error: SystemExit" in failure(tmp_path, *cells)
 
 
 def test_dead_kernel(tmp_path):
     kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
     message = failure(tmp_path, code(PARAMETERS, "parameters"), code(kill), code(RECORD))
     assert "The kernel died in cell 2 of 3" in message
+    partial = nbformat.read(tmp_path / "out" / "05_good.ipynb", as_version=4)
+    assert partial.metadata.papermill.exception is True  # papermill itself would say None
+    assert [cell.metadata.papermill.status for cell in partial.cells] == ["completed", "failed", "pending"]
 
 
 def test_a_kernel_that_dies_with_words_is_quoted_and_one_that_ends_with_words_is_not(tmp_path, capfd):
@@ -275,6 +291,91 @@ def test_a_later_failure_leaves_earlier_results_whole(course):
     assert not list((course / "build").glob("*.failed.*"))
 
 
+def test_notebooks_share_the_machine_but_for_those_that_measure_time(tmp_path):
+    """A pair that shares waits for each other, so that it only ends if both run at the same time; the rest is alone."""
+    jobs, beside = [], {}
+    for name in ("05_a", "06_b", "07_alone"):
+        other = {"05_a": "06_b", "06_b": "05_a"}.get(name)
+        source = f"""import os, time
+from pathlib import Path
+here = Path({str(tmp_path)!r})
+(here / "{name}.runs").touch()
+for _ in range(600):
+    if {other!r} is None or (here / "{other}.runs").exists():
+        break
+    time.sleep(0.1)
+time.sleep(0.5)
+beside = sorted(path.stem for path in here.glob("*.runs"))
+(here / "{name}.runs").rename(here / "{name}.ran")
+from helpers import results
+results.record({{"notebook": "{name}", "beside": beside, "threads": os.environ.get("OMP_NUM_THREADS")}})"""
+        tags = ["timing"] * (name == "07_alone")
+        path = save(tmp_path / f"{name}.ipynb", code(PARAMETERS, "parameters"), code(source, *tags))
+        assert run.measures_time(path) == (name == "07_alone")
+        jobs.append(run.Job(path, tmp_path / "out" / path.name, alone=run.measures_time(path)))
+    for done in run.each(jobs, at_once=2):
+        assert not done.error
+        beside[done.name] = done.record["beside"], done.record["threads"]
+    share = str(max(1, results.cores() // 2))
+    assert "06_b" in beside["05_a"][0] or "05_a" in beside["06_b"][0]
+    assert beside["05_a"][1] == beside["06_b"][1] == share
+    assert beside["07_alone"] == (["07_alone"], os.environ.get("OMP_NUM_THREADS"))
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "model", "count"),
+    [(2, 8e9, "embedded", 2), (16, 64e9, "embedded", 2), (1, 8e9, "embedded", 1), (2, 3.9e9, "embedded", 1)]
+    + [(2, 0.5e9, "embedded", 1), (16, 64e9, "mistral-7b-shape", 1), (16, 64e9, "auto", 1)],
+)
+def test_how_many_notebooks_run_at_once(monkeypatch, cores, free, model, count):
+    monkeypatch.setattr(results, "cores", lambda: cores)
+    monkeypatch.setattr(results, "free_memory", lambda: free)
+    assert run.at_once(model) == count
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as a terminal sends them on Linux and macOS")
+@pytest.mark.parametrize("after", ["the first word", "a moment", "the cell has begun"])
+def test_ctrl_c_ends_the_run_and_its_kernels_with_one_word(tmp_path, after):
+    folder = tmp_path / "notebooks"
+    for name in ("05_good", "06_bad"):
+        sleep = (
+            f"import os, time\nprint(os.getpid(), file=open({str(tmp_path / name)!r}, 'w'), flush=True)\ntime.sleep(60)"
+        )
+        good(folder / f"{name}.ipynb", code(sleep))
+    (folder / "README.md").write_text("[a](05_good.ipynb) [b](06_bad.ipynb)")
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "helpers.run",
+        "--notebooks",
+        str(folder),
+        "--build",
+        str(tmp_path / "build"),
+    ]
+    began = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(run.ROOT)},
+    )
+    assert "starting" in began.stdout.readline()
+    if after == "a moment":
+        time.sleep(0.3)  # kernels have been launched and have not answered
+    elif after == "the cell has begun":
+        while not ((tmp_path / "05_good").exists() and (tmp_path / "05_good").read_text().endswith("\n")):
+            time.sleep(0.1)
+    interrupted = time.monotonic()
+    began.send_signal(signal.SIGINT)
+    out, err = began.communicate(timeout=60)
+    assert (began.returncode, err) == (130, "") and "05_good  stopped" in out
+    assert time.monotonic() - interrupted < 30
+    for name in ("05_good", "06_bad"):
+        if (tmp_path / name).exists() and (pid := (tmp_path / name).read_text().strip()):
+            assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+
+
 def test_an_only_that_matches_nothing_is_refused(course, capsys):
     assert command(course, "--only", "05,42") == 2
     assert "no notebook 42; there are 05_good" in capsys.readouterr().err
@@ -332,6 +433,18 @@ def test_the_command_line_as_make_calls_it(course):
     assert lines[0] == "[1/1] 05_good  starting, 0 s" and lines[1].startswith("[1/1] 05_good  done in ")
     assert "\x1b" not in done.stdout and "Open build/index.html" in lines[-1]
     assert done.stderr == ""
+
+
+def test_plain_papermill_executes_a_notebook_too(tmp_path):
+    """No engine, no checks of ours: what anybody with papermill types."""
+    command = [sys.executable, "-m", "papermill", "05_measure_memory.ipynb", str(tmp_path / "out.ipynb")]
+    command += ["-p", "MODEL_ID", "embedded", "--no-progress-bar"]
+    done = subprocess.run(command, cwd=run.NOTEBOOKS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    (record,) = [out.data[BUNDLE] for out in executed.cells[-1].outputs if BUNDLE in out.get("data", {})]
+    assert record["values"]["model_bytes"] == record["values"]["counted_bytes"]
+    assert record["values"]["mistral_7b"]["bytes"]["nf4-dq"] == 4_125_481_856
 
 
 def test_a_terminal_that_knows_no_arrow_is_no_error(course):

@@ -1,6 +1,7 @@
 """Speed: what is counted and what is made, held to `generate`, hand counts and a clock that the test turns."""
 
 import itertools
+import re
 import statistics
 from types import SimpleNamespace
 
@@ -316,15 +317,17 @@ def test_a_sliding_window_that_is_not_reached_changes_nothing():
 
 def test_static_decoding_is_timed_without_prefill(model):
     clock = Clock([0, 9, 20, 26, 30, 33])
-    found = speed.time_static(model, 2, 4, 4, repeats=2, warmup=1, clock=clock)
+    found = speed.time_generation(model, 2, 4, 4, way="static", repeats=2, warmup=1, clock=clock)
     assert found.decode == speed.Timing((6, 3), first=9)
     assert found.decode_rate.median == 2 * 3 / 4.5
     assert found.prefill is None
 
 
 def test_graphs_need_a_gpu(model):
-    with pytest.raises(CourseError, match="CUDA graphs need a CUDA GPU"):
-        speed.time_static(model, 1, 4, 4, graph=True)
+    with pytest.raises(CourseError, match="CUDA graphs need a CUDA GPU") as caught:
+        speed.time_generation(model, 1, 4, 4, way="graph")
+    (advice,) = re.findall(r'way="(\w+)"', str(caught.value))
+    assert speed.time_generation(model, 1, 4, 4, way=advice, repeats=1).tokens.shape == (1, 8)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
