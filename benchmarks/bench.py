@@ -83,17 +83,13 @@ def main() -> int:
         for name, ratio in nf4_ratios().items():
             row(f"helpers.nf4.{name} / bitsandbytes", ratio, RATIOS[name], "×")
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            try:
-                done = run.execute(
-                    run.NOTEBOOKS / f"{name}.ipynb", Path(folder) / "out.ipynb", {"MODEL_ID": "embedded"}
-                )
-            except run.NotebookError as error:
-                print(error)
-                failed.append(name)
+        for done in run.each(run.jobs(names, Path(folder))):
+            if done.error:
+                print(done.error)
+                failed.append(done.name)
                 continue
-            row(f"{name}, time", done.seconds, SECONDS_OF.get(name[:2], SECONDS), "s")
-            row(f"{name}, peak memory", done.peak_memory_bytes / 1e9, MEMORY_GB, "GB")
+            row(f"{done.name}, time", done.seconds, SECONDS_OF.get(done.name[:2], SECONDS), "s")
+            row(f"{done.name}, peak memory", done.peak_memory_bytes / 1e9, MEMORY_GB, "GB")
     environment = results.environment()
     versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
     print(f"\n{environment['hardware']}, {environment['memory_gb']} GB; Python {environment['python']}; {versions}\n")

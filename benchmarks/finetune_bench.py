@@ -9,15 +9,14 @@ Bytes are the allocator's, without the CUDA context. The presets for small GPUs 
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import statistics
 import tempfile
 import time
 
 import torch
-from transformers import TrainerCallback
 
+from benchmarks import common
 from helpers import finetune, models, results
 
 STEPS, COUNTED = 8, 4  # the others warm up: kernels are compiled, a graph is recorded
@@ -50,26 +49,6 @@ def recipes() -> dict[str, dict]:
     return found
 
 
-class Clock(TrainerCallback):
-    """Seconds of every step, the GPU idle when the clock is read."""
-
-    def __init__(self):
-        self.marks = []
-
-    def on_step_begin(self, args, state, control, **given):
-        if not self.marks:
-            torch.cuda.synchronize()
-            self.marks.append(time.perf_counter())
-
-    def on_step_end(self, args, state, control, **given):
-        torch.cuda.synchronize()
-        self.marks.append(time.perf_counter())
-
-    @property
-    def seconds(self) -> list[float]:
-        return [after - before for before, after in zip(self.marks, self.marks[1:], strict=False)]
-
-
 def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "labels")}
 
@@ -87,7 +66,7 @@ def measure(recipe: finetune.Recipe, profile: bool = False, cap: float | None = 
     data = [{"input_ids": row, "labels": row} for row in ids]
     model = finetune.add_adapters(model, recipe)
     with tempfile.TemporaryDirectory() as folder:
-        made = finetune.trainer(model, tokenizer, data, recipe, folder, [clock := Clock()])
+        made = finetune.trainer(model, tokenizer, data, recipe, folder, [clock := common.Clock()])
         made.data_collator = collate
         torch.cuda.reset_peak_memory_stats()
         made.train()
@@ -167,9 +146,7 @@ def main() -> None:
             print(f"{name:<22} {recipe.batch} × {recipe.length}: {said}", flush=True)
             report[kind].append(row)
         pool.terminate()
-        if given.output:
-            with open(given.output, "w", encoding="utf-8") as file:
-                file.write(json.dumps(report, indent=1) + "\n")
+        common.write(given.output, report)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ One thing is changed at a time, everything else and the seed are those of the fi
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 
+from benchmarks import common
 from helpers import finetune, models, results
 
 HELD_OUT = 120
@@ -49,9 +49,7 @@ def main() -> None:
             f"{name:<24} {row['parameters']:>9,} {losses[-1]:.3f} {row['exact_match']:.0%} {row['seconds']} s",
             flush=True,
         )
-        if given.output:
-            with open(given.output, "w", encoding="utf-8") as file:
-                file.write(json.dumps(report, indent=1) + "\n")
+        common.write(given.output, report)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Without a GPU, `--dry` runs the same code on small sizes and measures nothing.
 
 import argparse
 import gc
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
 )  # so that `python benchmarks/forecast_check.py` works, too
 
+from benchmarks import common
 from helpers import memory, models, results  # noqa: E402
 
 warnings.filterwarnings("ignore")
@@ -245,10 +245,8 @@ def main() -> None:
             print(f"{name.split(':')[0]:<15} {what:<45} {shown}  {row['seconds']} s", flush=True)
     failed = [row for row in rows if row.get("failed") or row.get("within") is False]
     print(f"{len(rows) - len(failed)} of {len(rows)} within bounds, {time.perf_counter() - start:.0f} s")
-    if arguments.out:
-        made = results.environment() | {"date": results.today(), "command": "python -m benchmarks.forecast_check"}
-        found = {"provenance": made, **once, "bounds": BOUNDS, "rows": rows}
-        arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False))
+    provenance = results.environment() | {"date": results.today(), "command": "python -m benchmarks.forecast_check"}
+    common.write(arguments.out, {"provenance": provenance, **once, "bounds": BOUNDS, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import ast
 import concurrent.futures
 import dataclasses
-import gc
 import importlib.util
 import inspect
 import itertools
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import common
 from helpers import kernels, models, nf4, results, run, speed
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
@@ -208,9 +208,7 @@ class Bench:
         self.write()
 
     def write(self) -> None:
-        if self.output:
-            text = json.dumps(results._plain(_finite(self.found), "kernels"), indent=1)
-            Path(self.output).write_text(text + "\n", encoding="utf-8")
+        common.write(self.output, results._plain(_finite(self.found), "kernels"))
 
     def all(self) -> None:
         self.layers = {}
@@ -226,7 +224,7 @@ class Bench:
         for rows in ROWS[1:]:
             self.part(f"rows {rows}", self.rows, rows)
         self.layers.clear()
-        forget()
+        common.forget()
         for way in ("plain", "fused"):  # what is fused stays so, for all models of this process
             self.part(f"decode, 16 bits, {way}", self.decode, "bf16", way, needs=8)
             self.part(f"decode, 4 bits, {way}", self.decode, "nf4-dq", way, needs=10)
@@ -392,7 +390,7 @@ class Bench:
             self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
             self.write()
         del model
-        forget()
+        common.forget()
 
 
 def written(model, ids: torch.Tensor, new_tokens: int) -> torch.Tensor:
@@ -489,11 +487,6 @@ def _finite(value):
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and value != value else value
-
-
-def forget() -> None:
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def compile_one(job) -> str | None:

@@ -15,6 +15,7 @@ import time
 import bitsandbytes.functional as bnb
 import torch
 
+from benchmarks import common
 from helpers import nf4, results
 
 LIMITS = {"cpu": {"quantize": 1.0, "dequantize": 4.0}, "cuda": {"quantize": 3.0, "dequantize": 3.0}}
@@ -194,11 +195,8 @@ def main() -> None:
     if device == "cuda":
         report["gpu_equals_cpu"] = small_gpu_tensors_equal_the_cpu()
         report["compiled"] = sorted(f.__name__ for f, found in nf4._compiled.items() if found is not f)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.output:
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+    print(json.dumps(report, indent=2))
+    common.write(arguments.output, report)
 
 
 if __name__ == "__main__":

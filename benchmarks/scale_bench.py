@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.finetune_bench import Clock, collate
+from benchmarks import common
+from benchmarks.finetune_bench import collate
 from helpers import finetune, models, results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def worker(out: Path, batch: int) -> None:
         [{"input_ids": row, "labels": row} for row in ids],
         recipe,
         out,
-        [clock := Clock(), seen := Reset()],
+        [clock := common.Clock(), seen := Reset()],
     )
     made.data_collator = collate
     made.train()
@@ -62,7 +63,7 @@ def worker(out: Path, batch: int) -> None:
     report = {"world_size": world, "resident_bytes": seen.resident, "peak_bytes": torch.cuda.max_memory_allocated()}
     report |= {"seconds": counted, "tokens_a_second": batch * world * LENGTH / statistics.median(counted)}
     report["losses"] = finetune.losses(made)
-    (out / f"{rank}.json").write_text(json.dumps(report))
+    common.write(out / f"{rank}.json", report)
     made.save_model(str(out / "adapter"))
 
 
@@ -129,13 +130,11 @@ def main() -> None:
                 row.get("failed") or f"{max(row['peak_bytes']) / 1e9:.2f} GB, {row['tokens_a_second']:,.0f} tokens/s"
             )
             print(f"{name}: {shown} {row.get('losses', [])[:3]}", flush=True)
-            if given.output:
-                Path(given.output).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            common.write(given.output, report)
         saved = Path(folder) / "FSDP"
         if (saved / "adapter" / "adapter_model.safetensors").is_file():
             report["adapter_from_fsdp"] = reloaded(saved / "adapter")
-    if given.output:
-        Path(given.output).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.write(given.output, report)
     print(json.dumps(report.get("adapter_from_fsdp")))
 
 

@@ -6,6 +6,7 @@ are several GPUs, what they gain. `--only 05,06` or `--only forecast` makes a pa
 """
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -74,16 +75,17 @@ def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
     return {"provenance": provenance, "values": {**old.get("values", {}), **values}}
 
 
-def checked(name: str) -> dict:
-    """What one of `CHECKS` writes; raises CourseError with its last line when it fails."""
+def checked(name: str) -> run.NotebookRun:
+    """What one of `CHECKS` writes, as the `record` of a run; its last line is the `error` when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "out.json"
         done = subprocess.run(
             [sys.executable, *CHECKS[name], str(file)], cwd=run.ROOT, text=True, stderr=subprocess.PIPE
         )
         if not file.is_file():
-            raise CourseError(f"The check {name} failed: {done.stderr.strip().splitlines()[-1:] or 'no output'}.")
-        return json.loads(file.read_text(encoding="utf-8"))
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            return run.NotebookRun(name, error=f"The check {name} failed: {last}.")
+        return run.NotebookRun(name, record=json.loads(file.read_text(encoding="utf-8")))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,20 +110,18 @@ def main(arguments: list[str] | None = None) -> int:
     notebooks = [part for part in wanted if part not in CHECKS]
     values, failed = {}, []
     names = run.select(run.course_map(), ",".join(notebooks)) if notebooks or not wanted else []
-    for name in [*names, *(check for check in CHECKS if check in (wanted or can))]:
-        try:
-            if name in CHECKS:
-                values[name] = checked(name)
-                print(f"{name}: recorded", flush=True)
-            else:
-                copy = options.build / f"{name}.ipynb"
-                given = {"MODEL_ID": "mistral-7b-shape", **PARAMETERS.get(name, {})}
-                done = run.execute(run.NOTEBOOKS / copy.name, copy, given)
-                values[name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
-                print(f"{name}: {done.seconds:.0f} s, {done.headline}", flush=True)
-        except (run.NotebookError, CourseError) as error:
-            failed.append(name)
-            print(f"FAILED {error}", file=sys.stderr, flush=True)
+    jobs = [job for name in names for job in run.jobs([name], options.build, "mistral-7b-shape", PARAMETERS.get(name))]
+    checks = [check for check in CHECKS if check in (wanted or can)]
+    for done in itertools.chain(run.each(jobs), map(checked, checks)):
+        if done.error:
+            failed.append(done.name)
+            print(f"FAILED {done.error}", file=sys.stderr, flush=True)
+        elif done.name in CHECKS:
+            values[done.name] = done.record
+            print(f"{done.name}: recorded", flush=True)
+        else:
+            values[done.name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
+            print(f"{done.name}: {done.seconds:.0f} s, {done.headline}", flush=True)
         recording = merged(old, values, environment, results.today())
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(recording, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

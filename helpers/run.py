@@ -42,6 +42,7 @@ __all__ = [
     "course_map",
     "each",
     "execute",
+    "jobs",
     "main",
     "map_problems",
     "measures_time",
@@ -285,6 +286,12 @@ class Job:
     parameters: dict = field(default_factory=dict)
     cwd: Path | None = None
     alone: bool = True
+
+
+def jobs(names: list[str], folder: Path, model_id: str = "embedded", parameters: dict | None = None) -> list[Job]:
+    """Return the jobs that execute notebooks of the map into `folder`, each alone."""
+    given = {"MODEL_ID": model_id, **(parameters or {})}
+    return [Job(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb", given) for name in names]
 
 
 def each(

@@ -50,17 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
     (build / "recipe.txt").write_text(recipe(build), encoding="utf-8")
     print(f"{REPO2DOCKER} accepts the repository: build/binder/recipe.txt", flush=True)
     failed = []
-    for name in names:
-        try:
-            done = run.execute(run.NOTEBOOKS / f"{name}.ipynb", build / f"{name}.ipynb", {"MODEL_ID": "embedded"})
-        except run.NotebookError as error:
-            failed.append(name)
-            print(f"{name:28} FAILED: {error}", flush=True)
+    for done in run.each(run.jobs(names, build)):
+        if done.error:
+            failed.append(done.name)
+            print(f"{done.name:28} FAILED: {done.error}", flush=True)
             continue
         peak = done.peak_memory_bytes + SERVER
         fits = "within the 1 GB granted" if peak <= GRANTED else "below the limit" if peak <= LIMIT else "TOO MUCH"
-        failed += [name] if peak > LIMIT else []
-        print(f"{name:28} {done.seconds:5.0f} s  {peak / 1e9:.2f} GB with the server: {fits}", flush=True)
+        failed += [done.name] if peak > LIMIT else []
+        print(f"{done.name:28} {done.seconds:5.0f} s  {peak / 1e9:.2f} GB with the server: {fits}", flush=True)
     print(f"failed: {', '.join(failed) or 'none'}")
     return bool(failed)
 

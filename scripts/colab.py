@@ -98,6 +98,16 @@ def kernel(build: Path, interpreter: Path, origin: Path) -> None:
     os.environ["JUPYTER_PATH"] = str(build / "jupyter")
 
 
+def looked_at(text: str) -> tuple[str, str]:
+    """Return what the setup cell of an executed notebook said, and what is wrong with the notebook, if anything is."""
+    cells = nbformat.reads(text, as_version=4).cells
+    setup = "".join(out.get("text", "") for out in cells[2].outputs).strip()
+    warned = [out.text for cell in cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
+    if warned:
+        return setup, f"stray output of a library: {warned[0][:300]}"
+    return setup, "the token was shown, or not found" if TOKEN in text or "with a token" not in setup else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make colab", description=__doc__.splitlines()[0])
     parser.add_argument("--python", default=sys.executable, help="Colab's is 3.13")
@@ -113,26 +123,21 @@ def main(arguments: list[str] | None = None) -> int:
     publish(build / "origin")
     kernel(build, interpreter, build / "origin")
     failed = []
+    jobs = []
     for name in names:
         content = build / "content" / name  # as empty as Colab's own folder
         shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
-        try:
-            source, target = build / "origin" / "notebooks" / f"{name}.ipynb", build / f"{name}.ipynb"
-            done = run.execute(source, target, {"MODEL_ID": "embedded"}, cwd=content)
-            text = target.read_text(encoding="utf-8")
-            cells = nbformat.reads(text, as_version=4).cells
-            setup = "".join(out.get("text", "") for out in cells[2].outputs)
-            warned = [out.text for cell in cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
-            if warned:
-                raise run.NotebookError(f"{name}: stray output of a library: {warned[0][:300]}")
-            if TOKEN in text or "with a token" not in setup:
-                raise run.NotebookError(f"{name}: the token was shown, or not found.")
-            peak = done.peak_memory_bytes / 1e9
-            print(f"{name:28} {done.seconds:5.0f} s  {peak:.2f} GB  {setup.strip()}", flush=True)
-        except run.NotebookError as error:
-            failed.append(name)
-            print(f"{name:28} FAILED: {error}", flush=True)
+        source = build / "origin" / "notebooks" / f"{name}.ipynb"
+        jobs.append(run.Job(source, build / source.name, {"MODEL_ID": "embedded"}, content))
+    for done in run.each(jobs):
+        text = (build / f"{done.name}.ipynb").read_text(encoding="utf-8") if not done.error else ""
+        setup, wrong = looked_at(text) if text else ("", done.error)
+        if wrong:
+            failed.append(done.name)
+            print(f"{done.name:28} FAILED: {wrong}", flush=True)
+        else:
+            print(f"{done.name:28} {done.seconds:5.0f} s  {done.peak_memory_bytes / 1e9:.2f} GB  {setup}", flush=True)
     after = versions(interpreter)
     changes = {key: (before.get(key), after.get(key)) for key in {*before, *after} if before.get(key) != after.get(key)}
     print("what the setup cell changed:", ", ".join(f"{key} {a} → {b}" for key, (a, b) in sorted(changes.items())))

@@ -48,7 +48,7 @@ def test_without_a_gpu_nothing_is_recorded(tmp_path, monkeypatch, capsys):
 def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def execute(path, output, parameters):
+    def execute(path, output, parameters, *_):
         asked.append((path.stem, parameters))
         if path.stem.startswith("05"):
             raise run.NotebookError("05: no.")
@@ -74,7 +74,7 @@ def test_a_machine_records_what_it_can_under_a_name_of_its_own(tmp_path, monkeyp
     assert record_run.possible({"gpu": [gpu] * 2}) == set(record_run.CHECKS)
     environment = {**results.environment(), "gpu": []}
     monkeypatch.setattr(record_run.results, "environment", lambda: environment)
-    monkeypatch.setattr(record_run, "checked", lambda name: {"rows": [name]})
+    monkeypatch.setattr(record_run, "checked", lambda name: run.NotebookRun(name, record={"rows": [name]}))
     out = tmp_path / "cpu.json"
     assert record_run.main(["--only", "sweep", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["values"] == {"sweep": {"rows": ["sweep"]}}
