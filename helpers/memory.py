@@ -559,8 +559,31 @@ def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
     return shell.train()
 
 
+def _question(config, dtype: torch.dtype, asked: dict) -> str:
+    """All that the rehearsal of a step depends on, but its batch and length, as one text."""
+    settings = sorted((key, value) for key, value in asked.items() if key not in ("model", "context", "batch"))
+    attention = getattr(config, "_attn_implementation", None)  # not among what a configuration writes down
+    return f"{config.to_json_string()} {attention} {dtype} {settings!r}"
+
+
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
-    """The timeline of one prefill or training step, rehearsed with few layers and unrolled to all of them."""
+    """The timeline of one prefill or training step; the last few are remembered."""
+    key = _question(config, dtype, asked), asked["batch"], asked["context"]
+    if key not in _TIMELINES:
+        if len(_TIMELINES) >= REMEMBERED:
+            _TIMELINES.pop(next(iter(_TIMELINES)))
+        _TIMELINES[key] = _rehearse(config, dtype, asked)
+        _PEAKS[key] = _TIMELINES[key].peak
+    return _TIMELINES[key]
+
+
+REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
+_TIMELINES: dict[tuple[str, int, int], rehearsal.Timeline] = {}
+_PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
+
+
+def _rehearse(config, dtype: torch.dtype, asked: dict) -> rehearsal.Timeline:
+    """Rehearse a step with few layers and unroll it to all of them."""
     short, train, scheme = rehearsal.shortened(config), asked["stage"] == "train", asked["scheme"]
     shell, _ = skeleton(short, dtype, schemes.bnb_config(scheme, dtype, "cpu"))
     rehearsal.quantize_on_meta(shell, scheme)
@@ -580,20 +603,16 @@ def _totals(budget: MemoryBudget):
     config, dtype = asked["model"], _dtype(asked["scheme"], asked["compute_dtype"])
     grows = {"gradients", "kv_cache", "activations", "logits", "dequantized"}
     fixed = sum(size for part, size in budget.parts.items() if part not in grows)
-    settings = sorted((key, value) for key, value in asked.items() if key not in ("model", "context", "batch"))
-    kind = config.to_json_string() + repr(settings)
+    question = None if asked["stage"] == "load" else _question(config, dtype, asked)
 
     def total(batch: int, length: int) -> int:
-        if asked["stage"] == "load":
+        if question is None:
             return fixed + batch * _kv_bytes(config, length, dtype)
-        if (kind, batch, length) not in _PEAKS:
-            _PEAKS[kind, batch, length] = _rehearsed(config, dtype, {**asked, "batch": batch, "context": length}).peak
-        return fixed + _PEAKS[kind, batch, length]
+        if (question, batch, length) not in _PEAKS:
+            _rehearsed(config, dtype, {**asked, "batch": batch, "context": length})
+        return fixed + _PEAKS[question, batch, length]
 
     return total
-
-
-_PEAKS: dict[tuple[str, int, int], int] = {}
 
 
 def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
