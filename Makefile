@@ -7,12 +7,13 @@ EVAL := $(VENV)/.installed-eval
 MODEL_ID ?= embedded
 ONLY ?=
 PYTEST ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser lab notebooks lint format bench picture links colab binder workshop clean
+.PHONY: help setup run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup: $(STAMP)  ## create .venv and install everything, once
 
@@ -40,8 +41,11 @@ browser:
 	($(INSTALL) update && DEBIAN_FRONTEND=noninteractive $(INSTALL) install -y chromium) >/dev/null 2>&1 || \
 	echo "Chromium could not be installed: the tests in a browser are skipped."
 
-test: $(EVAL) browser  ## run the whole test suite (PYTEST="-k results" narrows it)
-	$(BIN)/python -m pytest $(PYTEST)
+test: $(EVAL) browser  ## run the tests, WORKERS=2 at a time (PYTEST="-k results" narrows it)
+	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadgroup --no-loadscope-reorder -m "not slow" $(PYTEST)
+
+test-all: $(EVAL) browser  ## run every test there is, those that are slow by nature too
+	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks/00_check_your_setup.ipynb

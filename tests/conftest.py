@@ -1,8 +1,11 @@
 """What holds for every test: no network, no display, and a kernel's environment like the tests' own."""
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,12 +20,19 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(NO_NETWORK), os.env
 os.environ["MPLBACKEND"] = "agg"
 os.environ["MISTRAL_4BIT_PROGRESS"] = ""  # not the learner's file
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in the runner's kernels
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # workers share the cores; equal counts also make equal sums, bit for bit
 for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(variable, None)
 sys.modules.pop("sitecustomize", None)
 import sitecustomize  # noqa: E402
 
 assert Path(sitecustomize.__file__).parent == NO_NETWORK
+
+from helpers import results  # noqa: E402  (and with it the filters that keep bitsandbytes from saying what is no news)
+
+if not results.environment()["gpu"]:
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported; notebook 11 sets it, too
 
 
 @pytest.fixture
@@ -39,3 +49,77 @@ def displayed(monkeypatch) -> list[dict]:
     for module in (exercises, plots, results):
         monkeypatch.setattr(module, "display", display)
     return shown
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory):
+    """Return a function: a notebook's name → its one execution of this session, by whichever worker asks first.
+
+    It runs with the embedded model, at full size but for `SMALL`, with answers to the exercises put in. What comes
+    back has the `record`, `headline`, all `cells`, the files that were `left` in its folder, and at `kept` the path of
+    the executed copy without answers, as a reader would have it.
+    """
+    import answers
+    import nbformat
+    from expectations import SMALL
+    from filelock import FileLock
+
+    from helpers import run
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def execute(name: str, folder: Path) -> dict:
+        notebook = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        source, here = folder / "source" / f"{name}.ipynb", folder / "here"
+        source.parent.mkdir(parents=True)
+        here.mkdir()
+        nbformat.write(answers.with_answers(notebook, answers.wrong_answers(name)), source)
+        parameters = {"MODEL_ID": "embedded", **SMALL.get(name, {})}
+        try:
+            done = run.execute(source, folder / f"{name}.ipynb", parameters, cwd=here)
+        except run.NotebookError as error:
+            return {"error": str(error)}
+        kept = run.clean(answers.without_answers(nbformat.read(folder / f"{name}.ipynb", as_version=4)))
+        (folder / "kept").mkdir()
+        nbformat.write(kept, folder / "kept" / f"{name}.ipynb")
+        keep = run.ROOT / "build" / "tested"
+        keep.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "kept" / f"{name}.ipynb", keep)
+        left = sorted(path.name for path in here.iterdir())
+        return {"record": done.record, "headline": done.headline, "seconds": done.seconds, "left": left}
+
+    def get(name: str) -> SimpleNamespace:
+        folder = shared / "executed" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / "result.json").exists():
+                (folder / "result.json").write_text(json.dumps(execute(name, folder)), encoding="utf-8")
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if "error" in result:
+            pytest.fail(result["error"])
+        cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
+        return SimpleNamespace(**result, cells=cells, kept=folder / "kept" / f"{name}.ipynb")
+
+    return get
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """With several workers: notebooks first, each for itself and the longest before the others; files stay together."""
+
+    def longest_first(item) -> tuple:
+        if item.path.stem != "test_notebooks":
+            return (1, 0)
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        return (0, LONGEST.index(name[:2]) if name and name[:2] in LONGEST else len(LONGEST))
+
+    for item in items:
+        if item.path.stem == "test_notebooks":
+            name = item.callspec.params["name"] if hasattr(item, "callspec") else "map"
+            item.add_marker(pytest.mark.xdist_group(name))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=longest_first)
+
+
+LONGEST = ("08", "07", "09", "12", "06", "10")  # the notebooks that take more than half a minute

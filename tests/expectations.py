@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 EXPECT: dict[str, Callable[[dict], None]] = {}
 
-# Parameters that make a notebook short without changing what is asserted; the pass with solutions uses SOLVED on top.
+# Parameters that make a notebook short without changing what is asserted.
 SMALL: dict[str, dict] = {}
-SOLVED: dict[str, dict] = {}
 
 
 def expect(name: str) -> Callable:
@@ -136,7 +135,6 @@ SMALL["06_generate_and_time"] = {
     "SECONDS_EACH": 0.0,
     "ANSWER_TOKENS": 12,
 }
-SOLVED["06_generate_and_time"] = {"SCHEMES": ["bf16"], "BATCHES": [1], "PROMPT_LENGTHS": [16]}
 
 
 @expect("05_measure_memory")
@@ -199,16 +197,6 @@ def generate_and_time(v):
     assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
 
 
-SOLVED["10_judge_the_claims"] = {
-    "TEXTS": 30,
-    "QUESTIONS": 20,
-    "BATCHES": [1],
-    "NEW_TOKENS": 4,
-    "REPEATS": 1,
-    "STEPS": 2,
-}
-
-
 @expect("10_judge_the_claims")
 def judge_the_claims(v):
     found, measured = v["verdicts"], v["measured"]
@@ -251,9 +239,6 @@ def finetune_with_qlora(v):
     between(v["kept_activations"]["without"] / v["kept_activations"]["with"], 5, 20, "what checkpointing saves")
     between(v["mistral_7b_forecast_bytes"]["1x128"] / 1e9, 4.4, 5.2, "GB, forecast of a small step")
     between(v["mistral_7b_forecast_bytes"]["4x512"] / 1e9, 5.2, 6.8, "GB, forecast of a larger step")
-
-
-SOLVED["09_merge_and_share"] = {"MAX_STEPS": 4, "HELD_OUT": 40}
 
 
 @expect("09_merge_and_share")
@@ -299,7 +284,6 @@ def merge_and_share(v):
 
 
 SMALL["07_measure_quality"] = {"WINDOWS": [4, 16, 64]}
-SOLVED["07_measure_quality"] = {"TEXTS": 12, "QUESTIONS": 8, "WINDOWS": [8]}
 
 
 @expect("07_measure_quality")
@@ -335,9 +319,6 @@ def measure_quality(v):
     between(scores["random weights"]["quiz"][0], 0.15, 0.45, "quiz by chance")
     between(scores["random weights"]["perplexity"][0], 1900, 2300, "perplexity of random weights, vocabulary 2,048")
     assert v["mmlu"] == {}
-
-
-SOLVED["12_finetune_for_less"] = {"OVERFIT_STEPS": 4, "COST_STEPS": 2}
 
 
 @expect("12_finetune_for_less")

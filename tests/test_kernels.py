@@ -1,17 +1,17 @@
 """The NF4 kernel: held to float64 and bitsandbytes through Triton's interpreter, and what it refuses or leaves alone.
 
-Triton asks for TRITON_INTERPRET when it is imported, so without a GPU these tests run once more in a process of their
-own, which the last one starts. What only a GPU can show, benchmarks/kernel_bench.py checks and records as well.
+Triton asks for TRITON_INTERPRET when it is imported, so conftest.py sets it where there is no GPU. What only a GPU can
+show, benchmarks/kernel_bench.py checks and records as well.
 """
 
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import bitsandbytes as bnb
 import pytest
 import torch
 from taught import functions
@@ -20,12 +20,10 @@ from benchmarks import kernel_bench
 from helpers import kernels, memory, models, nf4, results, speed
 from helpers.errors import CourseError
 
-import bitsandbytes as bnb  # isort: skip  (after helpers, which hides its notice about an optional package)
-
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 ROOT = Path(__file__).resolve().parent.parent
-runs = pytest.mark.skipif(kernels.why_not(DEVICE) is not None, reason="runs in the interpreter's process")
+runs = pytest.mark.skipif(kernels.why_not(DEVICE) is not None, reason=str(kernels.why_not(DEVICE)))
 gpu = pytest.mark.skipif(not GPU, reason="needs a GPU: inline assembly does not run in the interpreter")
 # the interpreter cuts bfloat16 off where a GPU rounds; with bfloat16 levels and outputs that is up to 0.005
 ROUNDING = {torch.float16: 5e-4, torch.bfloat16: 3e-3 if GPU else 6e-3}
@@ -446,12 +444,3 @@ def test_a_failing_part_of_the_bench_is_noted_and_the_rest_goes_on(tmp_path):
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert written["value"] is None and "ZeroDivisionError" in written["failed"]["bad"]
     assert "not begun" in written["failed"]["late"] and set(written["at"]) == {"good", "bad", "late"}
-
-
-@pytest.mark.skipif(GPU or kernels.INTERPRETED or kernels.triton is None, reason="kernels run here, or nowhere")
-def test_all_of_this_file_through_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 40
