@@ -13,6 +13,7 @@ import hashlib
 import html
 import json
 import os
+import queue
 import re
 import sys
 import tempfile
@@ -65,7 +66,7 @@ QUIET = {
     "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }
 ENGINE = "course"  # the name under which papermill knows the engine below
-TIMING = "timing"  # a cell with this tag measures time, so its notebook gets the machine to itself
+TIMING = "timing"  # a cell with this tag measures time: while it runs, no other notebook's cell does
 MEMORY_EACH = 2e9  # bytes of free memory for each notebook at a time; the largest kernel of the course takes 1.3
 SOURCES = "mistral_4bit_sources"  # in a notebook's metadata: what its outputs were made from
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -175,16 +176,52 @@ def execute(
     return run
 
 
+class _Machine:
+    """Who may compute: the cells of several notebooks, or one cell that measures time and wants nobody beside it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.computing, self.timing, self.waiting = 0, False, 0
+
+    def take(self, timing: bool) -> None:
+        """Wait until a cell may run. One that measures time goes before those that have not begun."""
+        with self.changed:
+            self.waiting += timing
+            self.changed.wait_for(lambda: not self.timing and not (self.computing if timing else self.waiting))
+            if timing:
+                self.waiting, self.timing = self.waiting - 1, True
+            else:
+                self.computing += 1
+
+    def give(self, timing: bool) -> None:
+        with self.changed:
+            if timing:
+                self.timing = False
+            else:
+                self.computing -= 1
+            self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def place(self):
+        self.take(False)
+        try:
+            yield
+        finally:
+            self.give(False)
+
+
 class _Watch:
     """What is known of a notebook while papermill executes it: its cell, its kernel's peak and last words."""
 
     running: set["_Watch"] = set()  # of this process, so that Ctrl-C can end their kernels
+    machine = _Machine()
 
     def __init__(self, cwd: Path, progress: Callable[[int, int], None] | None, threads: int | None) -> None:
         self.cwd, self.progress, self.threads = cwd, progress, threads
         self.notebook: nbformat.NotebookNode | None = None
         self.client: PapermillNotebookClient | None = None
         self.cell, self.cells, self.peak = 0, 0, 0
+        self.holds: bool | None = None  # a place on the machine: to compute (False) or to measure time (True)
         # what the kernel's process itself says, at its end above all: for its death certificate, not for the progress
         self.stderr = tempfile.TemporaryFile()
         self.running.add(self)
@@ -205,9 +242,20 @@ class _Watch:
         self.cell = cell_index
         if self.progress:
             self.progress(cell_index + 1, self.cells)
+        if cell.cell_type == "code" and cell.source.strip():
+            timing = TIMING in self.tags[cell_index]
+            self.machine.take(timing)
+            self.holds = timing
 
     def cell_executed(self, **_) -> None:
+        self.leave()
         self.peak = max(self.peak, _peak(self.pid))
+
+    def leave(self) -> None:
+        """Let others compute."""
+        if self.holds is not None:
+            self.machine.give(self.holds)
+            self.holds = None
 
     @property
     def pid(self) -> int | None:
@@ -226,6 +274,7 @@ class _Watch:
                     process.kill()
 
     def close(self) -> None:
+        self.leave()  # where a cell has not ended: its kernel died, or it took too long
         self.running.discard(self)
         self.stderr.close()
 
@@ -279,17 +328,16 @@ def _in_a_thread(watch: _Watch, work: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute: `source` into `output`. One that is `alone` runs when no other does."""
+    """One notebook to execute: `source` into `output`, its kernel working in `cwd` (default: the source's folder)."""
 
     source: Path
     output: Path
     parameters: dict = field(default_factory=dict)
     cwd: Path | None = None
-    alone: bool = True
 
 
 def jobs(names: list[str], folder: Path, model_id: str = "embedded", parameters: dict | None = None) -> list[Job]:
-    """Return the jobs that execute notebooks of the map into `folder`, each alone."""
+    """Return the jobs that execute notebooks of the map into `folder`."""
     given = {"MODEL_ID": model_id, **(parameters or {})}
     return [Job(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb", given) for name in names]
 
@@ -302,16 +350,17 @@ def each(
 ) -> Iterator[NotebookRun]:
     """Execute notebooks and yield their runs as they end; one that fails says why in `error`, and the others go on.
 
-    Up to `at_once` of those that need not be alone run side by side, each with its share of the cores, then the rest
-    one by one. `progress` is called with a notebook's name, its cell's number (0 at the start) and how many it has.
-    Ctrl-C ends all kernels.
+    They run in order, `at_once` at a time, each with its share of the cores. Of several, those with cells that measure
+    time come last and have all cores; while such a cell runs, the others wait. `progress` is called with a notebook's
+    name, its cell's number (0 at the start) and how many it has. Ctrl-C ends all kernels.
     """
-    jobs = list(jobs)
-    together = [job for job in jobs if not job.alone] if at_once > 1 else []
-    share = max(1, results.cores() // at_once) if together else None
-    stopped = threading.Event()
+    jobs, share, stopped = list(jobs), None, threading.Event()
+    if at_once > 1:
+        jobs, share = sorted(jobs, key=lambda job: measures_time(job.source)), max(1, results.cores() // at_once)
 
-    def run(job: Job, threads: int | None = None) -> NotebookRun:
+    def run(job: Job) -> NotebookRun:
+        threads = None if measures_time(job.source) else share
+
         def say(cell: int, cells: int) -> None:
             if stopped.is_set():  # a kernel that was about to start when the others were ended
                 raise NotebookError(f"{job.source.stem}: stopped.")
@@ -326,12 +375,17 @@ def each(
             failed.error = str(error)
             return failed
 
-    with futures.ThreadPoolExecutor(max(1, at_once)) as pool:
-        waiting = {pool.submit(run, job, share) for job in together}
+    if at_once == 1:
+        yield from map(run, jobs)  # none begins while the caller looks at the one before
+        return
+    with futures.ThreadPoolExecutor(at_once) as pool:
+        ended: queue.SimpleQueue[futures.Future] = queue.SimpleQueue()
+        waiting = [pool.submit(run, job) for job in jobs]
         try:
-            while waiting:
-                done, waiting = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+            for future in waiting:
+                future.add_done_callback(ended.put)
+            for _ in waiting:
+                yield _next(ended).result()
         except BaseException:
             stopped.set()
             for future in waiting:
@@ -339,9 +393,13 @@ def each(
             for watch in list(_Watch.running):
                 watch.stop()
             raise
-    for job in jobs:
-        if job not in together:
-            yield run(job)
+
+
+def _next(ended: "queue.SimpleQueue[futures.Future]") -> futures.Future:
+    """Return what has ended; wakes up now and then, since Windows hears Ctrl-C between two waits alone."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return ended.get(timeout=0.5)
 
 
 def at_once(model_id: str) -> int:
@@ -605,10 +663,11 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             if name in problems:
                 ended(NotebookRun(name, error=problems[name]))
-        jobs = [_job(folder, build, name, parameters, options) for name in names if name not in problems]
+        jobs = [_job(folder, build, name, parameters) for name in names if name not in problems]
         count = 1 if options.write_back else at_once(options.model_id)
         for run in each(jobs, count, options.timeout, progress.cell):
-            ended(run)
+            with _Watch.machine.place():  # making a page is work, too: not beside a cell that measures time
+                ended(run)
     except KeyboardInterrupt:
         progress.stop()
         return 130
@@ -665,10 +724,10 @@ def _matches(name: str, part: str) -> bool:
     return name == part or name.split("_")[0] == part.zfill(2)
 
 
-def _job(folder: Path, build: Path, name: str, parameters: dict, options: argparse.Namespace) -> Job:
+def _job(folder: Path, build: Path, name: str, parameters: dict) -> Job:
     """The notebook into `build`, under a name that spares what an earlier run left there until this one succeeds."""
     source = folder / f"{name}.ipynb"
-    return Job(source, build / f"{name}.failed.ipynb", parameters, alone=options.write_back or measures_time(source))
+    return Job(source, build / f"{name}.failed.ipynb", parameters)
 
 
 def _entry(folder: Path, build: Path, run: NotebookRun, parameters: dict, options: argparse.Namespace) -> dict:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -291,35 +292,74 @@ def test_a_later_failure_leaves_earlier_results_whole(course):
     assert not list((course / "build").glob("*.failed.*"))
 
 
-def test_notebooks_share_the_machine_but_for_those_that_measure_time(tmp_path):
-    """A pair that shares waits for each other, so that it only ends if both run at the same time; the rest is alone."""
-    jobs, beside = [], {}
-    for name in ("05_a", "06_b", "07_alone"):
-        other = {"05_a": "06_b", "06_b": "05_a"}.get(name)
-        source = f"""import os, time
+def test_notebooks_share_the_machine_and_a_cell_that_measures_time_has_it_alone(tmp_path):
+    """The first two wait for each other, so they end only if both run; then all write down when their cells ran."""
+    jobs = []
+    for name in ("07_times", "05_a", "06_b"):
+        other = {"05_a": "06_b", "06_b": "05_a", "07_times": "05_a"}[name]
+        meet = f"""import os, time
 from pathlib import Path
 here = Path({str(tmp_path)!r})
 (here / "{name}.runs").touch()
 for _ in range(600):
-    if {other!r} is None or (here / "{other}.runs").exists():
+    if (here / "{other}.runs").exists():
         break
-    time.sleep(0.1)
-time.sleep(0.5)
-beside = sorted(path.stem for path in here.glob("*.runs"))
-(here / "{name}.runs").rename(here / "{name}.ran")
-from helpers import results
-results.record({{"notebook": "{name}", "beside": beside, "threads": os.environ.get("OMP_NUM_THREADS")}})"""
-        tags = ["timing"] * (name == "07_alone")
-        path = save(tmp_path / f"{name}.ipynb", code(PARAMETERS, "parameters"), code(source, *tags))
-        assert run.measures_time(path) == (name == "07_alone")
-        jobs.append(run.Job(path, tmp_path / "out" / path.name, alone=run.measures_time(path)))
+    time.sleep(0.05)"""
+        cells = [code("begun = time.time()\ntime.sleep(0.3)\nspans.append((begun, time.time()))") for _ in range(3)]
+        record = "from helpers import results\nresults.record({'notebook': '" + name + "', 'spans': spans, "
+        record += "'threads': os.environ.get('OMP_NUM_THREADS')})"
+        if name == "07_times":
+            cells[1].metadata["tags"] = ["timing"]
+        path = save(
+            tmp_path / f"{name}.ipynb",
+            code(PARAMETERS, "parameters"),
+            code(meet),
+            code("spans = []"),
+            *cells,
+            code(record),
+        )
+        assert run.measures_time(path) == (name == "07_times")
+        jobs.append(run.Job(path, tmp_path / "out" / path.name))
+    records = {}
     for done in run.each(jobs, at_once=2):
         assert not done.error
-        beside[done.name] = done.record["beside"], done.record["threads"]
+        records[done.name] = done.record
+    assert list(records)[-1] == "07_times"  # begun last
     share = str(max(1, results.cores() // 2))
-    assert "06_b" in beside["05_a"][0] or "05_a" in beside["06_b"][0]
-    assert beside["05_a"][1] == beside["06_b"][1] == share
-    assert beside["07_alone"] == (["07_alone"], os.environ.get("OMP_NUM_THREADS"))
+    assert records["05_a"]["threads"] == records["06_b"]["threads"] == share
+    assert records["07_times"]["threads"] == os.environ.get("OMP_NUM_THREADS")
+    begun, ended = records["07_times"]["spans"][1]
+    for name in ("05_a", "06_b"):
+        assert all(end <= begun or ended <= start for start, end in records[name]["spans"])
+    assert not (tmp_path / "out" / "05_a.ipynb").stat().st_size == 0
+    one = [done.name for done in run.each(jobs[1:])]
+    assert one == ["05_a", "06_b"]
+
+
+def test_who_measures_time_waits_for_who_computes_and_goes_before_who_has_not_begun():
+    machine, order = run._Machine(), []
+    machine.take(False)
+
+    def cell(name: str, timing: bool) -> threading.Thread:
+        def work():
+            machine.take(timing)
+            order.append(f"{name} begins")
+            time.sleep(0.2)
+            order.append(f"{name} ends")
+            machine.give(timing)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.1)
+        return thread
+
+    threads = [cell("timing", True), cell("b", False), cell("c", False)]
+    assert order == []  # one computes, one waits for it to end, and the others for that one
+    machine.give(False)
+    for thread in threads:
+        thread.join()
+    assert order[:2] == ["timing begins", "timing ends"]
+    assert {*order[2:4]} == {"b begins", "c begins"}  # side by side
 
 
 @pytest.mark.parametrize(
