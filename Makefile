@@ -42,10 +42,10 @@ browser:
 	echo "Chromium could not be installed: the tests in a browser are skipped."
 
 test: $(EVAL) browser  ## run the tests, WORKERS=2 at a time (PYTEST="-k results" narrows it)
-	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadgroup --no-loadscope-reorder -m "not slow" $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 test-all: $(EVAL) browser  ## run every test there is, those that are slow by nature too
-	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder -m "" $(PYTEST)
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks/00_check_your_setup.ipynb

@@ -104,21 +104,28 @@ def executed(tmp_path_factory):
     return get
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With several workers: a file stays together, as its fixtures do, but each notebook is for itself."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return test.partition("[")[2] or test if file.endswith("test_notebooks.py") else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items) -> None:
-    """With several workers: notebooks first, each for itself and the longest before the others; files stay together."""
+    """The notebooks first, the longest before the others, so that no worker is left alone with one at the end."""
 
     def longest_first(item) -> tuple:
         if item.path.stem != "test_notebooks":
             return (1, 0)
-        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-        return (0, LONGEST.index(name[:2]) if name and name[:2] in LONGEST else len(LONGEST))
+        number = item.callspec.params["name"][:2] if hasattr(item, "callspec") else ""
+        return (0, LONGEST.index(number) if number in LONGEST else len(LONGEST))
 
-    for item in items:
-        if item.path.stem == "test_notebooks":
-            name = item.callspec.params["name"] if hasattr(item, "callspec") else "map"
-            item.add_marker(pytest.mark.xdist_group(name))
-        else:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=longest_first)
 
 

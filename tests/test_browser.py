@@ -78,7 +78,7 @@ def lab(tmp_path_factory):
     """Serve the short notebooks by a JupyterLab of its own, and return its address."""
     home = tmp_path_factory.mktemp("lab")
     (home / "notebooks").mkdir()
-    for name in LIVE:
+    for name in NAMES:
         nbformat.write(shortened(name), home / "notebooks" / f"{name}.ipynb")
     cells = [nbformat.v4.new_code_cell(source) for source in BROKEN]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
@@ -235,7 +235,7 @@ def closed(page) -> None:
     page.context.close()
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in LIVE else pytest.mark.slow) for name in NAMES])
 def test_a_notebook_run_in_jupyterlab(browser, lab, name):
     page = opened(browser, lab, name)
     looked_at(page, name, run_all(page))

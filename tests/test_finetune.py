@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TrainerCallback
 
 from helpers import finetune, memory, models, run
 from helpers.embedded import corpus
@@ -238,21 +238,39 @@ def test_a_recipe_that_cannot_work_is_refused(change, says):
         finetune.Recipe(**change)
 
 
-def test_the_program_trains_saves_and_complains_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "helpers.finetune", "--held-out", "10", "--batch", "4"]
-    good = subprocess.run(
-        [*command, "--steps", "2", "--out", tmp_path / "adapter"], cwd=run.ROOT, capture_output=True, text=True
-    )
-    assert good.returncode == 0, good.stderr[-2000:]
-    report = json.loads(good.stdout)
-    assert report["recipe"]["steps"] == 2 and report["losses"][0] > report["losses"][1] > 0
-    assert 0 <= report["exact_match"]["before"] <= report["exact_match"]["after"] <= 1
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file() and not good.stderr
-    bad = subprocess.run([*command, "--steps", "0"], cwd=run.ROOT, capture_output=True, text=True)
+def test_the_program_trains_saves_and_reports(tmp_path, capfd):
+    report = finetune.main(["--held-out", "10", "--batch", "4", "--steps", "2", "--out", str(tmp_path / "adapter")])
+    out, err = capfd.readouterr()
+    printed = json.loads(out)
+    assert printed["recipe"]["steps"] == 2 and printed["losses"][0] > printed["losses"][1] > 0
+    assert printed["losses"] == report["losses"]
+    assert 0 <= printed["exact_match"]["before"] <= printed["exact_match"]["after"] <= 1
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file() and not err
+
+
+def test_the_program_complains_in_one_line():
+    """In a process of its own, started as users start it."""
+    command = [sys.executable, "-m", "helpers.finetune", "--steps", "0"]
+    bad = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True)
     assert bad.returncode == 1 and bad.stderr.strip() == "MAX_STEPS is 0: give a whole number of at least 1."
 
 
-def test_notebook_08_writes_out_this_very_recipe(tmp_path):
+def test_notebook_08_writes_out_this_very_recipe(executed):
+    """Its first losses, in full: the batches are the same ones, whatever the number of steps that follow."""
+    done = executed("08_finetune_with_qlora")
+    model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    shipped = finetune.Recipe(steps=done.record["steps"], batch=16)
+    pairs, _ = finetune.questions(shipped.steps * shipped.batch, 200)
+    stop = Stop(after=3)
+    _, losses = finetune.train(model, tokenizer, pairs, shipped, [stop])
+    assert losses == done.record["losses"][: len(losses)] and len(losses) == 3
+    other, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    _, different = finetune.train(other, tokenizer, pairs, replace(shipped, alpha=32), [Stop(after=3)])
+    assert different[0] == losses[0] and different[2] != losses[2]
+
+
+@pytest.mark.slow
+def test_notebook_08_takes_other_parameters_too(tmp_path):
     short = {"MAX_STEPS": 3, "BATCH": 4, "HELD_OUT": 16, "SEED": 3}
     done = run.execute(
         run.NOTEBOOKS / "08_finetune_with_qlora.ipynb", tmp_path / "08.ipynb", {"MODEL_ID": "embedded", **short}
@@ -261,9 +279,16 @@ def test_notebook_08_writes_out_this_very_recipe(tmp_path):
     pairs, _ = finetune.questions(12, 16, seed=3)
     _, losses = finetune.train(model, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3))
     assert done.record["losses"] == losses
-    other, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
-    _, different = finetune.train(other, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3, alpha=32))
-    assert different[0] == losses[0] and different[2] != losses[2]
+
+
+class Stop(TrainerCallback):
+    """Ends a training early, the schedule of its learning rate being that of the whole."""
+
+    def __init__(self, after: int):
+        self.after = after
+
+    def on_step_end(self, args, state, control, **given):
+        control.should_training_stop = state.global_step >= self.after
 
 
 # Packing, own data, checkpoints, several processes
@@ -423,41 +448,40 @@ _flat_param.FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()
 """
 
 
-@pytest.mark.parametrize("kind, dtype", [("ddp", "float32"), ("fsdp", "float32"), ("fsdp", "bfloat16")])
+PROCESSES = [("ddp", "float32"), ("fsdp", "float32"), ("fsdp", "bfloat16")]
+
+
+@pytest.mark.parametrize("kind, dtype", PROCESSES)
 def test_two_processes_are_one_with_the_batch_of_both(tmp_path, kind, dtype):
     """Over gloo, examples of unequal length; started by accelerate with the shipped configurations."""
     driver = tmp_path / "driver.py"
     driver.write_text(
         (FSDP_ON_THE_CPU if kind == "fsdp" else "") + "import json, os, sys\n"
         "from helpers import finetune\n"
-        "out, world, batch = sys.argv[1:]\n"
-        "assert os.environ.get('WORLD_SIZE', '1') == world\n"
-        "given = ['--held-out', '0', '--steps', '3', '--batch', batch, '--compute-dtype', '" + dtype + "']\n"
-        "report = finetune.main([*given, '--out', out + '/adapter'])\n"
-        "json.dump(report['losses'], open(f\"{out}/{os.environ.get('RANK', 0)}.json\", 'w'))\n",
+        "assert os.environ['WORLD_SIZE'] == '2'\n"
+        "report = finetune.main(sys.argv[2:])\n"
+        "json.dump(report['losses'], open(f\"{sys.argv[1]}/{os.environ['RANK']}.json\", 'w'))\n",
         encoding="utf-8",
     )
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
+    given = ["--held-out", "0", "--steps", "3", "--compute-dtype", dtype, "--out"]
+    one = finetune.main([*given, str(tmp_path / "one"), "--batch", "8"])["losses"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(run.ROOT)}
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     launch += ["--config_file", str(run.ROOT / "helpers" / "configs" / f"{kind}.yaml")]
     launch += ["--fsdp_sync_module_states", "false"] if kind == "fsdp" else []
-    for start, world, batch, out in (([sys.executable], 1, 8, "one"), (launch, 2, 4, "two")):
-        command = [*start, str(driver), str(tmp_path / out), str(world), str(batch)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=run.ROOT)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert ("ShardingStrategy.FULL_SHARD" in done.stdout) == (world == 2 and kind == "fsdp")
-    one = json.loads((tmp_path / "one" / "0.json").read_text())
-    two = [json.loads((tmp_path / "two" / f"{rank}.json").read_text()) for rank in (0, 1)]
+    command = [*launch, str(driver), str(tmp_path), *given, str(tmp_path / "two"), "--batch", "4"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=run.ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert ("ShardingStrategy.FULL_SHARD" in done.stdout) == (kind == "fsdp")
+    two = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     # the first losses come before any update; later ones also hold what 16 bits round
     assert two[0] == two[1] and len(two[0]) == 3 and two[0][:2] == pytest.approx(one[:2], abs=1e-4)
     assert two[0] == pytest.approx(one, abs=1e-4 if dtype == "float32" else 0.02)
-    states = [load_file(tmp_path / out / "adapter" / "adapter_model.safetensors") for out in ("one", "two")]
+    states = [load_file(tmp_path / out / "adapter_model.safetensors") for out in ("one", "two")]
     assert states[0].keys() == states[1].keys() and len(states[0]) == 84
     start = finetune.add_adapters(models.load("embedded", "nf4-dq", device="cpu")[0], finetune.Recipe()).state_dict()
     for name, tensor in states[0].items():
         assert torch.allclose(tensor, states[1][name], atol=1e-4 if dtype == "float32" else 2e-3, rtol=0), name
         assert not torch.equal(tensor, start[name.replace(".weight", ".default.weight")]), name
-    assert "base_model_name_or_path" in (config := (tmp_path / "two" / "adapter" / "adapter_config.json").read_text())
+    assert "base_model_name_or_path" in (config := (tmp_path / "two" / "adapter_config.json").read_text())
     assert str(run.ROOT) not in config
