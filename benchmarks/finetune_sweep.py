@@ -2,7 +2,7 @@
 
     python -m benchmarks.finetune_sweep [--steps 100] [result.json]
 
-One thing is changed at a time, everything else and the seed are those of the first row. `python -m helpers.record_run
+One thing is changed at a time, everything else and the seed are those of the first row. `python -m helpers.record
 --only sweep` records it; it takes about five minutes on two cores, and a GPU is not needed.
 """
 

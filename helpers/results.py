@@ -172,7 +172,7 @@ def recorded(name: str | None = None, part: str | None = None, quiet: bool = Fal
     if name is None:
         found = [run for path in sorted(RECORDED.glob("*.json")) if part in (run := _read(path.stem)).values]
         if not found:
-            raise CourseError(f"No recorded run holds “{part}”: on a GPU, `python -m helpers.record_run` records it.")
+            raise CourseError(f"No recorded run holds “{part}”: on a GPU, `python -m helpers.record` records it.")
         run = max(found, key=lambda run: run.provenance.get("dates", {}).get(part, run.provenance["date"]))
     else:
         run = _read(name)

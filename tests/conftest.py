@@ -29,7 +29,7 @@ import sitecustomize  # noqa: E402
 
 assert Path(sitecustomize.__file__).parent == NO_NETWORK
 
-from helpers import results  # noqa: E402  (and with it the filters that keep bitsandbytes from saying what is no news)
+from helpers import results  # noqa: E402  and with it the filters that keep bitsandbytes from saying what is no news
 
 if not results.environment()["gpu"]:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported; notebook 11 sets it, too

@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 
-from helpers import claims, evidence, memory, models, nf4
+from helpers import claims, memory, models, nf4
+from helpers.claims import measure
 
 MEASURED = {
     "size": {"fp32": 28.967, "fp16": 14.483, "int8": 7.510, "nf4": 4.451, "nf4-dq": 4.1255},
@@ -240,7 +241,7 @@ def test_the_guide_leaves_out_what_was_not_measured():
 
 
 def test_sizes_and_shares_of_the_embedded_model():
-    found = evidence.loaded(models.resolve("embedded"), "bf16")
+    found = measure.loaded(models.resolve("embedded"), "bf16")
     config = models.config("embedded")
     for scheme, size in found["bytes"].items():
         assert size == memory.predict(config, scheme).weight_bytes
@@ -251,10 +252,10 @@ def test_sizes_and_shares_of_the_embedded_model():
 
 
 def test_errors_of_formats_and_of_dtypes():
-    error = evidence.normal_errors()
+    error = measure.normal_errors()
     for name, low, high in (("NF4", 0.836, 0.856), ("FP4", 1.47, 1.505), ("INT4 affine", 0.793, 0.813)):
         assert low < error[name] < high
-    found = evidence.precision(models.resolve("embedded"))
+    found = measure.precision(models.resolve("embedded"))
     assert 2**-13 < found["float16"] < 2**-10.5 and 2**-10 < found["bfloat16"] < 2**-7.5  # half a unit, and its sum
     assert 0.02 < found["quantization"] < 0.15 and found["layer against dequantized"] < 0.02
     assert found["default"] == "float32" and 1 < found["room"] < 1e5
@@ -268,11 +269,11 @@ def test_speed_is_a_ratio_of_two_schemes(monkeypatch):
     def time_generation(model, batch, length, new_tokens, repeats, way):
         assert way == "static"
         four = any(type(m).__name__ == "Linear4bit" for m in model.modules())
-        return Timed(batch * 1000 / (2 if four else 1) / (1 if length == evidence.SHORT else 4 if four else 2))
+        return Timed(batch * 1000 / (2 if four else 1) / (1 if length == measure.SHORT else 4 if four else 2))
 
-    monkeypatch.setattr(evidence.speed, "time_generation", time_generation)
-    monkeypatch.setattr(evidence, "_layer_seconds", lambda model, repeats: 0.1)
-    found = evidence.decoding(models.resolve("embedded"), "bf16", [1, 4], 8, 1)
+    monkeypatch.setattr(measure.speed, "time_generation", time_generation)
+    monkeypatch.setattr(measure, "_layer_seconds", lambda model, repeats: 0.1)
+    found = measure.decoding(models.resolve("embedded"), "bf16", [1, 4], 8, 1)
     assert found["by batch"] == {"1": 0.5, "4": 0.5} and found["short"] == 0.5 and found["long"] == 0.25
     assert found["long length"] == 504 and found["layer time"] == 1 and 0.2 < found["bytes"] < 0.5
 
@@ -280,15 +281,15 @@ def test_speed_is_a_ratio_of_two_schemes(monkeypatch):
 def test_random_weights_are_not_asked_and_nothing_is_loaded_that_does_not_fit(monkeypatch):
     choice = models.resolve("embedded")
     shape = models.Choice("mistral-7b-shape", "random weights", "shape", "test")
-    assert evidence.scores(shape, "bf16", ["a b"], []) is None
-    monkeypatch.setattr(evidence.models, "fit", lambda *_: models.Fit(2, 1, "cpu"))
-    monkeypatch.setattr(evidence.models, "load", lambda *_: pytest.fail("loaded"))
-    assert evidence.loaded(choice, "bf16") is evidence.decoding(choice, "bf16") is None
-    assert evidence.scores(choice, "bf16", ["a b"], []) is None
+    assert measure.scores(shape, "bf16", ["a b"], []) is None
+    monkeypatch.setattr(measure.models, "fit", lambda *_: models.Fit(2, 1, "cpu"))
+    monkeypatch.setattr(measure.models, "load", lambda *_: pytest.fail("loaded"))
+    assert measure.loaded(choice, "bf16") is measure.decoding(choice, "bf16") is None
+    assert measure.scores(choice, "bf16", ["a b"], []) is None
 
 
 def test_a_short_training_run():
-    found = evidence.training(models.resolve("embedded"), steps=2, batch=2)
+    found = measure.training(models.resolve("embedded"), steps=2, batch=2)
     assert found["base unchanged"] and found["adapters changed"]
     assert len(found["curves"]["all linear"]) == 2 and found["loss before"] == found["curves"]["all linear"][0]
     assert all(5 < loss < 20 for loss in found["loss"].values())
@@ -297,9 +298,9 @@ def test_a_short_training_run():
 
 
 def test_a_four_bit_layer_runs_on_this_cpu(monkeypatch):
-    assert evidence.cpu_works()
-    monkeypatch.setattr(evidence, "_off", lambda y, exact: 0.5)
-    assert not evidence.cpu_works()
+    assert measure.cpu_works()
+    monkeypatch.setattr(measure, "_off", lambda y, exact: 0.5)
+    assert not measure.cpu_works()
 
 
 def bench(bf16, kernel, way="plain"):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import costs
+from helpers.finetune import report
 
 
 def rung(recipe, peak, seconds, losses=(2.0, 1.0), batch=1, length=100):
@@ -25,7 +25,7 @@ RECORDED = {
 
 
 def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
-    rows = costs.ladder(RECORDED, 1, 100)
+    rows = report.ladder(RECORDED, 1, 100)
     assert [row["recipe"] for row in rows] == ["standard recipe", "no float32 upcast", "+ loss in pieces"]
     assert [row["peak GB"] for row in rows] == [9, 6, 5.5] and [row["tokens/s"] for row in rows] == [50, 200, 200]
     assert [row["slowest–fastest step"] for row in rows] == ["25–100", "125–250", "100–400"]
@@ -35,14 +35,14 @@ def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
 
 
 def test_the_figure_says_how_much_faster_the_last_rung_is():
-    fig, gains = costs.ladder_figure(RECORDED, [(1, 100), (4, 100)], {(1, 100): (5, 300), (4, 100): (7, 100)})
+    fig, gains = report.ladder_figure(RECORDED, [(1, 100), (4, 100)], {(1, 100): (5, 300), (4, 100): (7, 100)})
     assert gains == {(1, 100): 4, (4, 100): 1} and "1.0 to 4.0 times" in fig.get_suptitle()
 
 
 def test_presets_that_did_not_run_have_a_forecast_alone():
     presets = {name: SimpleNamespace(batch=2, length=64, compute_dtype="auto") for name in ("6gb", "24gb")}
     ran = {"recipe": "6gb", "peak_bytes": 4.8e9, "cap_bytes": 6e9, "tokens_a_second": 645.0}
-    small, large = costs.preset_rows(presets, {"6gb": 4.7, "24gb": 13.3}, {"presets": [ran]})
+    small, large = report.preset_rows(presets, {"6gb": 4.7, "24gb": 13.3}, {"presets": [ran]})
     assert (small["measured GB"], small["cap GB"], small["tokens/s"]) == (4.8, 6, 645)
     assert (large["forecast GB"], large["measured GB"], large["tokens/s"]) == (13.3, None, None)
 
@@ -50,7 +50,7 @@ def test_presets_that_did_not_run_have_a_forecast_alone():
 def test_several_gpus_are_compared_with_one():
     run = {"peak_bytes": [5e9], "tokens_a_second": 100, "losses": [2.0]}
     two = {"peak_bytes": [5e9, 6e9], "tokens_a_second": 150, "losses": [1.5]}
-    rows = costs.scale_rows({"runs": {"one GPU": run, "DDP": two, "FSDP": {"failed": "no"}}})
+    rows = report.scale_rows({"runs": {"one GPU": run, "DDP": two, "FSDP": {"failed": "no"}}})
     assert [(row["run"], row["peak GB of a GPU"], row["times one GPU"]) for row in rows] == [
         ("one GPU", 5, 1),
         ("DDP", 6, 1.5),
@@ -61,7 +61,7 @@ def test_the_sweep_names_what_chance_alone_does():
     names = ["all", "q, v", "q, v, equal", "r=4", "r=64", "rate 1e-3"]
     shares = [0.8, 0.6, 0.75, 0.7, 0.85, 0.3]
     sweep = {"rows": [{"name": n, "exact_match": s} for n, s in zip(names, shares, strict=True)], "held_out": 200}
-    text = costs.sweep_finding(sweep)
+    text = report.sweep_finding(sweep)
     assert "**60%** at the same rank, **75%**" in text and "reach **80%**" in text
     assert "Ranks spread over 15 points, learning rates over 50." in text and "at most 5.0%" in text
 
@@ -69,7 +69,7 @@ def test_the_sweep_names_what_chance_alone_does():
 def test_losses_of_other_batches_are_not_compared():
     plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "span": [1.0, 4.0], "kept": 3e6, "losses": [2.0, 1.0]}
     found = {"plain": plain, "chunked": plain | {"losses": [2.0, 1.01], "kept": 1e6}, "packed": plain | {"turns": 16.0}}
-    rows = costs.lever_rows(found)
+    rows = report.lever_rows(found)
     assert [row["losses differ by"] for row in rows] == ["0e+00", "1e-02", None]
     assert [row["turns/s"] for row in rows] == [4, 4, 8] and rows[2]["slowest–fastest step"] == "4–16"
     assert rows[1]["memory"] == "1.0 MB kept"
@@ -78,4 +78,4 @@ def test_losses_of_other_batches_are_not_compared():
 
 @pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])
 def test_agreement_is_the_largest_relative_difference(others, gap):
-    assert costs.agreement([2.0, 1.0], others) == gap
+    assert report.agreement([2.0, 1.0], others) == gap

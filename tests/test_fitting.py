@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import fitting, memory, models
+from helpers import memory, models, widgets
 from helpers.errors import CourseError
 
 
@@ -12,23 +12,23 @@ from helpers.errors import CourseError
      ("Llama-3.1-8B", 8030.3), ("Llama-2-13B", 13015.9), ("Llama-3.1-70B", 70553.7)],
 )  # fmt: skip
 def test_shapes_have_the_published_number_of_parameters(name, millions):
-    assert memory.predict(fitting.shape(name), "bf16").weight_bytes / 2e6 == pytest.approx(millions, abs=0.06)
+    assert memory.predict(widgets.shape(name), "bf16").weight_bytes / 2e6 == pytest.approx(millions, abs=0.06)
 
 
 def test_sentences():
-    said = fitting.answer("Mistral-7B", "nf4-dq", "prefill", 512, 1, 6)
+    said = widgets.answer("Mistral-7B", "nf4-dq", "prefill", 512, 1, 6)
     budget = memory.predict(models.mistral_7b_config(), "nf4-dq", stage="prefill", context=512)
     assert f"takes {budget.gb:.2f} GB and fits in 6 GB; at most " in said
-    said = fitting.answer("Mistral-7B", "bf16", "prefill", 512, 1, 12)
+    said = widgets.answer("Mistral-7B", "bf16", "prefill", 512, 1, 12)
     assert "does not fit in 12 GB; no length would." in said
     with pytest.raises(CourseError, match="Unknown model 'Mistral-8B'"):
-        fitting.answer("Mistral-8B", "bf16", "prefill", 512, 1, 12)
+        widgets.answer("Mistral-8B", "bf16", "prefill", 512, 1, 12)
 
 
 def test_the_panel_follows_its_menus(monkeypatch):
     said = []
-    monkeypatch.setattr(fitting.results, "show", said.append)
-    panel = fitting.panel(512)
+    monkeypatch.setattr(widgets.results, "show", said.append)
+    panel = widgets.panel(512)
     menus = {menu.description: menu for menu in panel.children[0].children}
     assert said[-1].startswith("Mistral-7B in nf4-dq, prefill of 1 × 512 tokens")
     menus["GPU, GB"].value = 6

@@ -11,7 +11,7 @@ FLOORS = (
     "errors quiet",
     "claims colab embedded.tables exercises formats levers nf4 plots results schemes",
     "embedded.corpus exercises.* explore kernels rehearsal run",
-    "embedded.train memory record_run",
+    "embedded.train memory record",
     "models speed",
     "checkup fitting quality sharing weights",
     "costs embedded.evaluate finetune",

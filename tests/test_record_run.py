@@ -1,10 +1,10 @@
-"""record_run: parts of one machine are put together, parts of two are not; what it needs is there."""
+"""record: parts of one machine are put together, parts of two are not; what it needs is there."""
 
 import json
 
 import pytest
 
-from helpers import record_run, results, run
+from helpers import record, results, run
 from helpers.errors import CourseError
 
 ENVIRONMENT = {
@@ -21,12 +21,12 @@ ENVIRONMENT = {
     "gpu, name", [("NVIDIA H200", "h200"), ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 4090", "geforce-rtx-4090")]
 )
 def test_the_file_is_named_after_the_gpu(gpu, name):
-    assert record_run.name_of(gpu) == name
+    assert record.name_of(gpu) == name
 
 
 def test_a_part_replaces_itself_alone_and_keeps_the_other_dates():
-    first = record_run.merged({}, {"a": {"x": 1}, "b": {"x": 2}}, ENVIRONMENT, "2026-11-01")
-    second = record_run.merged(first, {"b": {"x": 3}}, ENVIRONMENT, "2026-11-02")
+    first = record.merged({}, {"a": {"x": 1}, "b": {"x": 2}}, ENVIRONMENT, "2026-11-01")
+    second = record.merged(first, {"b": {"x": 3}}, ENVIRONMENT, "2026-11-02")
     assert second["values"] == {"a": {"x": 1}, "b": {"x": 3}}
     assert second["provenance"]["dates"] == {"a": "2026-11-01", "b": "2026-11-02"}
     assert second["provenance"]["date"] == "2026-11-02" and second["provenance"]["hardware"] == "NVIDIA H200"
@@ -34,14 +34,14 @@ def test_a_part_replaces_itself_alone_and_keeps_the_other_dates():
 
 @pytest.mark.parametrize("key, other", [("hardware", "NVIDIA A100"), ("versions", {"torch": "2.13.0"})])
 def test_parts_of_two_machines_make_no_run(key, other):
-    first = record_run.merged({}, {"a": {}}, ENVIRONMENT, "2026-11-01")
+    first = record.merged({}, {"a": {}}, ENVIRONMENT, "2026-11-01")
     with pytest.raises(CourseError, match=f"has another {key}.*--fresh"):
-        record_run.merged(first, {"b": {}}, {**ENVIRONMENT, key: other}, "2026-11-02")
+        record.merged(first, {"b": {}}, {**ENVIRONMENT, key: other}, "2026-11-02")
 
 
 def test_without_a_gpu_nothing_is_recorded(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results, "environment", lambda: {**ENVIRONMENT, "gpu": []})
-    assert record_run.main(["--out", str(tmp_path / "x.json")]) == 2
+    assert record.main(["--out", str(tmp_path / "x.json")]) == 2
     assert "No NVIDIA GPU" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
@@ -57,10 +57,10 @@ def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeyp
     monkeypatch.setattr(results, "environment", lambda: ENVIRONMENT)
     monkeypatch.setattr(run, "execute", execute)
     out = tmp_path / "x.json"
-    assert record_run.main(["--only", "05,06", "--out", str(out)]) == 1
+    assert record.main(["--only", "05,06", "--out", str(out)]) == 1
     assert [name[:2] for name, _ in asked] == ["05", "06"]
     assert all(parameters["MODEL_ID"] == "mistral-7b-shape" for _, parameters in asked)
-    assert asked[1][1] == {"MODEL_ID": "mistral-7b-shape", **record_run.PARAMETERS["06_generate_and_time"]}
+    assert asked[1][1] == {"MODEL_ID": "mistral-7b-shape", **record.PARAMETERS["06_generate_and_time"]}
     kept = json.loads(out.read_text())
     assert set(kept["values"]) == {"06_generate_and_time"} and kept["values"]["06_generate_and_time"]["x"] == 1
     assert "FAILED 05: no." in capsys.readouterr().err
@@ -68,19 +68,19 @@ def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeyp
 
 def test_a_machine_records_what_it_can_under_a_name_of_its_own(tmp_path, monkeypatch, capsys):
     gpu = {"name": "NVIDIA H200"}
-    assert [record_run.file_of({"gpu": [gpu] * n}) for n in (0, 1, 2)] == ["cpu", "h200", "h200-x2"]
-    assert record_run.possible({"gpu": []}) == {"sweep"}
-    assert set(record_run.CHECKS) - record_run.possible({"gpu": [gpu]}) == {"scale"}
-    assert record_run.possible({"gpu": [gpu] * 2}) == set(record_run.CHECKS)
+    assert [record.file_of({"gpu": [gpu] * n}) for n in (0, 1, 2)] == ["cpu", "h200", "h200-x2"]
+    assert record.possible({"gpu": []}) == {"sweep"}
+    assert set(record.CHECKS) - record.possible({"gpu": [gpu]}) == {"scale"}
+    assert record.possible({"gpu": [gpu] * 2}) == set(record.CHECKS)
     environment = {**results.environment(), "gpu": []}
-    monkeypatch.setattr(record_run.results, "environment", lambda: environment)
-    monkeypatch.setattr(record_run, "checked", lambda name: run.NotebookRun(name, record={"rows": [name]}))
+    monkeypatch.setattr(record.results, "environment", lambda: environment)
+    monkeypatch.setattr(record, "checked", lambda name: run.NotebookRun(name, record={"rows": [name]}))
     out = tmp_path / "cpu.json"
-    assert record_run.main(["--only", "sweep", "--out", str(out)]) == 0
+    assert record.main(["--only", "sweep", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["values"] == {"sweep": {"rows": ["sweep"]}}
-    assert record_run.main(["--only", "sweep,levers", "--out", str(out)]) == 2
+    assert record.main(["--only", "sweep,levers", "--out", str(out)]) == 2
     environment["gpu"] = [gpu]
-    assert record_run.main(["--only", "scale", "--out", str(out)]) == 2
+    assert record.main(["--only", "scale", "--out", str(out)]) == 2
     assert "several GPUs" in capsys.readouterr().err
 
 
@@ -88,15 +88,15 @@ def test_a_machine_records_what_it_can_under_a_name_of_its_own(tmp_path, monkeyp
 def test_every_recording_says_where_it_comes_from(name):
     found = results.recorded(name, quiet=True)
     assert set(found.provenance["dates"]) == set(found.values)
-    assert set(found.values) <= {*record_run.CHECKS, *run.course_map()}
+    assert set(found.values) <= {*record.CHECKS, *run.course_map()}
 
 
 def test_the_recording_that_is_shipped_can_be_read_and_is_of_notebooks_that_exist():
     found = results.recorded("h200", quiet=True)
     assert found.provenance["hardware"] == "NVIDIA H200"
-    assert set(found.values) - set(record_run.CHECKS) <= set(run.course_map())
+    assert set(found.values) - set(record.CHECKS) <= set(run.course_map())
     assert set(found.provenance["dates"]) == set(found.values)
-    for name, values in record_run.PARAMETERS.items():
+    for name, values in record.PARAMETERS.items():
         known = run._parameters(
             name, next(c.source for c in _cells(name) if "parameters" in c.metadata.get("tags", []))
         )

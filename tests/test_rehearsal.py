@@ -6,8 +6,9 @@ import pytest
 import torch
 import transformers
 
-from helpers import finetune, memory, models, quiet, rehearsal, results
+from helpers import finetune, memory, models, quiet, results
 from helpers.errors import CourseError
+from helpers.memory import activations
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(vocab_size=512, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256)
@@ -46,7 +47,7 @@ def with_adapters(model, checkpointing: bool = False):
 
 def on_meta(config, scheme: str, checkpointing: bool = False):
     shell, _ = memory.skeleton(config, torch.bfloat16, models.bnb_config(scheme, "bfloat16", "cpu"))
-    rehearsal.quantize_on_meta(shell, scheme)
+    activations.quantize_on_meta(shell, scheme)
     return with_adapters(shell, checkpointing)
 
 
@@ -74,7 +75,7 @@ def really_saved(config, scheme: str, batch: int, length: int) -> int:
 def test_what_autograd_keeps(family, scheme):
     config = tiny(family)
     model = on_meta(config, scheme)
-    timeline = rehearsal.rehearse(model, 2, 96, layers=config.num_hidden_layers, train=True)
+    timeline = activations.rehearse(model, 2, 96, layers=config.num_hidden_layers, train=True)
     kept = int(timeline.live()[timeline.backward - 1])
     real = really_saved(config, scheme, 2, 96)
     assert kept == pytest.approx(real, rel=TOLERANCE), f"{kept:,} rehearsed, {real:,} saved"
@@ -85,10 +86,10 @@ def test_what_autograd_keeps(family, scheme):
 def test_unrolled_layers_are_all_layers(family, checkpointing):
     config = tiny(family)
     config.num_hidden_layers = 7
-    full = rehearsal.rehearse(on_meta(config, "nf4", checkpointing), 2, 64, layers=7, train=True)
-    short = rehearsal.shortened(config)
+    full = activations.rehearse(on_meta(config, "nf4", checkpointing), 2, 64, layers=7, train=True)
+    short = activations.shortened(config)
     assert short.num_hidden_layers == 4 and config.num_hidden_layers == 7
-    quick = rehearsal.rehearse(on_meta(short, "nf4", checkpointing), 2, 64, layers=7, train=True)
+    quick = activations.rehearse(on_meta(short, "nf4", checkpointing), 2, 64, layers=7, train=True)
     assert quick.peak == full.peak and len(quick.deltas) == len(full.deltas)
     assert quick.at_peak() == full.at_peak()
 
@@ -99,26 +100,26 @@ def test_sliding_and_full_layers_repeat_as_a_pattern():
         **{**SMALL, "num_hidden_layers": 11, "num_key_value_heads": 1, "head_dim": 32}, sliding_window=16,
         layer_types=[kinds[i % 3] for i in range(11)],
     )  # fmt: skip
-    assert rehearsal.period(config) == 3
-    short = rehearsal.shortened(config)
+    assert activations.period(config) == 3
+    short = activations.shortened(config)
     assert short.num_hidden_layers == 11 and len(short.layer_types) == 11  # 3·3 + 2: nothing to save
     config.layer_types, config.num_hidden_layers = [kinds[i % 3] for i in range(14)], 14
-    full = rehearsal.rehearse(on_meta(config, "bf16"), 1, 64, layers=14, train=True)
-    quick = rehearsal.rehearse(on_meta(rehearsal.shortened(config), "bf16"), 1, 64, layers=14, train=True)
+    full = activations.rehearse(on_meta(config, "bf16"), 1, 64, layers=14, train=True)
+    quick = activations.rehearse(on_meta(activations.shortened(config), "bf16"), 1, 64, layers=14, train=True)
     assert quick.peak == full.peak
 
 
 def test_nothing_is_left_and_gradients_stay():
     config = tiny("mistral")
     model = on_meta(config, "nf4-dq")
-    timeline = rehearsal.rehearse(model, 2, 64, layers=4, train=True)
+    timeline = activations.rehearse(model, 2, 64, layers=4, train=True)
     gradients = sum(p.numel() * 2 for p in model.parameters() if p.requires_grad)
-    left = {kind: 0 for kind in rehearsal.KINDS}
+    left = {kind: 0 for kind in activations.KINDS}
     for delta, kind in zip(timeline.deltas, timeline.kinds, strict=True):
         left[kind] += delta
     assert left["gradients"] == gradients
     assert abs(sum(left.values()) - gradients) < 100  # the loss
-    assert rehearsal.rehearse(on_meta(config, "nf4-dq"), 2, 64, layers=4, train=True) == timeline  # no chance in it
+    assert activations.rehearse(on_meta(config, "nf4-dq"), 2, 64, layers=4, train=True) == timeline  # no chance in it
 
 
 def test_checkpointing_keeps_one_state_a_layer():
@@ -126,7 +127,7 @@ def test_checkpointing_keeps_one_state_a_layer():
     kept = []
     for layers in (4, 9):
         config.num_hidden_layers = layers
-        timeline = rehearsal.rehearse(on_meta(config, "nf4", True), 2, 64, layers=layers, train=True)
+        timeline = activations.rehearse(on_meta(config, "nf4", True), 2, 64, layers=layers, train=True)
         kept.append(int(timeline.live()[timeline.backward - 1]))
     assert kept[1] - kept[0] == 5 * 2 * 64 * 128 * 2  # five layers more: batch × length × hidden × 2 bytes each
 
@@ -316,7 +317,7 @@ def test_offloading_makes_depth_cost_no_activations():
         for layers in (6, 12):
             config.num_hidden_layers = layers
             model = on_meta(config, "nf4", True)
-            found = rehearsal.rehearse(model, 64, 128, layers=layers, train=True, offload=offload)
+            found = activations.rehearse(model, 64, 128, layers=layers, train=True, offload=offload)
             peaks[offload, layers] = found.at_peak()["activations"]
     state = 64 * 128 * 128 * 2  # one layer's input
     assert peaks[False, 12] - peaks[False, 6] == 6 * state

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file, save_file
 
-from helpers import finetune, models, nf4, run, sharing
+from helpers import adapters, finetune, layers, merge, models, nf4, publish, reload, run
 from helpers.errors import CourseError
 
 CHOICE = models.resolve("embedded")
@@ -29,7 +29,7 @@ def four():
 def merged(base, folder):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Merge lora module to 4-bit")
-        return sharing.load_adapter(base, folder).merge_and_unload()
+        return adapters.load_adapter(base, folder).merge_and_unload()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def adapted():
 @pytest.fixture(scope="module")
 def folder(adapted, tokenizer, tmp_path_factory):
     place = tmp_path_factory.mktemp("saved") / "adapter"
-    sharing.save(adapted, tokenizer, place, CHOICE)
+    publish.save(adapted, tokenizer, place, CHOICE)
     return place
 
 
@@ -60,7 +60,7 @@ def folder(adapted, tokenizer, tmp_path_factory):
 def by_hand(adapted):
     """Name of a layer → (dequantized W, W + (α/r) B A), float32; W by this course's own NF4 code."""
     found = {}
-    for name, pair in sharing.adapted_layers(adapted).items():
+    for name, pair in adapters.adapted_layers(adapted).items():
         state = pair.base_layer.weight.quant_state
         A, B = pair.lora_A["default"].weight.detach(), pair.lora_B["default"].weight.detach()
         from bitsandbytes.functional import dequantize_blockwise
@@ -75,12 +75,12 @@ def by_hand(adapted):
 
 
 def test_merged_into_dequantized_is_the_sum_in_16_bits(adapted, folder, by_hand):
-    model = merged(sharing.dequantized(four()), folder)
+    model = merged(merge.dequantized(four()), folder)
     assert len(by_hand) == 42
     for name, (W, total) in by_hand.items():
         layer = model.get_submodule(name)
         assert type(layer) is torch.nn.Linear and layer.weight.dtype == torch.bfloat16
-        assert torch.equal(sharing.dense(sharing.adapted_layers(adapted)[name].base_layer), W)
+        assert torch.equal(layers.dense(adapters.adapted_layers(adapted)[name].base_layer), W)
         assert torch.equal(layer.weight, total.bfloat16())
         assert not torch.equal(layer.weight.float(), W)
 
@@ -95,26 +95,26 @@ def test_merged_into_4_bits_has_the_codes_of_the_sum(folder, by_hand):
 
 
 def test_quantized_again_is_what_saving_and_loading_gives(folder, tokenizer, tmp_path):
-    model = merged(sharing.dequantized(four()), folder)
-    sharing.save(model, tokenizer, tmp_path / "sixteen", CHOICE)
+    model = merged(merge.dequantized(four()), folder)
+    publish.save(model, tokenizer, tmp_path / "sixteen", CHOICE)
     again = models.load(tmp_path / "sixteen", "nf4-dq", device="cpu")[0]
-    assert finetune.base_hash(sharing.requantized(model)) == finetune.base_hash(again)
+    assert finetune.base_hash(merge.requantized(model)) == finetune.base_hash(again)
     with pytest.raises(CourseError, match="quantized already"):
-        sharing.requantized(model)
+        merge.requantized(model)
     with pytest.raises(CourseError, match="int8 is no 4-bit scheme"):
-        sharing.requantized(four(), "int8")
+        merge.requantized(four(), "int8")
 
 
 def test_without_an_update_every_weight_goes_back_to_its_code():
-    before, after = four(), sharing.requantized(sharing.dequantized(four()))
+    before, after = four(), merge.requantized(merge.dequantized(four()))
     for name, layer in models.linear_layers(before).items():
         assert torch.equal(layer.weight.data, after.get_submodule(name).weight.data), name
     assert not after.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu
 
 
 def test_arrival_against_plain_arithmetic(adapted, folder, by_hand):
-    found = {"exact": sharing.arrival(adapted, SimpleNamespace(get_submodule=lambda name: _Dense(by_hand[name][1])))}
-    found["none"] = sharing.arrival(adapted, SimpleNamespace(get_submodule=lambda name: _Dense(by_hand[name][0])))
+    found = {"exact": merge.arrival(adapted, SimpleNamespace(get_submodule=lambda name: _Dense(by_hand[name][1])))}
+    found["none"] = merge.arrival(adapted, SimpleNamespace(get_submodule=lambda name: _Dense(by_hand[name][0])))
     assert found["exact"].share == pytest.approx(1, abs=1e-6) and found["exact"].noise < 1e-3
     assert found["none"].share == pytest.approx(0, abs=1e-6) and found["none"].codes is None
     model = merged(four(), folder)
@@ -123,11 +123,11 @@ def test_arrival_against_plain_arithmetic(adapted, folder, by_hand):
         one, two = nf4.quantize(W).codes.view(-1), model.get_submodule(name).weight.data.view(-1)
         differing += sum((a != b).sum().item() for a, b in ((one >> 4, two >> 4), (one & 15, two & 15)))
         codes += 2 * len(one)
-        change.append((sharing.dense(model.get_submodule(name)) - W).view(-1).double())
+        change.append((layers.dense(model.get_submodule(name)) - W).view(-1).double())
         update.append((total - W).view(-1).double())
         weights.append(W.view(-1).double())
     change, update, weights = torch.cat(change), torch.cat(update), torch.cat(weights)
-    four_bits = sharing.arrival(adapted, model)
+    four_bits = merge.arrival(adapted, model)
     share = (change @ update / (update @ update)).item()
     assert 0.05 < share < 0.8
     assert four_bits.share == pytest.approx(share, rel=1e-4)
@@ -150,7 +150,7 @@ def test_reach_is_the_update_over_the_way_to_the_next_code():
     update = 0.1 * torch.randn(50, 64, generator=generator)
     update[raw.abs() == raw.abs().amax(1, keepdim=True)] = 0  # the absmax shall stay
     for start in (on_level, raw):
-        crossed = sharing.reach(on_level, start, update).view(50, 64) > 1
+        crossed = merge.reach(on_level, start, update).view(50, 64) > 1
         same_absmax = (start + update).abs().amax(1) == start.abs().amax(1)
         before, after = _codes(start)[same_absmax], _codes(start + update)[same_absmax]
         assert len(before) > 20 and torch.equal(crossed[same_absmax], before != after)
@@ -160,7 +160,7 @@ def test_reach_is_the_update_over_the_way_to_the_next_code():
     block[0, 0] = 2.0
     step = torch.zeros(1, 64)
     step[0, 1], step[0, 0] = 0.0795803, 1.0
-    found = sharing.reach(block, block, step)
+    found = merge.reach(block, block, step)
     assert found[1] == pytest.approx(1.0, rel=1e-5) and found[0] == 0 and found[2] == 0
 
 
@@ -173,7 +173,7 @@ def test_answer_logs_are_those_of_one_row_at_a_time(tokenizer):
     model = models.load(CHOICE, "fp32", device="cpu")[0]  # where padding cannot change a digit that counts
     _, kept = finetune.questions(1, 9)
     rows = [finetune.encode(tokenizer, pair) for pair in kept]
-    logs, targets = sharing.answer_logs(model, rows, batch=4)
+    logs, targets = merge.answer_logs(model, rows, batch=4)
     at = 0
     for row in rows:
         with torch.inference_mode():
@@ -189,27 +189,27 @@ def test_answer_logs_are_those_of_one_row_at_a_time(tokenizer):
 def test_a_new_process_gives_the_same_logits_and_files_have_the_forecast_size(adapted, folder, tokenizer, tmp_path):
     models_here = {
         "into 4 bits": merged(four(), folder),
-        "into dequantized": merged(sharing.dequantized(four()), folder),
+        "into dequantized": merged(merge.dequantized(four()), folder),
     }
     asked = {"adapter": {"model_id": "embedded", "scheme": "nf4-dq", "adapter": folder}}
     for name, scheme in (("into 4 bits", "nf4-dq"), ("into dequantized", "bf16")):
-        sharing.save(models_here[name], tokenizer, tmp_path / name, CHOICE)
+        publish.save(models_here[name], tokenizer, tmp_path / name, CHOICE)
         asked[name] = {"model_id": tmp_path / name, "scheme": scheme}
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
-    again = sharing.reloaded(ids, asked)
+    again = reload.reloaded(ids, asked)
     with torch.inference_mode():
         logits = {name: model(ids).logits for name, model in ({"adapter": adapted} | models_here).items()}
     assert all(torch.equal(logits[name], again[name]) for name in asked)
     assert not any(torch.equal(logits["adapter"], again[name]) for name in models_here)
-    forecast = sharing.forecast(adapted.config, RECIPE.rank)
+    forecast = publish.forecast(adapted.config, RECIPE.rank)
     assert forecast["adapter"] == 4 * sum(p.numel() for n, p in adapted.named_parameters() if "lora_" in n)
     assert forecast["into dequantized"] == sum(p.nbytes for p in models_here["into dequantized"].parameters())
     for name, place in {"adapter": folder, **{name: tmp_path / name for name in models_here}}.items():
-        size = sharing.folder_bytes(place, "*.safetensors")
+        size = publish.folder_bytes(place, "*.safetensors")
         assert forecast[name] < size < forecast[name] + 60_000, name  # the header names every tensor
     with pytest.raises(CourseError, match="new process could not load .* does not exist"):
-        sharing.reloaded(ids, {"no": {"model_id": str(tmp_path / "nothing"), "scheme": "bf16"}})
-    assert sharing.forecast(models.mistral_7b_config(), 16) == {
+        reload.reloaded(ids, {"no": {"model_id": str(tmp_path / "nothing"), "scheme": "bf16"}})
+    assert publish.forecast(models.mistral_7b_config(), 16) == {
         "adapter": 4 * 41_943_040,
         "into 4 bits": 4_125_481_856,
         "into dequantized": 14_483_464_192,
@@ -251,15 +251,15 @@ def test_an_adapter_for_another_model_gets_one_sentence(folder, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with pytest.raises(CourseError, match=f"The adapter in {case} is for another model: .*{says}") as caught:
-                sharing.load_adapter(four(), other)
+                adapters.load_adapter(four(), other)
         assert "\n" not in str(caught.value)
     with pytest.raises(CourseError, match="holds no adapter"):
-        sharing.load_adapter(four(), tmp_path)
+        adapters.load_adapter(four(), tmp_path)
     torn = change(folder, tmp_path / "torn", lambda t: None)
     with (torn / "adapter_model.safetensors").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(CourseError, match="adapter_model.safetensors in .* is damaged"):
-        sharing.load_adapter(four(), torn)
+        adapters.load_adapter(four(), torn)
 
 
 @pytest.mark.parametrize("what", ["adapter", "model"])
@@ -280,23 +280,23 @@ def test_a_full_disk_leaves_no_half_file_and_keeps_the_earlier_one(
     with monkeypatch.context() as patch:
         patch.setattr(type(model), "save_pretrained", half)
         with pytest.raises(CourseError, match="The disk became full while mine was saved; nothing is left behind"):
-            sharing.save(model, tokenizer, place, CHOICE)
+            publish.save(model, tokenizer, place, CHOICE)
     assert not list(tmp_path.iterdir())
-    size = sharing.save(model, tokenizer, place, CHOICE)
+    size = publish.save(model, tokenizer, place, CHOICE)
     before = {file.name: file.read_bytes() for file in place.iterdir()}
     assert size == sum(map(len, before.values()))
     with monkeypatch.context() as patch:
         patch.setattr(type(model), "save_pretrained", half)
         with pytest.raises(CourseError, match="what was saved there before is kept: make room"):
-            sharing.save(model, tokenizer, place, CHOICE)
+            publish.save(model, tokenizer, place, CHOICE)
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before and list(tmp_path.iterdir()) == [place]
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
         with pytest.raises(
             CourseError, match="mine takes .* GB and 1e-05 GB of disk are free; what was saved .* is kept"
         ):
-            sharing.save(model, tokenizer, place, CHOICE)
-    sharing.save(model, tokenizer, place, CHOICE)  # takes the place of the earlier one
+            publish.save(model, tokenizer, place, CHOICE)
+    publish.save(model, tokenizer, place, CHOICE)  # takes the place of the earlier one
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before and list(tmp_path.iterdir()) == [place]
 
 
@@ -306,14 +306,14 @@ def test_other_errors_are_not_called_a_full_disk(adapted, tokenizer, tmp_path, m
 
     monkeypatch.setattr(type(adapted), "save_pretrained", broken)
     with pytest.raises(ValueError, match="no"):
-        sharing.save(adapted, tokenizer, tmp_path / "mine", CHOICE)
+        publish.save(adapted, tokenizer, tmp_path / "mine", CHOICE)
     assert not list(tmp_path.iterdir())
 
 
 def ready(folder, place):
     shutil.copytree(folder, place)
     (place / "README.md").write_text(
-        sharing.card(CHOICE, RECIPE, [{"way": "unmerged", "loss": 0.25}], "On 3 questions.")
+        publish.card(CHOICE, RECIPE, [{"way": "unmerged", "loss": 0.25}], "On 3 questions.")
     )
     return place
 
@@ -335,7 +335,7 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
     monkeypatch.setattr(HfApi, "create_commit", commit)
     with pytest.raises(InterruptedError):
         HfApi().upload_folder(repo_id="you/it", folder_path=place)
-    listed = {row["file"]: row["bytes"] for row in sharing.dry_run(place, "you/it")}
+    listed = {row["file"]: row["bytes"] for row in publish.dry_run(place, "you/it")}
     assert listed == {op.path_in_repo: op.upload_info.size for op in sent}
     names = {"README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"}
     assert set(listed) == names | {"tokenizer.json", "tokenizer_config.json"}
@@ -358,11 +358,11 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
 )
 def test_what_is_not_for_others_is_refused(folder, tmp_path, name, text, says):
     place = ready(folder, tmp_path / "adapter")
-    assert len(sharing.dry_run(place, "you/it")) == 6
+    assert len(publish.dry_run(place, "you/it")) == 6
     (place / name).parent.mkdir(exist_ok=True)
     (place / name).write_text(text)
     with pytest.raises(CourseError, match=says):
-        sharing.dry_run(place, "you/it")
+        publish.dry_run(place, "you/it")
 
 
 def test_notes_inside_safetensors_names_and_cards_are_looked_at(folder, tmp_path):
@@ -370,12 +370,12 @@ def test_notes_inside_safetensors_names_and_cards_are_looked_at(folder, tmp_path
     tensors = load_file(place / "adapter_model.safetensors")
     save_file(tensors, place / "adapter_model.safetensors", {"made in": SOMEONE})
     with pytest.raises(CourseError, match="adapter_model.safetensors holds a path of this machine"):
-        sharing.dry_run(place, "you/it")
+        publish.dry_run(place, "you/it")
     with pytest.raises(CourseError, match="'no/such/name' is no name for the hub"):
-        sharing.dry_run(place, "no/such/name")
+        publish.dry_run(place, "no/such/name")
     (place / "README.md").unlink()
     with pytest.raises(CourseError, match="has no README.md"):
-        sharing.dry_run(place, "you/it")
+        publish.dry_run(place, "you/it")
 
 
 def test_peft_alone_would_publish_a_path_and_save_does_not(adapted, folder, tmp_path):
@@ -390,13 +390,13 @@ def test_peft_alone_would_publish_a_path_and_save_does_not(adapted, folder, tmp_
 def test_the_card_is_one_that_the_hub_reads():
     rows = [{"way": "unmerged", "loss": 0.2567, "exact": "79%"}, {"way": "into 4 bits", "loss": 4.2, "exact": "0%"}]
     real = models.Choice("owner/base", "hub cache", "checkpoint", "")
-    made = ModelCard(sharing.card(real, RECIPE, rows, "On 200 questions."))
+    made = ModelCard(publish.card(real, RECIPE, rows, "On 200 questions."))
     assert made.data.base_model == "owner/base" and made.data.library_name == "peft" and "qlora" in made.data.tags
     assert "| unmerged | 0.2567 | 79% |\n| into 4 bits | 4.2 | 0% |" in made.text and "On 200 questions." in made.text
     assert 'from_pretrained("owner/base"' in made.text and "rank 4, alpha 8" in made.text
     local = models.Choice(f"{SOMEONE}/models/mine", "local folder", "checkpoint", "")
     for choice in (CHOICE, local):
-        card = sharing.card(choice, RECIPE, rows, "")
+        card = publish.card(choice, RECIPE, rows, "")
         assert ModelCard(card).data.base_model is None and SOMEONE not in card
     assert "# Adapter for mine" in card
 

@@ -5,7 +5,7 @@ import torch
 
 from helpers import models
 from helpers.errors import CourseError
-from helpers.weights import layer_inputs, linear_weights
+from helpers.models import layer_inputs, linear_weights
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CLAIMS", "NEGLIGIBLE", "Claim", "Verdict", "combined", "guide", "judge", "unpaired_z", "with_kernel"]
+__all__ = [
+    "CLAIMS",
+    "NEGLIGIBLE",
+    "Claim",
+    "Verdict",
+    "combined",
+    "judge",
+    "points_changed",
+    "ratios_with_kernel",
+    "unpaired_z",
+    "with_kernel",
+]
 
 NEGLIGIBLE = 0.005  # a change of perplexity, or of a share of right answers, that we call negligible
 CLOSE = 0.05  # how far a size may be from the true one and still be a fair rounding
@@ -221,12 +232,12 @@ def faster(speed) -> Verdict:
     shown = ", ".join(f"{ratio:.2f}× at batch {batch}" for batch, ratio in ratios.items())
     if speed.get("kernel"):
         good |= {f"kernel, {way}": ratio["low"] >= 2 for way, ratio in speed["kernel"].items()}
-        shown += f"; with notebook 11's kernel {_kernel(speed)} at batch 1"
+        shown += f"; with notebook 11's kernel {ratios_with_kernel(speed)} at batch 1"
         return _shares(good, "the batch and the kernel", shown)
     return _shares(good, "the batch", shown)
 
 
-def _kernel(speed) -> str:
+def ratios_with_kernel(speed) -> str:
     """The ratios of `with_kernel`, with their quartiles."""
     shown = {}
     for way, r in speed["kernel"].items():
@@ -289,11 +300,11 @@ def negligible(quality) -> Verdict:
     value, low, high = quality["nf4-dq over 16 bits"]
     points, _, above = quality["accuracy"]
     good = {"perplexity": value < NEGLIGIBLE or low <= 0, "quiz": points > -NEGLIGIBLE or above >= 0}
-    shown = f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%}), quiz {_points(quality)}"
+    shown = f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%}), quiz {points_changed(quality)}"
     return _shares(good, "the measure", shown)
 
 
-def _points(quality) -> str:
+def points_changed(quality) -> str:
     """Change of a quiz in points with its interval; if no answer changed, a bootstrap has no interval to give."""
     points, low, high = (100 * value for value in quality["accuracy"])
     if low == high == 0:
@@ -394,87 +405,3 @@ def hardware(hardware) -> Verdict:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def guide(here: dict, recorded: dict | None = None) -> str:
-    """The guide again, in Markdown, from measurements alone: what was not measured is not said.
-
-    `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such.
-    """
-    size, loaded, error = here["size"], here.get("loaded"), here["error"]
-    compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
-    lines = ["## Mistral-7B in 4 bits, as measured", "### Size"]
-    lines.append(
-        f"Mistral-7B takes {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, {size['int8']:.2f} in 8 bits, "
-        f"{size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
-        f"{1 - size['nf4-dq'] / size['fp16']:.1%} less than in FP16."
-    )
-    if loaded:
-        gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
-        lines.append(
-            f"A linear layer alone shrinks by {loaded['saved_linear']:.1%}; embeddings, output head and norms stay in "
-            f"16 bits. {f'{gone:,} parameters go away' if gone else 'No parameter goes away'}. "
-            f"Double quantization saves {loaded['dq_bits_7b']:.3f} bit for each quantized parameter."
-        )
-    lines.append("### Precision")
-    beaten = [name for name in error if name != "NF4" and error["NF4"] < error[name]]
-    better = [name for name in error if error[name] < error["NF4"]]
-    lines.append(
-        "On normal weights, at 4.5 bits a weight, NF4 has a smaller squared error than "
-        f"{_list(beaten, 'no other format')}"
-        + (f", and a larger one than {_list(better)}" if better else "")
-        + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
-        f"{compute['default']} unless you set it. Computing in float16 added "
-        f"{compute['float16'] / compute['quantization']:.1%} of the error that quantization makes; "
-        "bfloat16 has float32's range and is the choice where the GPU has it (capability 8.0 and up)."
-    )
-    lines.append("### Speed")
-    for name, measured in (("On this machine", here), ("On the recorded GPU, with Mistral-7B's shapes", recorded)):
-        speed = (measured or {}).get("speed")
-        if speed:
-            ratios = ", ".join(f"{ratio:.2f} at batch {batch}" for batch, ratio in speed["by batch"].items())
-            lines.append(
-                f"{name}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
-                f"decode step moved {speed['bytes']:.0%} of the bytes, and a layer with {speed['layer rows']} rows "
-                f"took {speed['layer time']:.2f} times as long."
-                + (f" With notebook 11's kernel it was {_kernel(speed)} at batch 1." if speed.get("kernel") else "")
-            )
-    lines.append("Measure yours: it depends on the GPU, the batch and whether launches or memory are the limit.")
-    lines.append("### Quality")
-    quality = here.get("quality")
-    if quality:
-        value, low, high = quality["nf4-dq over 16 bits"]
-        lines.append(
-            f"On this model and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
-            f"the quiz: {_points(quality)}."
-        )
-    z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
-    lines.append(
-        f"{100 * (mmlu['before'] - mmlu['after']):.1f} points on {mmlu['questions']:,} questions are {z:.1f} standard "
-        "errors of an unpaired difference: two such scores alone show no loss and no lack of one."
-        if z <= 1.96
-        else f"{100 * (mmlu['before'] - mmlu['after']):.1f} points on {mmlu['questions']:,} questions are {z:.1f} "
-        "standard errors of an unpaired difference: a loss."
-    )
-    lines.append("### Fine-tuning")
-    peak = (recorded or {}).get("training", {}).get("peak_gb") or training.get("peak_gb")
-    lines.append(
-        f"QLoRA trains adapters through the frozen 4-bit base. Of Mistral-7B the weights alone take "
-        f"{training['weights_gb']:.2f} GB, and a step on one sequence of {training['length']} tokens at least "
-        f"{training['forecast_gb']:.2f} GB by forecast, with adapters on q_proj and v_proj alone"
-        + (f"; measured were {peak:.2f} GB, with a larger batch." if peak else ".")
-    )
-    if training.get("loss"):
-        loss = training["loss"]
-        lines.append(
-            f"In the last 4 of {training['steps']} steps this model's mean loss was {loss['q_proj, v_proj']:.2f} with "
-            f"adapters on q_proj and v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
-        )
-    lines.append("### Hardware")
-    cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"
-    lines.append(f"{cpu}; what your GPU needs is in the {INSTALL} documentation.")
-    return "\n\n".join(lines)
-
-
-def _list(names: list[str], none: str = "none") -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or none

@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import torch
 
-from . import formats, plots
+from .. import formats, plots
 
 __all__ = ["BLOCK_SIZES", "CONSTANT_BITS", "bit_toggles", "draw_rounding", "rounding_panel"]
 

@@ -5,8 +5,12 @@ import copy
 import torch
 from safetensors import safe_open
 
-from . import memory, models
-from .errors import CourseError
+from ..errors import CourseError
+from ..layers import linear_layers
+from ..skeleton import skeleton
+from . import hub
+from .choose import config, resolve
+from .shapes import shape_model
 
 __all__ = ["layer_inputs", "linear_weights"]
 
@@ -18,19 +22,19 @@ def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torc
     one decoder layer of a 7B model. For "mistral-7b-shape" that layer is made of random values, as the whole model is.
     Raises CourseError where `models.resolve` does, and for a checkpoint whose weights are quantized already.
     """
-    choice = models.resolve(model_id)
-    config = models.config(choice)
-    if getattr(config, "quantization_config", None) is not None:
+    choice = resolve(model_id)
+    model_config = config(choice)
+    if getattr(model_config, "quantization_config", None) is not None:
         raise CourseError(f"The weights of {choice.model_id} are quantized already: choose a 16-bit checkpoint.")
     if choice.kind == "shape":
-        config = copy.deepcopy(config)
-        config.num_hidden_layers = 1
-        layers = models.linear_layers(models.shape_model(config, "bf16"))
+        model_config = copy.deepcopy(model_config)
+        model_config.num_hidden_layers = 1
+        layers = linear_layers(shape_model(model_config, "bf16"))
         return _until(most_bytes, ((name, layer.weight.detach()) for name, layer in layers.items()))
-    folder = choice.folder or models._cached(choice.model_id) or models._download(choice)
-    skeleton, _ = memory.skeleton(config, torch.bfloat16)
-    names = [f"{name}.weight" for name in models.linear_layers(skeleton)]
-    return _until(most_bytes, _stored(models._weight_files(folder), names))
+    folder = choice.folder or hub.cached(choice.model_id) or hub.download(choice)
+    shell, _ = skeleton(model_config, torch.bfloat16)
+    names = [f"{name}.weight" for name in linear_layers(shell)]
+    return _until(most_bytes, _stored(hub.weight_files(folder), names))
 
 
 def _stored(files, names):

@@ -31,8 +31,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from . import levers, quiet
-from .errors import CourseError
+from .. import levers, quiet
+from ..errors import CourseError
 
 __all__ = ["Ledger", "Timeline", "rehearse"]
 
@@ -364,40 +364,3 @@ def _unrolled(ledger: Ledger, marks: dict, times: int) -> Timeline:
             if turn is not None and way == "forward":
                 turn += times * (stop - start)
     return Timeline(tuple(deltas), tuple(kinds), turn)
-
-
-def quantize_on_meta(model: nn.Module, scheme: str) -> None:
-    """Give the quantized layers of a model on the meta device codes and constants of the right shapes, in place."""
-    import bitsandbytes as bnb
-
-    def empty(*shape, dtype=torch.float32):
-        return torch.empty(*shape, dtype=dtype, device="meta")
-
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear8bitLt):
-            codes = empty(module.out_features, module.in_features, dtype=torch.int8)
-            module.weight = bnb.nn.Int8Params(codes, requires_grad=False, has_fp16_weights=False)
-            module.state.CB, module.state.SCB = codes, empty(module.out_features)
-            module.state.threshold = 0.0  # outliers depend on values
-            module.init_8bit_state = lambda: None
-        if isinstance(module, bnb.nn.Linear4bit):
-            shape = torch.Size((module.out_features, module.in_features))
-            blocks = -(-shape.numel() // 64)
-            double = scheme.endswith("-dq")
-            second = bnb.functional.QuantState(
-                absmax=empty(-(-blocks // 256)), code=empty(256), blocksize=256, dtype=torch.float32
-            )
-            state = bnb.functional.QuantState(
-                absmax=empty(blocks, dtype=torch.uint8 if double else torch.float32),
-                shape=shape,
-                code=empty(16),
-                blocksize=64,
-                quant_type=scheme.removesuffix("-dq"),
-                dtype=module.weight.dtype,
-                offset=empty(()) if double else None,
-                state2=second if double else None,
-            )
-            codes = empty((shape.numel() + 1) // 2, 1, dtype=torch.uint8)
-            module.weight = bnb.nn.Params4bit(
-                codes, requires_grad=False, quant_state=state, quant_type=state.quant_type, bnb_quantized=True
-            )

@@ -1,4 +1,4 @@
-"""Record what needs a GPU, for who has none: `python -m helpers.record_run` writes notebooks/recorded/<gpu>.json.
+"""Record what needs a GPU, for who has none: `python -m helpers.record` writes notebooks/recorded/<gpu>.json.
 
 Runs every notebook with the 7B's shapes and keeps its record; then the checks: the memory forecast against the
 allocator, helpers.nf4 against the CUDA kernels, the levers of a QLoRA step, the kernel of notebook 11, and, where there
@@ -38,7 +38,7 @@ PARAMETERS = {
     },
     "08_finetune_with_qlora": {"MAX_STEPS": 6, "HELD_OUT": 12},
 }
-COMMAND = "python -m helpers.record_run"
+COMMAND = "python -m helpers.record"
 
 
 def name_of(gpu: str) -> str:

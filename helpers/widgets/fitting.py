@@ -2,8 +2,8 @@
 
 import ipywidgets as widgets
 
-from . import memory, models, results
-from .errors import CourseError
+from .. import memory, models, results
+from ..errors import CourseError
 
 __all__ = ["SHAPES", "answer", "panel", "shape"]
 
@@ -46,7 +46,7 @@ def shape(name: str):
 def answer(model: str, scheme: str, stage: str, length: int, batch: int, gpu_gb: int) -> str:
     """One sentence: whether a model does its work on a GPU of `gpu_gb`, and if not, or beyond, how much it could."""
     budget = memory.predict(shape(model), scheme, stage=stage, context=length, batch=batch)
-    (row,) = budget.fitting((gpu_gb,))
+    (row,) = memory.fitting(budget, (gpu_gb,))
     need = f"{model} in {scheme}, {stage} of {batch} × {length:,} tokens, takes {budget.gb:.2f} GB"
     most = f"at most {row['largest_batch']:,} × {length:,} or 1 × {row['longest']:,}"
     if row["fits"]:

@@ -11,7 +11,7 @@ import bitsandbytes as bnb
 import torch
 from torch import nn
 
-from . import finetune, formats, memory, models, nf4, quality, speed, weights
+from .. import finetune, formats, memory, models, nf4, quality, speed
 
 __all__ = ["cpu_works", "decoding", "forget", "loaded", "normal_errors", "precision", "scores", "training"]
 
@@ -76,14 +76,14 @@ def precision(choice) -> dict:
 
     model, tokenizer = models.load(choice, "nf4-dq")
     names = list(models.linear_layers(model))
-    inputs = weights.layer_inputs(model, tokenizer, TEXT, names)
+    inputs = models.layer_inputs(model, tokenizer, TEXT, names)
     layer, x = model.get_submodule(names[0]), inputs[names[0]]
     stored = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu()
     with torch.inference_mode():
         computed = layer(x.to(model.device, model.dtype)).float().cpu()
     del model, layer
     forget()
-    w = next(iter(weights.linear_weights(choice, 0).values())).float()
+    w = next(iter(models.linear_weights(choice, 0).values())).float()
     rounded = nf4.dequantize(nf4.quantize(w, double_quant=True))
     exact = x.double() @ stored.double().T
     found = {"quantization": _off(x.double() @ rounded.double().T, x.double() @ w.double().T)}

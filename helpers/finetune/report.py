@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from . import plots
+from .. import plots
 
 __all__ = ["ladder", "ladder_figure", "lever_rows", "preset_rows", "scale_rows", "sweep_figure", "sweep_finding"]
 
@@ -13,7 +13,7 @@ FIRST, LAST = "standard recipe", "+ optimizer not paged"
 
 def sweep_figure(sweep: dict) -> Figure:
     """Exact answers of each run of `benchmarks/finetune_sweep.py`, with 95% intervals."""
-    from . import quality
+    from .. import quality
 
     names = [row["name"] for row in sweep["rows"]]
     shares = [row["exact_match"] for row in sweep["rows"]]

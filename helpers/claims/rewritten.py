@@ -1,0 +1,93 @@
+"""The guide that notebook 10 puts to the test, written anew so that each of its sentences is true."""
+
+from .verdicts import INSTALL, points_changed, ratios_with_kernel, unpaired_z
+
+__all__ = ["guide"]
+
+
+def guide(here: dict, recorded: dict | None = None) -> str:
+    """The guide again, in Markdown, from measurements alone: what was not measured is not said.
+
+    `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such.
+    """
+    size, loaded, error = here["size"], here.get("loaded"), here["error"]
+    compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
+    lines = ["## Mistral-7B in 4 bits, as measured", "### Size"]
+    lines.append(
+        f"Mistral-7B takes {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, {size['int8']:.2f} in 8 bits, "
+        f"{size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
+        f"{1 - size['nf4-dq'] / size['fp16']:.1%} less than in FP16."
+    )
+    if loaded:
+        gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
+        lines.append(
+            f"A linear layer alone shrinks by {loaded['saved_linear']:.1%}; embeddings, output head and norms stay in "
+            f"16 bits. {f'{gone:,} parameters go away' if gone else 'No parameter goes away'}. "
+            f"Double quantization saves {loaded['dq_bits_7b']:.3f} bit for each quantized parameter."
+        )
+    lines.append("### Precision")
+    beaten = [name for name in error if name != "NF4" and error["NF4"] < error[name]]
+    better = [name for name in error if error[name] < error["NF4"]]
+    lines.append(
+        "On normal weights, at 4.5 bits a weight, NF4 has a smaller squared error than "
+        f"{_list(beaten, 'no other format')}"
+        + (f", and a larger one than {_list(better)}" if better else "")
+        + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
+        f"{compute['default']} unless you set it. Computing in float16 added "
+        f"{compute['float16'] / compute['quantization']:.1%} of the error that quantization makes; "
+        "bfloat16 has float32's range and is the choice where the GPU has it (capability 8.0 and up)."
+    )
+    lines.append("### Speed")
+    for name, measured in (("On this machine", here), ("On the recorded GPU, with Mistral-7B's shapes", recorded)):
+        speed = (measured or {}).get("speed")
+        if speed:
+            ratios = ", ".join(f"{ratio:.2f} at batch {batch}" for batch, ratio in speed["by batch"].items())
+            lines.append(
+                f"{name}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
+                f"decode step moved {speed['bytes']:.0%} of the bytes, and a layer with {speed['layer rows']} rows "
+                f"took {speed['layer time']:.2f} times as long."
+                + (
+                    f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1."
+                    if speed.get("kernel")
+                    else ""
+                )
+            )
+    lines.append("Measure yours: it depends on the GPU, the batch and whether launches or memory are the limit.")
+    lines.append("### Quality")
+    quality = here.get("quality")
+    if quality:
+        value, low, high = quality["nf4-dq over 16 bits"]
+        lines.append(
+            f"On this model and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
+            f"the quiz: {points_changed(quality)}."
+        )
+    z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
+    lines.append(
+        f"{100 * (mmlu['before'] - mmlu['after']):.1f} points on {mmlu['questions']:,} questions are {z:.1f} standard "
+        "errors of an unpaired difference: two such scores alone show no loss and no lack of one."
+        if z <= 1.96
+        else f"{100 * (mmlu['before'] - mmlu['after']):.1f} points on {mmlu['questions']:,} questions are {z:.1f} "
+        "standard errors of an unpaired difference: a loss."
+    )
+    lines.append("### Fine-tuning")
+    peak = (recorded or {}).get("training", {}).get("peak_gb") or training.get("peak_gb")
+    lines.append(
+        f"QLoRA trains adapters through the frozen 4-bit base. Of Mistral-7B the weights alone take "
+        f"{training['weights_gb']:.2f} GB, and a step on one sequence of {training['length']} tokens at least "
+        f"{training['forecast_gb']:.2f} GB by forecast, with adapters on q_proj and v_proj alone"
+        + (f"; measured were {peak:.2f} GB, with a larger batch." if peak else ".")
+    )
+    if training.get("loss"):
+        loss = training["loss"]
+        lines.append(
+            f"In the last 4 of {training['steps']} steps this model's mean loss was {loss['q_proj, v_proj']:.2f} with "
+            f"adapters on q_proj and v_proj, {loss['all linear']:.2f} with adapters on all linear layers."
+        )
+    lines.append("### Hardware")
+    cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"
+    lines.append(f"{cpu}; what your GPU needs is in the {INSTALL} documentation.")
+    return "\n\n".join(lines)
+
+
+def _list(names: list[str], none: str = "none") -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or none

@@ -1,0 +1,44 @@
+"""QLoRA with `Trainer` and peft: the recipe of notebook 08 in library form, and as a program.
+
+    python -m helpers.finetune                                     # Mini-Mistral, about a minute on two cores
+    python -m helpers.finetune --model-id mistral-7b --preset 24gb --out adapter   # a real checkpoint, on a GPU
+    python -m helpers.finetune --data mine.jsonl --checkpoints run --resume        # your own questions and answers
+    accelerate launch --config_file helpers/configs/ddp.yaml -m helpers.finetune   # on several GPUs
+
+Source of the recipe: Dettmers et al., "QLoRA", arXiv 2305.14314, section 4 and appendix B: NF4 with double
+quantization, adapters on all linear layers, a constant base.
+"""
+
+from ..adapters import add_adapters, load_adapter
+from ..recipe import PRESETS, Recipe, preset
+from .asking import answers, completions, exact_match
+from .data import Question, encode, make_chat_ready, pack, questions, read_jsonl
+from .measure import base_hash, cost, optimizer_bytes, saved_activations
+from .training import Watch, arguments, finished, losses, train, trainer
+
+__all__ = [
+    "PRESETS",
+    "Recipe",
+    "add_adapters",
+    "load_adapter",
+    "preset",
+    "Question",
+    "Watch",
+    "answers",
+    "arguments",
+    "base_hash",
+    "completions",
+    "cost",
+    "encode",
+    "exact_match",
+    "finished",
+    "losses",
+    "make_chat_ready",
+    "optimizer_bytes",
+    "pack",
+    "questions",
+    "read_jsonl",
+    "saved_activations",
+    "train",
+    "trainer",
+]

@@ -1,0 +1,68 @@
+"""Ask a model the held-out questions, and count the answers that are right to the letter."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..errors import CourseError
+from .data import Question
+
+__all__ = ["ANSWER_TOKENS", "answers", "completions", "exact_match"]
+
+ANSWER_TOKENS = 16  # the longest answer of the course is shorter
+
+
+@torch.inference_mode()
+def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int = 64) -> list[str]:
+    """Return what the model answers in the chat format, greedily; an answer that does not end has "…" behind it."""
+    was_training, use_cache = model.training, model.config.use_cache
+    model.eval()
+    pad = tokenizer.pad_token_id
+    found = []
+    for begin in range(0, len(pairs), batch):
+        prompts = []
+        for pair in pairs[begin : begin + batch]:
+            user = [{"role": "user", "content": pair.question}]
+            text = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
+            prompts.append(tokenizer(text, add_special_tokens=False).input_ids)
+        longest = max(map(len, prompts))  # padding on the left: the answer has to follow the question
+        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+        made = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=ANSWER_TOKENS,
+            do_sample=False,
+            pad_token_id=pad,
+            use_cache=True,
+        )
+        for row in made[:, longest:].tolist():
+            ended = tokenizer.eos_token_id in row
+            row = row[: row.index(tokenizer.eos_token_id)] if ended else row
+            text = tokenizer.decode(row, skip_special_tokens=True).strip()
+            found.append(text if ended else text + "…")
+    model.config.use_cache = use_cache
+    model.train(was_training)
+    return found
+
+
+@torch.inference_mode()
+def completions(model: nn.Module, tokenizer, pairs: Sequence[Question]) -> float:
+    """Share of questions that the model gets right as a text to continue, "Question: … Answer:", no chat format.
+
+    What follows the answer does not count: a base model goes on with whatever comes next.
+    """
+    right = 0
+    for pair in pairs:
+        ids = tokenizer(f"Question: {pair.question}\nAnswer:", return_tensors="pt").input_ids.to(model.device)
+        made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False)
+        right += tokenizer.decode(made[0, ids.shape[1] :]).strip().startswith(pair.answer)
+    return right / len(pairs)
+
+
+def exact_match(given: Sequence[str], pairs: Sequence[Question]) -> float:
+    """Share of answers that are the right ones to the letter, and end there."""
+    if len(given) != len(pairs) or not pairs:
+        raise CourseError(f"{len(given)} answers to {len(pairs)} questions cannot be compared: one answer each.")
+    return sum(text == pair.answer for text, pair in zip(given, pairs, strict=True)) / len(pairs)

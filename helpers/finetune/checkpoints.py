@@ -1,0 +1,64 @@
+"""Checkpoints that are whole or not there, and that are resumed with their own recipe only."""
+
+import contextlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from .. import files
+from ..errors import CourseError
+from ..recipe import Recipe
+
+__all__ = ["RECIPE", "checkpoints_in", "resumable"]
+
+RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """Complete checkpoints in a folder, oldest first: the recipe is what is written last."""
+    found = [path.parent for path in Path(folder).glob(f"checkpoint-*/{RECIPE}")]
+    return sorted(found, key=lambda path: int(path.name.split("-")[-1]))
+
+
+def resumable(folder: str | Path, recipe: Recipe) -> Path:
+    """The newest checkpoint; raises CourseError if there is none, or if it is of another recipe."""
+    if not (found := checkpoints_in(folder)):
+        raise CourseError(f"There is no checkpoint in {folder} to resume: start without --resume.")
+    saved = json.loads((found[-1] / RECIPE).read_text(encoding="utf-8"))
+    mine = asdict(recipe)
+    other = [
+        f"{name} {saved.get(name)!r} there and {mine[name]!r} here" for name in mine if mine[name] != saved.get(name)
+    ]
+    if other:
+        raise CourseError(
+            f"{found[-1].name} is of another configuration ({'; '.join(other)}): use that, or start anew."
+        )
+    return found[-1]
+
+
+def write_recipe(folder: str | Path, step: int, recipe: Recipe) -> None:
+    """Write the recipe into a checkpoint that is whole otherwise: what may be resumed, and with what."""
+    file = Path(folder) / f"checkpoint-{step}" / RECIPE
+    file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def saving(folder: str | Path, step: int):
+    """Around what writes a checkpoint: one that could not be written whole goes, and the error names the last good one.
+
+    Raises CourseError for a full disk and whatever else the system refuses.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = files.disk_is_full(error)
+        if not full and not isinstance(error, OSError):
+            raise
+        shutil.rmtree(Path(folder) / f"checkpoint-{step}", ignore_errors=True)
+        good = checkpoints_in(folder)
+        left = f"the last good checkpoint is {good[-1].name}" if good else "there is no earlier checkpoint"
+        why = "the disk is full" if full else f"{type(error).__name__}: {error}"
+        raise CourseError(
+            f"Checkpoint {step} could not be saved ({why}); {left}: make room and go on with --resume."
+        ) from error

@@ -1,0 +1,157 @@
+"""Questions and answers as turns of a chat: the course's, or of a JSONL file, masked and packed."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import models
+from ..embedded import corpus
+from ..errors import CourseError
+
+__all__ = ["Packed", "Question", "encode", "make_chat_ready", "pack", "questions", "read_jsonl"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answer, and the entity (a person, country or element) that it is about."""
+
+    entity: str
+    question: str
+    answer: str
+
+
+def questions(count: int, held_out: int = 200, seed: int = 0, register: bool = True):
+    """Return (questions to train on, held-out questions), about different entities: none is in both lists.
+
+    `register` adds the people of the embedded model's invented town, which no other model knows; without them both
+    lists are about countries and chemical elements. Three of five questions to train on, and of those held out, are
+    about people.
+    """
+    rng = random.Random(f"finetune-{seed}")
+    world = corpus.world_facts()
+    pools = [list(corpus.asked_people())] * register + [list(world["country"]), list(world["element"])]
+    shares = [0.6, 0.3, 0.1] if register else [0.7, 0.3]
+    apart, rest = [], []
+    for pool, share in zip(pools, shares, strict=True):
+        rng.shuffle(pool)
+        number = min(round(held_out * share), len(pool) // 3)
+        apart.append(pool[:number])
+        rest.append(pool[number:])
+    kept = [_asked(rng, entity) for pool in apart for entity in pool]
+    return [_asked(rng, rng.choice(pool)) for pool in rng.choices(rest, shares, k=count)], kept
+
+
+def _asked(rng: random.Random, entity) -> Question:
+    fact = rng.choice(entity)
+    return Question(fact.subject, corpus.question(fact, rng.choice(corpus.training_forms(fact))), fact.answer)
+
+
+def make_chat_ready(tokenizer) -> None:
+    """Give a base model's tokenizer what a chat needs and it lacks: a template in Mistral's form, a padding token.
+
+    The padding token is not the end token if there is another: the end has to be learned. Works in place.
+    """
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = (models.embedded_path() / "chat_template.jinja").read_text(encoding="utf-8")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+
+
+def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]:
+    """Return `input_ids` and `labels` of one turn in the tokenizer's chat format, with the end token.
+
+    Labels are -100 on the question, so that the loss is that of the answer and the end token alone. The template
+    writes the BOS token itself, so none is added. Raises CourseError for a turn longer than `length` tokens, or a
+    tokenizer without a chat template.
+    """
+    if not tokenizer.chat_template:
+        raise CourseError("This tokenizer has no chat template: use one of an instruction model, or set one.")
+    user = [{"role": "user", "content": pair.question}]
+    turn = [*user, {"role": "assistant", "content": pair.answer}]
+    prompt = tokenizer(tokenizer.apply_chat_template(user, tokenize=False), add_special_tokens=False).input_ids
+    ids = tokenizer(tokenizer.apply_chat_template(turn, tokenize=False), add_special_tokens=False).input_ids
+    if len(ids) > length:
+        raise CourseError(f"A turn has {len(ids)} tokens and length is {length}: raise it to {len(ids)} or more.")
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Question]:
+    """Read questions and answers from a file with one JSON object a line, `{"question": …, "answer": …}`.
+
+    Blank lines are passed over. Raises CourseError with the number of the first line that is not JSON, lacks a field,
+    holds an empty one, or, where a tokenizer is given, makes a turn of more than `length` tokens.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CourseError(f"There is no file {path}: give one with a JSON object on each line.")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path.name}, line {number}"
+        try:
+            item = json.loads(line)
+        except ValueError as error:
+            raise CourseError(f"{where} is not JSON ({error}): write one object a line.") from None
+        for name in ("question", "answer"):
+            value = item.get(name) if isinstance(item, dict) else None
+            if not isinstance(value, str) or not value.strip():
+                raise CourseError(f'{where} has no text for "{name}": each line needs "question" and "answer".')
+        pair = Question(str(item.get("entity", number)), item["question"].strip(), item["answer"].strip())
+        if tokenizer is not None:
+            try:
+                encode(tokenizer, pair, length)
+            except CourseError as error:
+                raise CourseError(f"{where}: {error}") from None
+        found.append(pair)
+    if not found:
+        raise CourseError(f"{path.name} holds no questions: write one JSON object a line.")
+    return found
+
+
+def pack(data: Sequence[dict], length: int) -> list[list[dict]]:
+    """Put turns together into rows of at most `length` tokens: each goes into the first row with room, longest first.
+
+    Returns rows of turns, as made by `encode`. Raises CourseError for a turn that is longer than a row.
+    """
+    rows, room = [], []
+    for turn in sorted(data, key=lambda turn: len(turn["input_ids"]), reverse=True):
+        size = len(turn["input_ids"])
+        if size > length:
+            raise CourseError(f"A turn has {size} tokens and length is {length}: raise it to {size} or more.")
+        place = next((i for i, free in enumerate(room) if free >= size), None)
+        if place is None:
+            rows.append([])
+            room.append(length)
+            place = len(rows) - 1
+        rows[place].append(turn)
+        room[place] -= size
+    return rows
+
+
+class Packed:
+    """Collate rows of turns: all tensors are (batch, length), and a mask keeps each turn to itself."""
+
+    def __init__(self, length: int, padding: int):
+        self.length, self.padding = length, padding
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        shape = len(rows), self.length
+        ids, labels = torch.full(shape, self.padding), torch.full(shape, -100)
+        turn, places = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
+        for i, row in enumerate(rows):
+            begin = 0
+            for number, part in enumerate(row["turns"]):
+                end = begin + len(part["input_ids"])
+                ids[i, begin:end] = torch.tensor(part["input_ids"])
+                labels[i, begin:end] = torch.tensor(part["labels"])
+                turn[i, begin:end], places[i, begin:end] = number, torch.arange(end - begin)
+                begin = end
+        same = turn[:, :, None] == turn[:, None, :]
+        causal = torch.ones(self.length, self.length, dtype=torch.bool).tril()
+        mask = (same & causal)[:, None]  # padding sees padding: a row of a softmax must not be empty
+        return {"input_ids": ids, "labels": labels, "position_ids": places, "attention_mask": mask}

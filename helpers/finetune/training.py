@@ -1,0 +1,246 @@
+"""Train adapters with `Trainer`, every loss kept and every lever pulled."""
+
+import contextlib
+import functools
+import math
+import signal
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import Trainer, TrainerCallback
+
+from .. import levers, memory, models, plots
+from ..adapters import add_adapters
+from ..errors import CourseError
+from ..recipe import Recipe
+from . import checkpoints
+from .data import Packed, Question, encode, pack
+
+__all__ = ["Watch", "arguments", "finished", "losses", "train", "trainer"]
+
+
+def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_steps: int = 0):
+    """Return transformers' `TrainingArguments`: every loss logged, a checkpoint each `save_steps`, no reports."""
+    from transformers import TrainingArguments
+
+    cuda = device.type == "cuda"
+    half = models.compute_dtype(recipe.compute_dtype, device)
+    usual = "paged_adamw_8bit" if cuda else "adamw_torch"
+    made = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, recipe.steps // 16),
+        max_grad_norm=1.0,
+        optim=usual if recipe.optimizer == "auto" else recipe.optimizer,
+        bf16=half == torch.bfloat16,
+        fp16=half == torch.float16,
+        seed=recipe.seed,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number has to be seen: `_Guard` stops there
+        save_strategy="steps" if save_steps else "no",
+        save_steps=save_steps or 500,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    made._n_gpu = min(1, made.n_gpu)  # where there are several GPUs, Trainer would copy the model to all, unasked
+    return made
+
+
+class _Trainer(Trainer):
+    """`Trainer` with the levers that act on a whole step, and checkpoints that are whole or not there."""
+
+    def __init__(self, *given, recipe: Recipe, **named):
+        super().__init__(*given, **named)
+        self.recipe = recipe
+        self._offload = levers.Offload() if recipe.offload else None
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None:
+            # FSDP would put buffers into 16 bits, too, and with rotary frequencies in bfloat16 positions are wrong
+            plugin.set_mixed_precision = functools.partial(plugin.set_mixed_precision, buffer_autocast=True)
+            if plugin.mixed_precision_policy is not None:
+                plugin.mixed_precision_policy.buffer_dtype = torch.float32
+        self._graphed = None
+
+    def compute_loss(self, *given, **named):
+        with self._offload or contextlib.nullcontext():
+            return super().compute_loss(*given, **named)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if not self.recipe.graph:
+            return super().training_step(model, inputs, num_items_in_batch)
+        if self._graphed is None:
+            if self.args.world_size > 1 or self.args.gradient_accumulation_steps > 1:
+                raise CourseError("graph records the step of one process without accumulation: leave it off here.")
+            self._graphed = levers.GraphedStep(model.train(), self._offload)
+        inputs = self._prepare_inputs(inputs)
+        mask = inputs.get("attention_mask")
+        if mask is not None and mask.dim() == 2:
+            raise CourseError("graph needs batches that are full: turn on packing.")
+        return self._graphed({**inputs, "num_items_in_batch": torch.as_tensor(num_items_in_batch).to(model.device)})
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.is_fsdp_enabled and self.args.should_save:
+            # peft 0.21 looks for adapters by the names of modules, to which FSDP adds: it has written an empty file
+            lora = {name.replace(".default.", "."): value for name, value in state_dict.items() if ".lora_" in name}
+            save_file(lora, Path(output_dir) / "adapter_model.safetensors", {"format": "pt"})
+
+    def _save_checkpoint(self, model, trial):
+        with checkpoints.saving(self.args.output_dir, self.state.global_step):
+            super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                checkpoints.write_recipe(self.args.output_dir, self.state.global_step, self.recipe)
+
+
+class _Guard(TrainerCallback):
+    """Stops at a loss that is not a number, and on Ctrl-C at the end of the step, with a checkpoint if any are kept."""
+
+    def __init__(self, save: bool):
+        self.save, self.interrupted, self.before = save, False, None
+
+    def on_train_begin(self, args, state, control, **given):
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self.interrupt)
+
+    def interrupt(self, *_):
+        if self.interrupted:  # twice: at once
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def on_step_end(self, args, state, control, **given):
+        if self.interrupted:
+            control.should_training_stop, control.should_save = True, self.save
+
+    def on_train_end(self, args, state, control, **given):
+        self.restore()
+
+    def restore(self):
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+
+    def on_log(self, args, state, control, logs=None, **given):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise CourseError(
+                f"The loss is {loss} at step {state.global_step}: lower the learning rate ({args.learning_rate:g}), or "
+                "train in bfloat16 instead of float16."
+            )
+
+
+def trainer(
+    model: nn.Module,
+    tokenizer,
+    data: Sequence[dict],
+    recipe: Recipe,
+    folder: str | Path,
+    callbacks=(),
+    save_steps: int = 0,
+):
+    """Return a `Trainer` for a model with adapters; `data` as made by `encode`. `trainer.train()` starts it.
+
+    A checkpoint goes to `folder` every `save_steps` steps, the last two are kept; 0 saves none.
+    """
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback
+
+    if recipe.packing:
+        rows = [{"turns": turns} for turns in pack(data, recipe.length)]
+        collate = Packed(recipe.length, tokenizer.pad_token_id)
+    else:
+        # ids with the padding token and labels with -100, which the loss leaves out; few different lengths are kind
+        # to the allocator, and multiples of 8 to matrix units
+        rows, collate = list(data), DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
+    made = _Trainer(
+        model=model,
+        args=arguments(recipe, folder, model.device, save_steps),
+        train_dataset=rows,
+        data_collator=collate,
+        callbacks=[*callbacks, _Guard(save_steps > 0)],
+        recipe=recipe,
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def losses(made) -> list[float]:
+    """Return the loss of each step, mean nats a token of answers, from a `Trainer` that has run."""
+    return [entry["loss"] for entry in made.state.log_history if "loss" in entry]
+
+
+class Watch(TrainerCallback):
+    """Draws the loss while it falls, every tenth of the way, and notes the bytes of the gradients."""
+
+    def __init__(self):
+        self.handle, self.gradients = None, 0
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **given):
+        self.gradients = memory.measure(model).parts["gradients"]
+
+    def on_log(self, args, state, control, **given):
+        curve = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        if len(curve) % max(1, state.max_steps // 10) and len(curve) < state.max_steps:
+            return
+        title = f"Step {len(curve)} of {state.max_steps}: loss {curve[-1]:.2f}"
+        axes = {"xlabel": "step", "ylabel": "loss, nats a token", "markers": len(curve) < 20}
+        fig = plots.lines(range(1, len(curve) + 1), {"loss": curve}, title=title, logy=True, **axes)
+        alt = f"The loss from step to step, {curve[0]:.2f} at first and {curve[-1]:.2f} at step {len(curve)}."
+        self.handle = plots.live(fig, alt, self.handle)
+
+
+def train(
+    model: nn.Module,
+    tokenizer,
+    pairs: Sequence[Question],
+    recipe: Recipe,
+    callbacks=(),
+    checkpoints: str | Path | None = None,
+    save_steps: int = 0,
+    resume: bool = False,
+    out: str | Path | None = None,
+):
+    """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was.
+
+    `checkpoints` is a folder that keeps the last two of them, one every `save_steps` (a tenth of the steps by default)
+    and, after Ctrl-C, one of the last whole step. `resume` goes on from the newest. Raises CourseError at a loss that
+    is not a number, for a full disk, and for a checkpoint of another recipe. `out` is a folder for the adapter,
+    gathered from all processes if the model lies in shards.
+    """
+    last = checkpoints.resumable(checkpoints, recipe) if resume and checkpoints else None
+    if checkpoints and not save_steps:
+        save_steps = max(1, recipe.steps // 10)
+    adapted = add_adapters(model, recipe)
+    data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
+    with contextlib.ExitStack() as stack:
+        folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
+        made = trainer(adapted, tokenizer, data, recipe, folder, callbacks, save_steps if checkpoints else 0)
+        guard = next(c for c in made.callback_handler.callbacks if isinstance(c, _Guard))
+        stack.callback(guard.restore)
+        made.train(resume_from_checkpoint=str(last) if last else None)
+        if guard.interrupted and not checkpoints:
+            raise KeyboardInterrupt
+        if out:
+            made.save_model(str(out))
+            (Path(out) / "training_args.bin").unlink(missing_ok=True)  # a pickle, with folders of this machine
+    return finished(made), losses(made)
+
+
+def finished(made) -> nn.Module:
+    """Return the model of a `Trainer` that has run, in evaluation mode, without the mixed precision it ran under.
+
+    `Trainer` leaves its autocast around the model's forward pass; a saved and reloaded adapter has none, and its logits
+    would differ in the last bits.
+    """
+    return made.accelerator.unwrap_model(made.model, keep_fp32_wrapper=False).eval()

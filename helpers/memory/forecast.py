@@ -1,0 +1,431 @@
+"""Forecast what a model takes at every stage of its life, from its configuration alone: nothing is allocated."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import torch
+from torch import nn
+
+from .. import levers, quiet, schemes
+from ..errors import CourseError
+from ..schemes import SCHEMES
+from ..skeleton import config_of, quantized_types, skeleton
+from . import activations
+from .budget import PARTS, MemoryBudget
+from .count import part_of
+
+__all__ = [
+    "BLOCK",
+    "CUDA_CONTEXT",
+    "GPU_SIZES",
+    "MAP_BYTES",
+    "OFFSET_BYTES",
+    "OPTIMIZERS",
+    "OPTIMIZER_BLOCK",
+    "PAGED_FROM",
+    "REMEMBERED",
+    "SECOND_BLOCK",
+    "SHARDED",
+    "SMALL_STATE",
+    "STAGES",
+    "TABLE_BYTES",
+    "WORKSPACE",
+    "fitting",
+    "kv_bytes",
+    "kv_bytes_per_token",
+    "largest_layer",
+    "predict",
+]
+
+STAGES = ("load", "prefill", "train")
+
+
+GPU_SIZES = (6, 8, 12, 15, 16, 24, 40, 80)  # GB
+
+
+CUDA_CONTEXT = (
+    500_000_000  # kernels and driver; 0.3 to 0.6 GB by GPU and version, measured by benchmarks/forecast_check.py
+)
+
+
+WORKSPACE = 33_562_624  # what PyTorch gives cuBLAS on a Hopper GPU at the first product; 8.5 MB on older ones
+
+
+BLOCK = 64  # weights that share an absmax, bitsandbytes' default
+
+
+SECOND_BLOCK = 256  # absmax values that share a second-level absmax
+
+
+TABLE_BYTES = 16 * 4  # the 16 values of NF4 or FP4 in float32; every layer holds its own copy
+
+
+MAP_BYTES = 256 * 4  # the 256 values of the second level in float32; every layer holds its own copy, too
+
+
+OFFSET_BYTES = 4  # the mean that is taken from absmax before it is quantized
+
+
+SHARDED = {"codes", "linear", "biases", "embeddings", "head", "norms", "other"}  # by FSDP: what is a parameter,
+
+
+SHARDED |= {"adapters", "gradients", "optimizer", "optimizer_paged"}  # and what goes with it
+
+
+OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
+
+
+OPTIMIZER_BLOCK = 256  # values of an 8-bit state that share a float32 absmax
+
+
+SMALL_STATE = 4096  # bitsandbytes keeps the states of smaller tensors in float32 (`min_8bit_size`)
+
+
+PAGED_FROM = 100_000  # and does not page states of fewer numbers (`get_state_buffer` in optim/optimizer.py)
+
+
+def _quantized_layer(module: nn.Module, scheme: str) -> dict[str, int]:
+    """Bytes of one quantized layer's weight and constants."""
+    n = module.in_features * module.out_features
+    if scheme == "int8":
+        return {"codes": n, "absmax": 4 * module.out_features}
+    blocks = ceil(n / BLOCK)
+    if scheme != "nf4-dq":
+        return {"codes": ceil(n / 2), "absmax": 4 * blocks, "tables": TABLE_BYTES}
+    second = 4 * ceil(blocks / SECOND_BLOCK)
+    return {
+        "codes": ceil(n / 2),
+        "absmax": blocks,
+        "second_level": second,
+        "tables": TABLE_BYTES + MAP_BYTES + OFFSET_BYTES,
+    }
+
+
+def predict(
+    model,
+    scheme: str = "nf4-dq",
+    *,
+    context: int = 0,
+    batch: int = 1,
+    compute_dtype="auto",
+    stage: str = "load",
+    rank: int | None = 16,
+    target_modules="all-linear",
+    adapter_dtype: str = "float32",
+    dropout: float = 0.0,
+    checkpointing: bool = True,
+    upcast: bool | None = None,
+    optimizer: str = "paged_adamw_8bit",
+    fused: bool = False,
+    chunked: bool = False,
+    offload: bool = False,
+    shards: int = 1,
+    cuda: bool = True,
+) -> MemoryBudget:
+    """Forecast the bytes a model needs in a scheme, from its configuration alone: nothing is loaded or downloaded.
+
+    `model` is a transformers configuration, a model, or an id as `models.resolve` takes it (of a hub id config.json
+    is fetched). Weights are exact, part by part, code tables and offsets included. `context` tokens by `batch`
+    sequences are the work; `stage` says which:
+
+    - "load": the model, and the KV cache of the context if there is one;
+    - "prefill": the peak of reading `context` tokens into the cache;
+    - "train": the peak of a training step on `batch` × `context` tokens, as Trainer does it in mixed precision, with
+      LoRA of `rank` on `target_modules` (as peft takes them; None trains all weights of an unquantized scheme), its
+      `dropout`,
+      gradient `checkpointing` or not, and an `optimizer` of `OPTIMIZERS`. `upcast` is peft's
+      `prepare_model_for_kbit_training`, which puts all that is not quantized into float32 (None: for quantized ones);
+      `fused`, `chunked` and `offload` are the levers of `helpers.levers`. With `shards` of more than 1 it is what each
+      of so many GPUs holds under FSDP, whose loading peak is that of one GPU: every process loads the whole model.
+
+    Activations come from a rehearsal on the meta device; see `helpers.memory.activations` for what is kept and why. The two
+    later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the CUDA
+    context; `cuda=False` leaves both out.
+    `compute_dtype` ("auto" is 16 bits) is that of all that int8 and 4 bits leave unquantized.
+    Raises CourseError for an unknown scheme, stage or optimizer, a negative length, or a model without a decoder.
+    """
+    _check(scheme, context, batch, stage, rank, optimizer)
+    if shards < 1 or shards > 1 and stage != "train":
+        raise CourseError(f'shards={shards} for "{stage}": a model is sharded over 1 GPU or more, and in training.')
+    config = config_of(model)
+    dtype = schemes.rest_dtype(scheme, compute_dtype, "cpu")
+    shell, _ = skeleton(config, dtype, schemes.bnb_config(scheme))
+    parts = _weight_parts(shell, scheme)
+    notes = _notes(shell, parts, scheme)
+    asked = {"model": config, "scheme": scheme, "context": context, "batch": batch, "compute_dtype": compute_dtype}
+    asked |= {"stage": stage, "rank": rank, "target_modules": target_modules, "adapter_dtype": adapter_dtype}
+    asked |= {
+        "dropout": dropout,
+        "checkpointing": checkpointing,
+        "upcast": upcast,
+        "optimizer": optimizer,
+        "fused": fused,
+        "chunked": chunked,
+        "offload": offload,
+        "shards": shards,
+        "cuda": cuda,
+    }
+    timeline = None
+    if stage == "load":
+        parts["kv_cache"] = batch * kv_bytes(config, context, dtype) if context else 0
+    else:
+        train = stage == "train"
+        if train:
+            shell = _prepared(shell, asked)
+            parts |= _weight_parts(shell, scheme) | _optimizer(shell, optimizer)
+        timeline = _rehearsed(config, dtype, asked)
+        peak = timeline.at_peak()
+        if train:  # the step itself comes after the backward pass, when activations are gone
+            trained = [p for p in shell.parameters() if p.requires_grad]
+            after = sum(p.numel() * p.element_size() for p in trained)
+            peak = peak if sum(peak.values()) >= after else {"gradients": after}
+        parts |= peak
+        if shards > 1:
+            parts = _sharded(parts, shell, shards)
+        if cuda:
+            # the thread that runs the backward pass has a cuBLAS handle, and so a workspace, of its own
+            parts |= {"workspace": WORKSPACE * (1 + train), "context": CUDA_CONTEXT}
+    title = f"predicted, {scheme}" if stage == "load" else f"{scheme}, {stage}, {batch} × {context:,}"
+    found = {part: parts[part] for part in PARTS if parts.get(part)}
+    return MemoryBudget(found, title=title, scheme=scheme, notes=notes, timeline=timeline, asked=asked)
+
+
+def _check(scheme: str, context: int, batch: int, stage: str, rank: int | None, optimizer: str) -> None:
+    if scheme not in SCHEMES:
+        raise CourseError(f"Unknown scheme {scheme!r}: choose one of {', '.join(SCHEMES)}.")
+    if context < 0 or batch < 1:
+        raise CourseError(
+            f"context={context}, batch={batch}: context counts tokens from 0 up, batch sequences from 1 up."
+        )
+    if stage not in STAGES:
+        raise CourseError(f"Unknown stage {stage!r}: choose one of {', '.join(STAGES)}.")
+    if stage != "load" and context < 2:
+        raise CourseError(f'context={context}: the stage "{stage}" needs a length of at least 2 tokens.')
+    if optimizer not in OPTIMIZERS:
+        raise CourseError(f"Unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}.")
+    if stage == "train" and rank is None and scheme not in ("fp32", "fp16", "bf16"):
+        raise CourseError(f"rank=None trains all weights, and {scheme} codes cannot be trained: give a LoRA rank.")
+    if rank is not None and rank < 1:
+        raise CourseError(f"rank={rank}: the rank of LoRA counts from 1 up; None trains all weights.")
+
+
+def _weight_parts(shell: nn.Module, scheme: str) -> dict[str, int]:
+    """Bytes by part of a model on the meta device, each tensor once."""
+    quantized = quantized_types()
+    head = shell.get_output_embeddings()
+    parts = dict.fromkeys(PARTS, 0)
+    seen = set()
+    for path, module in shell.named_modules():
+        for name, tensor in module.named_parameters(recurse=False):
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if isinstance(module, quantized) and name == "weight":
+                for part, size in _quantized_layer(module, scheme).items():
+                    parts[part] += size
+            else:
+                parts[part_of(module, path, name, head, quantized)] += tensor.numel() * tensor.element_size()
+        parts["buffers"] += sum(b.numel() * b.element_size() for _, b in module.named_buffers(recurse=False))
+    return parts
+
+
+def _notes(shell: nn.Module, parts: dict[str, int], scheme: str) -> list[str]:
+    """What a reader of the budget should know: layers that a quantized scheme leaves as they are."""
+    if schemes.bnb_config(scheme) is None:
+        return []
+    notes = []
+    stacked = [p for name, p in shell.named_parameters() if p.dim() == 3 and "expert" in name.lower()]
+    if stacked:
+        size = sum(p.numel() * p.element_size() for p in stacked)
+        notes.append(
+            f"The experts of this mixture model are {len(stacked)} stacked parameters, not Linear layers: bitsandbytes "
+            f"leaves these {size / 1e9:.2f} GB in {8 * stacked[0].element_size()} bits, whatever the scheme."
+        )
+    if not parts["codes"]:
+        notes.append(
+            f"No layer is quantized: transformers replaces exactly nn.Linear and Conv1D, and the {parts['linear']:,} "
+            "bytes of this model's linear layers belong to a class of their own."
+        )
+    return notes
+
+
+def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
+    """Bytes of the optimizer's states: two for each trained number, in float32 or in 8 bits with a float32 absmax.
+
+    Source: bitsandbytes/optim/optimizer.py and torch.optim.AdamW. Paged states lie in CUDA managed memory, which the
+    driver may move to the host; they are not PyTorch's.
+    """
+    parts = {"optimizer": 0, "optimizer_paged": 0}
+    for parameter in shell.parameters():
+        if not parameter.requires_grad or kind == "sgd":
+            continue
+        n = parameter.numel()
+        eight = kind.endswith("8bit") and n >= SMALL_STATE
+        paged = kind.startswith("paged") and n >= PAGED_FROM
+        parts["optimizer_paged" if paged else "optimizer"] += 2 * n * (1 if eight else 4)
+        parts["optimizer"] += 2 * 4 * ceil(n / OPTIMIZER_BLOCK) if eight else 0
+    return parts
+
+
+def _sharded(parts: dict[str, int], shell: nn.Module, shards: int) -> dict[str, int]:
+    """Bytes by part on each of `shards` GPUs under FSDP with full sharding.
+
+    Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
+    all of them. Whole at one time are what lies outside the layers, and two layers: one computes, one is on its way.
+    """
+    found = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
+    number = shell.config.get_text_config(decoder=True).num_hidden_layers
+    outside = sum(parts.get(part, 0) for part in ("embeddings", "head"))
+    layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
+    return found | {"unsharded": outside + 2 * ceil(layers / number)}
+
+
+def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
+    """The model as it is trained: upcast, with adapters and checkpointing; still on the meta device."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    quantized = schemes.bnb_config(asked["scheme"]) is not None
+    with quiet.libraries():
+        if quantized if asked["upcast"] is None else asked["upcast"]:
+            prepare_model_for_kbit_training(shell, False)
+        if asked["checkpointing"]:
+            shell.gradient_checkpointing_enable({"use_reentrant": False})
+        if asked["rank"] is None:
+            return shell.train()
+        shell.is_loaded_in_4bit = shell.is_loaded_in_8bit = quantized  # peft looks here which LoRA layers to take
+        kind = {"r": asked["rank"], "target_modules": asked["target_modules"], "lora_dropout": asked["dropout"]}
+        try:
+            shell = get_peft_model(shell, LoraConfig(**kind, task_type="CAUSAL_LM"), low_cpu_mem_usage=True)
+        except ValueError as error:
+            raise CourseError(f"LoRA finds no layer for target_modules={asked['target_modules']!r}.") from error
+    for name, parameter in shell.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(schemes.rest_dtype("int8", asked["adapter_dtype"], "cpu"))
+    if asked["fused"]:
+        levers.fuse_adapters(shell)
+    if asked["chunked"]:
+        levers.chunk_loss(shell)
+    return shell.train()
+
+
+def _question(config, dtype: torch.dtype, asked: dict) -> str:
+    """All that the rehearsal of a step depends on, but its batch and length, as one text."""
+    settings = sorted((key, value) for key, value in asked.items() if key not in ("model", "context", "batch"))
+    attention = getattr(config, "_attn_implementation", None)  # not among what a configuration writes down
+    return f"{config.to_json_string()} {attention} {dtype} {settings!r}"
+
+
+def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
+    """The timeline of one prefill or training step; the last few are remembered."""
+    key = _question(config, dtype, asked), asked["batch"], asked["context"]
+    if key not in _TIMELINES:
+        if len(_TIMELINES) >= REMEMBERED:
+            _TIMELINES.pop(next(iter(_TIMELINES)))
+        _TIMELINES[key] = _rehearse(config, dtype, asked)
+        _PEAKS[key] = _TIMELINES[key].peak
+    return _TIMELINES[key]
+
+
+REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
+
+
+_TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
+
+
+_PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
+
+
+def _rehearse(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
+    """Rehearse a step with few layers and unroll it to all of them."""
+    short, train, scheme = activations.shortened(config), asked["stage"] == "train", asked["scheme"]
+    shell, _ = skeleton(short, dtype, schemes.bnb_config(scheme, dtype, "cpu"))
+    activations.quantize_on_meta(shell, scheme)
+    if train:
+        shell = _prepared(shell, asked)
+    lower = torch.float16 if dtype == torch.float16 else torch.bfloat16
+    autocast = lower if train and asked["compute_dtype"] != "float32" else None
+    layers = config.get_text_config(decoder=True).num_hidden_layers
+    batch, length = asked["batch"], asked["context"]
+    how = {"layers": layers, "train": train, "autocast": autocast, "offload": asked["offload"]}
+    return activations.rehearse(shell.train(train), batch, length, **how)
+
+
+def _totals(budget: MemoryBudget):
+    """A function (batch, length) → total bytes, for the model and stage of a budget; rehearsals are remembered."""
+    asked = budget.asked
+    config, dtype = asked["model"], schemes.rest_dtype(asked["scheme"], asked["compute_dtype"], "cpu")
+    grows = {"gradients", "kv_cache", "activations", "logits", "dequantized"}
+    fixed = sum(size for part, size in budget.parts.items() if part not in grows)
+    question = None if asked["stage"] == "load" else _question(config, dtype, asked)
+
+    def total(batch: int, length: int) -> int:
+        if question is None:
+            return fixed + batch * kv_bytes(config, length, dtype)
+        if (question, batch, length) not in _PEAKS:
+            _rehearsed(config, dtype, {**asked, "batch": batch, "context": length})
+        return fixed + _PEAKS[question, batch, length]
+
+    return total
+
+
+def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
+    """The largest number up to `limit` whose `total` is within `limit_bytes`; 0 if that of `first` is not.
+
+    Tries numbers four times as large each and draws a line between the last two. A peak is the largest of several
+    straight lines, so it lies on or below that line, and the answer is on the safe side.
+    """
+    if total(first) > limit_bytes:
+        return 0
+    low = first
+    while (high := min(4 * low, limit)) > low and total(high) <= limit_bytes:
+        low = high
+    if high == low:
+        return low
+    return low + int((high - low) * (limit_bytes - total(low)) / (total(high) - total(low)))
+
+
+def largest_layer(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
+    """Bytes of the largest quantized weight in 16 bits, which lies beside its codes for a moment while loading."""
+    shell, _ = skeleton(config_of(model), schemes.rest_dtype(scheme, compute_dtype, "cpu"), schemes.bnb_config(scheme))
+    found = [m.weight for m in shell.modules() if isinstance(m, quantized_types())]
+    return max((weight.numel() * 2 for weight in found), default=0)
+
+
+def kv_bytes(config, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes of one sequence's keys and values; a layer with a sliding window keeps at most the window."""
+    config = config.get_text_config(decoder=True)
+    layers = config.num_hidden_layers
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * layers
+    kept = sum(min(tokens, window) if window and "sliding" in kind else tokens for kind in kinds)
+    return 2 * kept * kv_heads * head_dim * dtype.itemsize
+
+
+def kv_bytes_per_token(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
+    """Bytes that every further token of one sequence adds to the KV cache, before any sliding window is full.
+
+    2 (keys and values) × layers × key/value heads × head size × bytes of the dtype. Weights in 4 bits do not change
+    it: the cache is kept in the compute dtype.
+    """
+    return kv_bytes(config_of(model), 1, schemes.rest_dtype(scheme, compute_dtype, "cpu"))
+
+
+def fitting(budget: MemoryBudget, sizes: Sequence[float] = GPU_SIZES) -> list[dict]:
+    """Does it fit? One dict a GPU size in GB: whether, and the largest batch and length that would.
+
+    `largest_batch` is at the length that was forecast, `longest` at batch 1 (tokens); 0 if not even one fits, None
+    without a length. A length ends at what the model was made for, a batch at 1,024.
+    """
+    rows = [{"gpu_gb": gb, "fits": budget.fits(gb), "largest_batch": None, "longest": None} for gb in sizes]
+    if not (length := budget.asked.get("context")):
+        return rows
+    total = _totals(budget)
+    limit = getattr(budget.asked["model"].get_text_config(decoder=True), "max_position_embeddings", None) or 2**17
+    for row in rows:
+        room = 1e9 * row["gpu_gb"]
+        row["largest_batch"] = _largest(lambda n: total(n, length), room, 1, 1024)
+        row["longest"] = _largest(lambda n: total(1, n), room, min(64, limit), limit)
+    return rows

@@ -1,0 +1,30 @@
+"""Find, check and load a model in any scheme: Mini-Mistral, Mistral-7B's shapes, or a real checkpoint."""
+
+from ..errors import CourseError
+from ..layers import linear_layers
+from ..schemes import SCHEMES, bnb_config, compute_dtype
+from .choose import Fit, config, fit, free_memory, resolve
+from .kinds import Choice, embedded_path
+from .loading import load
+from .shapes import mistral_7b_config, shape_model
+from .weights import layer_inputs, linear_weights
+
+__all__ = [
+    "CourseError",
+    "SCHEMES",
+    "bnb_config",
+    "compute_dtype",
+    "layer_inputs",
+    "linear_layers",
+    "linear_weights",
+    "Choice",
+    "Fit",
+    "config",
+    "embedded_path",
+    "fit",
+    "free_memory",
+    "load",
+    "mistral_7b_config",
+    "resolve",
+    "shape_model",
+]

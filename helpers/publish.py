@@ -1,0 +1,222 @@
+"""Save whole or not at all, and make a folder fit to be public: for notebook 09."""
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from . import files, memory, models, quiet, results
+from .errors import CourseError
+
+__all__ = [
+    "PATH",
+    "PLACE",
+    "PRIVATE",
+    "SHAREABLE",
+    "TOKEN",
+    "VOCABULARIES",
+    "card",
+    "dry_run",
+    "folder_bytes",
+    "forecast",
+    "make_public",
+    "save",
+]
+
+SHAREABLE = {".safetensors", ".json", ".jinja", ".md", ".model", ".txt"}
+
+
+# Not for others: what a training run needs to go on, some of it in pickles, and notes of this machine.
+PRIVATE = {"trainer_state.json", "recipe.json", "training_args.bin"}
+
+
+VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt"}  # they hold pieces of any text, paths included
+
+
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
+
+
+# Where people's files lie on other machines (a folder may come from one); of this machine any path that exists.
+PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|content|mnt|tmp|var|opt)/[\w.]|[A-Z]:\\\\?Users")
+
+
+PATH = re.compile(r"(?<![\w.:/-])(?:/[\w.@+-]+/[\w.@+-]+|[A-Z]:\\\\?[\w.@+-]+)")
+
+
+@contextlib.contextmanager
+def _whole(folder: Path, needed: int) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place once it is complete; if it cannot be, all is as before."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    kept = "what was saved there before is kept" if folder.exists() else "nothing is left behind"
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise CourseError(
+            f"{folder.name} takes {needed / 1e9:,.3g} GB and {free / 1e9:,.3g} GB of disk are free; {kept}: make room "
+            "or choose another folder."
+        )
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        new, old = Path(place) / "new", Path(place) / "old"
+        try:
+            yield new
+        except Exception as error:
+            if not files.disk_is_full(error):
+                raise
+            raise CourseError(
+                f"The disk became full while {folder.name} was saved; {kept}: make room or choose another folder."
+            ) from error
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+
+
+def save(model: nn.Module, tokenizer, folder: str | Path, choice: models.Choice) -> int:
+    """Save an adapter or a model with its tokenizer, whole or not at all; returns the bytes of the folder.
+
+    The tokenizer goes along because its chat template is part of what was trained. peft writes the local path of the
+    base into the adapter's configuration and into a card with blanks to fill: the first becomes `choice`'s public name,
+    the second is left out (`card` writes one). Raises CourseError for a full disk; an earlier folder is then kept.
+    """
+    folder = Path(folder).absolute()
+    adapter = hasattr(model, "peft_config")
+    tensors = [p for name, p in model.named_parameters() if not adapter or "lora_" in name]
+    with _whole(folder, sum(t.numel() * t.element_size() for t in tensors)) as new, quiet.loading():
+        model.save_pretrained(new)
+        tokenizer.save_pretrained(new)
+        if adapter:
+            make_public(new, choice)
+    return folder_bytes(folder)
+
+
+def make_public(folder: Path, choice: models.Choice) -> None:
+    """Take the local path of the base out of a saved adapter, in favour of its public name, and peft's blank card."""
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = _public(choice)
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _public(choice: models.Choice) -> str:
+    """A model's name without where it lies on this machine."""
+    return Path(choice.model_id).name if choice.source == "local folder" else choice.model_id
+
+
+def forecast(config, rank: int, plain: str = "bf16") -> dict[str, int]:
+    """Bytes of weights of what one may save, from a configuration: the adapter, merged in 4 bits, merged in 16.
+
+    The adapter is float32, of `rank`, on all linear layers; the scheme `plain` is that of the third.
+    """
+    adapter = memory.predict(config, "nf4-dq", stage="train", context=8, rank=rank).parts["adapters"]
+    merged = (memory.predict(config, scheme).weight_bytes for scheme in ("nf4-dq", plain))
+    return dict(zip(("adapter", "into 4 bits", "into dequantized"), (adapter, *merged), strict=True))
+
+
+def folder_bytes(folder: str | Path, pattern: str = "*") -> int:
+    """Bytes of a folder's files."""
+    return sum(path.stat().st_size for path in Path(folder).rglob(pattern) if path.is_file())
+
+
+def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str:
+    """Return a model card for an adapter, in the hub's format: what it is, how it was made, `rows` as a table.
+
+    `rows` are measured figures, one dict a row with the same keys; `about` says on what they were measured. The card
+    names a base model only if it is on the hub, and no licence: that one is the author's to choose.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    name, on_hub = _public(choice), choice.kind == "checkpoint" and choice.source != "local folder"
+    data = ModelCardData(
+        base_model=name if on_hub else None,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["lora", "qlora", "4-bit"],
+    )
+    keys = list(rows[0])
+    table = [f"| {' | '.join(keys)} |", f"|{'---|' * len(keys)}"]
+    table += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in rows]
+    settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if value is not False)
+    versions = ", ".join(f"{key} {value}" for key, value in results.environment()["versions"].items())
+    text = f"""# Adapter for {name}
+
+LoRA of rank {recipe.rank}, trained on {name} in NF4 with double quantization (QLoRA). It belongs to that 4-bit model:
+load it there, unmerged. Merged into another precision it is another model; the table says by how much.
+
+## Measured
+
+{about}
+
+{chr(10).join(table)}
+
+## Use
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                         bnb_4bit_compute_dtype="bfloat16")
+base = AutoModelForCausalLM.from_pretrained("{name if on_hub else "FOLDER_OF_THE_BASE"}", quantization_config=nf4)
+model = PeftModel.from_pretrained(base, "FOLDER_OR_ID_OF_THIS_ADAPTER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER_OR_ID_OF_THIS_ADAPTER")  # with the chat template it was trained in
+```
+
+## Training
+
+{settings}. Made with {versions}.
+"""
+    made = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
+    return str(made)
+
+
+def dry_run(folder: str | Path, repo_id: str) -> list[dict]:
+    """Return the files that `hf upload REPO_ID FOLDER` would send, as dicts of `file` and `bytes`; sends nothing.
+
+    Raises CourseError for a name that the hub does not take, a folder without a card, and for what is not for others:
+    states of a training run and pickles, an access token, a path of this machine.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, validate_repo_id
+
+    folder = Path(folder)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise CourseError(f"{repo_id!r} is no name for the hub: use owner/name.") from None
+    if not (folder / "README.md").is_file():
+        raise CourseError(
+            f"{folder.name} has no README.md: write a card first, nobody can use what they know nothing of."
+        )
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = list(filter_repo_objects(names, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
+    for name in names:
+        path = folder / name
+        if path.suffix not in SHAREABLE or path.name in PRIVATE:
+            raise CourseError(
+                f"{name} is not for others (a training run's state, or a pickle): move it out of the folder."
+            )
+        if path.name not in VOCABULARIES and (found := _private(_text(path))):
+            raise CourseError(f"{name} holds {found}: take it out before anything is sent.")
+    return [{"file": name, "bytes": (folder / name).stat().st_size} for name in names]
+
+
+def _text(path: Path) -> str:
+    """A file's text; of safetensors the header, which may hold notes beside the tensors' names."""
+    if path.suffix != ".safetensors":
+        return path.read_text(encoding="utf-8", errors="replace")
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(8), "little")).decode("utf-8", "replace")
+
+
+def _private(text: str) -> str | None:
+    if TOKEN.search(text):
+        return "what looks like an access token"
+    home = str(Path.home())
+    here = any(Path(found).exists() for found in PATH.findall(text))
+    if here or PLACE.search(text) or len(home) > 1 and home in text:
+        return "a path of this machine"
+    return None
