@@ -1,6 +1,6 @@
 """Time and memory against the budgets: `make bench`. Ends with status 1 when one is exceeded.
 
-Each notebook runs in a kernel of its own with the embedded model, as `make run` does. Budgets are for two cores.
+Each notebook runs in a kernel of its own with Mini-Mistral, as `make run` does. Budgets are for two cores.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What decides on the result of a fine-tuning: targets, rank and learning rate, on the embedded model; prints JSON.
+"""What decides on the result of a fine-tuning: targets, rank and learning rate, on Mini-Mistral; prints JSON.
 
     python -m benchmarks.finetune_sweep [--steps 100] [result.json]
 
@@ -18,7 +18,7 @@ HELD_OUT = 120
 
 def recipes(steps: int) -> dict[str, finetune.Recipe]:
     base = finetune.Recipe(steps=steps, fused=True)
-    layers = models.linear_layers(models.load("embedded", "nf4-dq", device="cpu")[0])
+    layers = models.linear_layers(models.load("mini", "nf4-dq", device="cpu")[0])
     edges = {name: layer.in_features + layer.out_features for name, layer in layers.items()}
     few = sum(size for name, size in edges.items() if name.endswith(("q_proj", "v_proj")))
     equal = round(base.rank * sum(edges.values()) / few)  # the rank that gives q and v as many parameters
@@ -36,7 +36,7 @@ def main() -> None:
     given = parser.parse_args()
     report = {"environment": results.environment(), "steps": given.steps, "held_out": HELD_OUT, "rows": []}
     for name, recipe in recipes(given.steps).items():
-        model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+        model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
         pairs, kept = finetune.questions(recipe.steps * recipe.batch, HELD_OUT, recipe.seed)
         begun = time.perf_counter()
         model, losses = finetune.train(model, tokenizer, pairs, recipe)

@@ -30,7 +30,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import common
-from helpers import kernels, models, nf4, results, run, speed
+from helpers import models, nf4, results, run, speed
+from helpers.kernels import product, switch
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
 STEPS = {
@@ -38,7 +39,7 @@ STEPS = {
     "by_pair": [(4, 512), (2, 1024), (8, 256)],
     "by_permute": [(8, 128), (4, 128), (4, 256)],
 }
-PLANS = [kernels.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5), (False, True))]
+PLANS = [product.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5), (False, True))]
 # what is replaced in the kernel's text, to leave a stage out
 DECODING = [("look_up(word, pairs, copy, ASM)", "(word, word, word, word)")]
 SCALES = [
@@ -85,13 +86,15 @@ def steps():
 
 def left_out(changes: list[tuple[str, str]], name: str):
     """The kernel with pieces of its text replaced."""
-    text = "\n\n".join(inspect.getsource(part.fn) for part in (kernels._times, kernels._pair, kernels._linear))
+    text = "\n\n".join(
+        inspect.getsource(part.fn) for part in (product.times_word, product.times_pair, product.linear_kernel)
+    )
     for old, new in changes:
         assert old in text, f"{old} is not in the kernel any more"
         text = text.replace(old, new)
     names = "_inputs, _place_scales, _product, _scale, _weights, jit, look_up, place_pairs, settled, tl"
     header = f"import functools\n\nfrom helpers.kernels import {names}\n\n\n"
-    return module_of(header + text, f"left_out_{name}")._linear
+    return module_of(header + text, f"left_out_{name}").linear_kernel
 
 
 @dataclasses.dataclass
@@ -133,12 +136,12 @@ class Layer:
             "bf16": [lambda w=w: torch.nn.functional.linear(x, w) for w in self.plain],
             "nf4": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.plain_state) for c in self.codes],
             "nf4-dq": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.state) for c in self.codes],
-            "kernel": [lambda c=c: kernels._fused(x, c, self.state, early=True) for c in self.codes],
+            "kernel": [lambda c=c: product.fused_linear(x, c, self.state, early=True) for c in self.codes],
         }
 
     def launches(self, plan, kernel=None, rows: int = 1):
         x, out = self.x[:rows], torch.full((rows, self.shape[0]), float("nan"), device=DEVICE, dtype=self.x.dtype)
-        return out, [lambda c=c: kernels.launch(x, c, self.constants, out, plan, kernel=kernel) for c in self.codes]
+        return out, [lambda c=c: product.launch(x, c, self.constants, out, plan, kernel=kernel) for c in self.codes]
 
 
 def timed(calls: list, repeats: int = 21) -> dict:
@@ -170,8 +173,8 @@ def step_calls(module, name: str, layer: Layer, rows: int, width: int):
     """The output and the launches of one of the notebook's steps; their absmax is float32."""
     tables = {
         "by_pointer": nf4.nf4_code(),
-        "by_pair": kernels.pairs(),
-        "by_permute": kernels.table(),
+        "by_pair": product.pairs(),
+        "by_permute": product.table(),
     }
     look, (n, k) = tables[name].to(DEVICE), layer.shape
     absmax, out = layer.plain_state.absmax, torch.full((n,), float("nan"), device=DEVICE, dtype=torch.bfloat16)
@@ -242,7 +245,7 @@ class Bench:
         self.found["device"] = {"processors": properties.multi_processor_count, "clock_mhz": _clock()}
 
     def plans(self, shape) -> None:
-        """Try all plans for one row, and leave the fastest in `kernels.PLANS` for what follows."""
+        """Try all plans for one row, and leave the fastest in `product.PLANS` for what follows."""
         layer = self.layers[shape] = Layer(shape)
         tried = []
         for plan in PLANS:
@@ -259,8 +262,8 @@ class Bench:
             except Exception as problem:
                 self.found["failed"][f"plan {shape} {plan}"] = str(problem)[-300:]
         tried.sort(key=lambda row: row["us"])
-        best = kernels.Plan(**{name: tried[0][name] for name in kernels.Plan._fields})
-        kernels.PLANS[shape] = best
+        best = product.Plan(**{name: tried[0][name] for name in product.Plan._fields})
+        product.PLANS[shape] = best
         self.found.setdefault("shapes", {})[name_of(shape)] = {
             "plan": best._asdict(),
             "tried": tried,
@@ -298,7 +301,7 @@ class Bench:
 
     def left_out(self) -> None:
         for shape in SHAPES[:2]:
-            plan, found = kernels.PLANS[shape], {}
+            plan, found = product.PLANS[shape], {}
             for name, changes in LEFT_OUT.items():
                 kernel = left_out(changes, name) if changes else None
                 found[name] = timed(self.layers[shape].launches(plan, kernel)[1])
@@ -309,8 +312,17 @@ class Bench:
         """How busy the units are, by NVIDIA's profiler `ncu` if it is there: %, the launch of the kernel counted in."""
         if not (ncu := shutil.which("ncu")):
             return
-        plan = kernels.PLANS[SHAPES[0]]
-        command = [ncu, "--set", "full", "--print-details", "all", "-k", "regex:by_permute|_linear", sys.executable]
+        plan = product.PLANS[SHAPES[0]]
+        command = [
+            ncu,
+            "--set",
+            "full",
+            "--print-details",
+            "all",
+            "-k",
+            "regex:by_permute|linear_kernel",
+            sys.executable,
+        ]
         command += ["-m", "benchmarks.kernel_bench", "--counted", json.dumps(plan)]
         told = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, timeout=90).stdout
         for name, part in zip(
@@ -324,45 +336,45 @@ class Bench:
         import bitsandbytes as bnb
 
         codes = torch.randint(0, 256, (2**20,), dtype=torch.uint8, device=DEVICE)
-        checks, errors, tuned = {}, {}, dict(kernels.PLANS)
+        checks, errors, tuned = {}, {}, dict(product.PLANS)
         self.found["checks"], self.found["errors"] = checks, errors
-        for dtype in kernels.DTYPES:
+        for dtype in product.DTYPES:
             levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
             name = str(dtype).removeprefix("torch.")
-            permuted, paired = kernels.decode(codes, dtype, "permutes"), kernels.decode(codes, dtype, "pairs")
+            permuted, paired = product.decode(codes, dtype, "permutes"), product.decode(codes, dtype, "pairs")
             checks[f"{name}: assembly decodes as plain Triton"] = all(
-                torch.equal(looked_up, kernels.decode(codes, dtype, "pointer")) for looked_up in (permuted, paired)
+                torch.equal(looked_up, product.decode(codes, dtype, "pointer")) for looked_up in (permuted, paired)
             )
             checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels) and torch.equal(paired, levels)
-        kernels.PLANS.clear()
-        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), kernels.DTYPES):
+        product.PLANS.clear()
+        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), product.DTYPES):
             x = torch.randn(rows, shape[1], device=DEVICE).to(dtype)
             name = f"{name_of(shape)}, {rows} rows, {str(dtype).removeprefix('torch.')}"
-            out = kernels.linear(x, layer.codes[0], layer.state)
-            plain = kernels.linear(x, layer.codes[0], layer.state, asm=False)
+            out = product.linear(x, layer.codes[0], layer.state)
+            plain = product.linear(x, layer.codes[0], layer.state, asm=False)
             theirs = bnb.matmul_4bit(x, layer.codes[0].t(), quant_state=layer.state)
             errors[name] = {"kernel": layer.error(out, x), "nf4-dq": layer.error(theirs, x)}
             checks[f"{name}: same bits as plain Triton"] = torch.equal(out, plain)
             checks[f"{name}: error no larger than bitsandbytes'"] = errors[name]["kernel"] <= errors[name]["nf4-dq"]
-        kernels.PLANS.update(tuned)
+        product.PLANS.update(tuned)
         layer = self.layers[SHAPES[2]]
-        alone = kernels.linear(layer.x[:1], layer.codes[0], layer.state)
+        alone = product.linear(layer.x[:1], layer.codes[0], layer.state)
         traced = torch.compile(
-            lambda x: kernels._fused(x, layer.codes[0], layer.state) + 1, fullgraph=True, backend="aot_eager"
+            lambda x: product.fused_linear(x, layer.codes[0], layer.state) + 1, fullgraph=True, backend="aot_eager"
         )
         checks["torch.compile: one graph, the same result"] = torch.equal(traced(layer.x[:1]), alone + 1)
 
     @torch.inference_mode()
     def greedy(self, new_tokens: int = 256) -> None:
-        """The embedded model's greedy text with bitsandbytes' kernels and with ours; how far their logits are apart."""
-        model, tokenizer = models.load("embedded", "nf4-dq", torch.bfloat16, DEVICE)
+        """Mini-Mistral's greedy text with bitsandbytes' kernels and with ours; how far their logits are apart."""
+        model, tokenizer = models.load("mini", "nf4-dq", torch.bfloat16, DEVICE)
         ids = tokenizer("The capital of Norway is", return_tensors="pt").input_ids.to(DEVICE)
         theirs = written(model, ids, new_tokens)
         logits = by_eights(model, theirs)
-        switched = kernels.use(model)
+        switched = switch.use(model)
         ours = written(model, ids, new_tokens)
         apart = (by_eights(model, theirs) - logits).abs().amax(1)[ids.shape[1] - 1 :]
-        kernels.stop(model)
+        switch.stop(model)
         top = logits.topk(2).values[ids.shape[1] - 1 :]
         gap = top[:, 0] - top[:, 1]
         different = (ours != theirs)[0, ids.shape[1] :].nonzero()
@@ -383,10 +395,10 @@ class Bench:
         """Whole-model decoding at batch 1 from a CUDA graph; the small operations as they are, or fused."""
         model = models.load("mistral-7b-shape", scheme, device=DEVICE)[0]
         if way == "fused":
-            kernels.fuse(model)
+            switch.fuse(model)
         for name in ("bf16",) if scheme == "bf16" else ("nf4-dq", "kernel"):
             if name == "kernel":
-                kernels.use(model)
+                switch.use(model)
             self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
             self.write()
         del model
@@ -464,7 +476,7 @@ def kind_of(kernel: str) -> str:
     name = kernel.lower()
     if any(part in name for part in ("fmha", "flash", "attention", "softmax")):
         return "attention"
-    products = ("_linear", "4bit", "gemm", "gemv", "nvjet", "cutlass", "splitk", "dot_kernel")
+    products = ("linear_kernel", "4bit", "gemm", "gemv", "nvjet", "cutlass", "splitk", "dot_kernel")
     return "products" if any(part in name for part in products) else "the rest"
 
 
@@ -501,10 +513,10 @@ def compile_one(job) -> str | None:
             name, plan = given
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
         elif kind == "plain":
-            for count, dtype in itertools.product((1, 3, 8), kernels.DTYPES):
+            for count, dtype in itertools.product((1, 3, 8), product.DTYPES):
                 x = layer.x[:count].to(dtype)
                 for asm in (True, False):
-                    kernels.linear(x, layer.codes[0], layer.state, asm)
+                    product.linear(x, layer.codes[0], layer.state, asm)
         else:
             module = steps()
             step_calls(module, kind, layer, *given)[1][0]()
@@ -528,10 +540,10 @@ def warm(seconds: float) -> None:
         config.num_hidden_layers = 1
         for scheme in ("nf4-dq", "bf16"):
             model = models.shape_model(config, scheme, device=DEVICE)
-            kernels.fuse(model)
+            switch.fuse(model)
             for ours in (False, True) if scheme == "nf4-dq" else (False,):
                 if ours:
-                    kernels.use(model)
+                    switch.use(model)
                 try:
                     print(scheme, "kernel" if ours else "", stepping(model, 1, False, 2, 2)["ms"], flush=True)
                 except Exception:
@@ -558,10 +570,10 @@ def main() -> None:
     parser.add_argument("--warm", action="store_true", help="compile what the measurement needs, and stop")
     parser.add_argument("--counted", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if (why := kernels.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
+    if (why := product.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
         parser.error(f"nothing to measure here: {why}.")
     if arguments.counted:
-        return counted(kernels.Plan(*arguments.counted))
+        return counted(product.Plan(*arguments.counted))
     if arguments.warm:
         warm(arguments.seconds)
         return

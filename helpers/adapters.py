@@ -19,6 +19,18 @@ def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
     Adapters are float32 (float16 ones break the gradient scaler, bfloat16 ones lose small updates). Unlike peft's
     `prepare_model_for_kbit_training` this leaves embeddings and head in 16 bits, unless `upcast` asks for it.
     """
+    torch.manual_seed(recipe.seed)  # A is drawn at random: without a seed, runs and ranks would differ
+    adapted = prepare(model, recipe)
+    if recipe.compiled:
+        levers.compile_layers(adapted)
+    return adapted
+
+
+def prepare(model: nn.Module, recipe: Recipe, adapters: bool = True, on_meta: bool = False) -> nn.Module:
+    """Make a model what a training step holds: upcast, checkpointing, adapters, and the levers that change memory.
+
+    With `on_meta` nothing is allocated, for a forecast. Raises CourseError if LoRA finds none of the target modules.
+    """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if recipe.upcast:
@@ -29,27 +41,28 @@ def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
         # a graph cannot keep the state of random numbers, and without dropout none are drawn
         enable({"use_reentrant": False, **({"preserve_rng_state": False} if recipe.graph else {})})
         model.config.use_cache = False  # nothing is generated during training
-    torch.manual_seed(recipe.seed)  # A is drawn at random: without a seed, runs and ranks would differ
-    lora = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=recipe.targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        adapted = get_peft_model(model, lora)
-    except ValueError as error:
-        raise CourseError(f"LoRA finds no layer for target_modules={recipe.target_modules!r}.") from error
-    if recipe.liger:
-        levers.use_liger(adapted)
-    if recipe.fused:
-        levers.fuse_adapters(adapted)
+    if adapters:
+        lora = LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,
+            lora_dropout=recipe.dropout,
+            target_modules=recipe.targets,
+            task_type="CAUSAL_LM",
+        )
+        try:
+            model = get_peft_model(model, lora, low_cpu_mem_usage=on_meta)
+        except ValueError as error:
+            raise CourseError(f"LoRA finds no layer for target_modules={recipe.target_modules!r}.") from error
+        for name, parameter in model.named_parameters() if on_meta else ():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()  # peft does so itself where there are numbers to convert
+    if recipe.liger and not on_meta:  # its kernels want a GPU, and a forecast does not know them
+        levers.use_liger(model)
+    if recipe.fused and adapters:
+        levers.fuse_adapters(model)
     if recipe.chunked:
-        levers.chunk_loss(adapted)
-    if recipe.compiled:
-        levers.compile_layers(adapted)
-    return adapted
+        levers.chunk_loss(model)
+    return model
 
 
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:

@@ -9,6 +9,8 @@ from packaging.version import Version
 
 from . import models, results
 from .errors import CourseError
+from .models import hub as hub_questions
+from .models.kinds import MISTRAL_7B
 
 __all__ = ["NEEDED", "checks", "hub", "schemes"]
 
@@ -32,7 +34,7 @@ HUB_STATES = {
 
 def hub(timeout: float = 3.0) -> str:
     """Whether the hub answers and grants Mistral-7B: a key of `HUB_STATES`; takes at most `timeout` seconds."""
-    state, _ = models._ask_hub(models.MISTRAL_7B, timeout)
+    state, _ = hub_questions.ask(MISTRAL_7B, timeout)
     return state if state in HUB_STATES else "unreachable"
 
 
@@ -73,7 +75,7 @@ def _gpu() -> list[dict]:
             "what": "GPU memory",
             "found": f"{free / 1e9:.1f} of {properties.total_memory / 1e9:.1f} GB free",
             "ok": enough,
-            "do": "" if enough else "Mistral-7B in 4 bits wants 6 GB: stop other kernels, or use the embedded model",
+            "do": "" if enough else "Mistral-7B in 4 bits wants 6 GB: stop other kernels, or use Mini-Mistral",
         },
     ]
 
@@ -82,7 +84,7 @@ def checks(hub_state: str | None = None) -> list[dict]:
     """One dict a line of the table: what, found, ok (None: neither good nor bad), and what to do about a lack."""
     from huggingface_hub import get_token
 
-    memory, disk = psutil.virtual_memory().total, models._disk_free()
+    memory, disk = psutil.virtual_memory().total, hub_questions.disk_free()
     python = platform.python_version()
     rows = [{"what": "Python", "found": python, "ok": Version(python) >= Version("3.11"), "do": ""}]
     if not rows[0]["ok"]:

@@ -110,7 +110,7 @@ def fuse_adapters(model: nn.Module) -> int:
     return len(layers)
 
 
-class _ChunkedLoss(Function):
+class ChunkedLoss(Function):
     """Mean cross-entropy of frozen-head logits, and its gradient for the hidden states, `rows` positions at a time."""
 
     @staticmethod
@@ -157,7 +157,7 @@ def chunk_loss(model: nn.Module, rows: int = ROWS) -> None:
         hidden = states[:, :-1].reshape(-1, states.shape[-1]).to(head.weight.dtype)
         target = labels[:, 1:].reshape(-1)
         count = (target != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        return CausalLMOutputWithPast(loss=_ChunkedLoss.apply(hidden, head.weight, target, count, rows))
+        return CausalLMOutputWithPast(loss=ChunkedLoss.apply(hidden, head.weight, target, count, rows))
 
     base.forward = types.MethodType(forward, base)
 

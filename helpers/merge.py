@@ -10,6 +10,7 @@ from . import models, nf4, quiet
 from .adapters import adapted_layers
 from .errors import CourseError
 from .layers import dense
+from .models.loading import same_on_every_cpu
 
 __all__ = ["Arrival", "answer_logs", "arrival", "dequantized", "reach", "requantized"]
 
@@ -52,7 +53,7 @@ def requantized(model: nn.Module, scheme: str = "nf4-dq") -> nn.Module:
         ).to(layer.weight.device)
         new.bias = layer.bias
         model.set_submodule(name, new)
-    models.same_on_every_cpu(model)
+    same_on_every_cpu(model)
     return model.eval()
 
 

@@ -30,22 +30,12 @@ __all__ = [
 ]
 
 SHAREABLE = {".safetensors", ".json", ".jinja", ".md", ".model", ".txt"}
-
-
 # Not for others: what a training run needs to go on, some of it in pickles, and notes of this machine.
 PRIVATE = {"trainer_state.json", "recipe.json", "training_args.bin"}
-
-
 VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt"}  # they hold pieces of any text, paths included
-
-
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
-
-
 # Where people's files lie on other machines (a folder may come from one); of this machine any path that exists.
 PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|content|mnt|tmp|var|opt)/[\w.]|[A-Z]:\\\\?Users")
-
-
 PATH = re.compile(r"(?<![\w.:/-])(?:/[\w.@+-]+/[\w.@+-]+|[A-Z]:\\\\?[\w.@+-]+)")
 
 

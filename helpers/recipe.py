@@ -6,14 +6,15 @@ from .errors import CourseError
 
 __all__ = ["OPTIMIZERS", "PRESETS", "Recipe", "preset"]
 
-OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit")
+# transformers' names; "auto" is AdamW with states in 8 bits, paged, where there is a GPU
+OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that one can turn. `steps` optimizer steps of `batch` sequences, at most `length` tokens each.
+    """Every setting of a run: `steps` optimizer steps of `batch` sequences, at most `length` tokens each.
 
-    What decides on the result comes first; from `checkpointing` on, levers that change what a step costs and not, but
+    What decides the result comes first; from `checkpointing` on, levers that change what a step costs and not, but
     for rounding, what it computes (`helpers.levers` says how each works). `upcast` is the habit of peft's
     `prepare_model_for_kbit_training`. `optimizer` "auto" is AdamW, in 8 bits and paged on a GPU. `target_modules` is
     "all-linear" or names separated by commas. `compute_dtype` "auto" goes by the GPU's capability.

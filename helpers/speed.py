@@ -15,8 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from . import memory
+from . import memory, schemes
 from .errors import CourseError
+from .memory import forecast
+from .skeleton import config_of
 
 __all__ = [
     "Generation",
@@ -414,16 +416,16 @@ def bytes_per_step(model, batch: int = 1, context: int = 0, scheme: str = "nf4-d
     if isinstance(model, nn.Module):
         parts, config, dtype = memory.measure(model, gradients=False).parts, model.config, model.dtype
     else:
-        parts, config = memory.predict(model, scheme).parts, memory._config_of(model)
-        dtype = memory._dtype(scheme)
+        parts, config = memory.predict(model, scheme).parts, config_of(model)
+        dtype = schemes.rest_dtype(scheme, "auto", "cpu")
     parts = {part: size for part, size in parts.items() if part not in ("gradients", "kv_cache")}
     config = config.get_text_config(decoder=True)
     table = parts.pop("embeddings", 0)
     if "head" not in parts:  # tied: the head is the table, and reads all of it
         parts["head"] = table
     parts["embedding_rows"] = batch * table // config.vocab_size
-    parts["kv_read"] = batch * memory._kv_bytes(config, context, dtype)
-    parts["kv_written"] = batch * memory._kv_bytes(config, 1, dtype)
+    parts["kv_read"] = batch * forecast.kv_bytes(config, context, dtype)
+    parts["kv_written"] = batch * forecast.kv_bytes(config, 1, dtype)
     return {part: size for part, size in parts.items() if size}
 
 

@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
         source = build / "origin" / "notebooks" / f"{name}.ipynb"
-        jobs.append(run.Job(source, build / source.name, {"MODEL_ID": "embedded"}, content))
+        jobs.append(run.Job(source, build / source.name, {"MODEL_ID": "mini"}, content))
     for done in run.each(jobs):
         text = (build / f"{done.name}.ipynb").read_text(encoding="utf-8") if not done.error else ""
         setup, wrong = looked_at(text) if text else ("", done.error)

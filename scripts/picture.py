@@ -18,7 +18,7 @@ def numbers() -> dict:
     """Return what the picture shows: GB by scheme, speed by batch, change of perplexity in % with its interval."""
     mistral = models.mistral_7b_config()
     speed = results.recorded("h200", quiet=True).values["06_generate_and_time"]["speeds"]
-    evaluation = json.loads((models.embedded_path() / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = json.loads((models.mini_path() / "evaluation.json").read_text(encoding="utf-8"))
     replay = {scheme: speed[scheme]["graph"] for scheme in ("bf16", "nf4-dq")}
     return {
         "gb": {scheme: round(memory.predict(mistral, scheme).weight_bytes / 1e9, 2) for scheme in GUIDE},

@@ -1,6 +1,6 @@
 """Build one archive for a room without network: `make workshop PLATFORM=windows-x86_64`.
 
-It holds the last commit, with the embedded model in it, and a wheel for every pin, and lands in build/workshop. Made
+It holds the last commit, with Mini-Mistral in it, and a wheel for every pin, and lands in build/workshop. Made
 for this machine's own platform, it is unpacked, installed and tried with the network off.
 """
 

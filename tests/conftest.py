@@ -55,7 +55,7 @@ def displayed(monkeypatch) -> list[dict]:
 def executed(tmp_path_factory):
     """Return a function: a notebook's name → its one execution of this session, by whichever worker asks first.
 
-    It runs with the embedded model, at full size but for `SMALL`, with answers to the exercises put in. What comes
+    It runs with Mini-Mistral, at full size but for `SMALL`, with answers to the exercises put in. What comes
     back has the `record`, `headline`, all `cells`, the files that were `left` in its folder, and at `kept` the path of
     the executed copy without answers, as a reader would have it.
     """
@@ -75,7 +75,7 @@ def executed(tmp_path_factory):
         source.parent.mkdir(parents=True)
         here.mkdir()
         nbformat.write(answers.with_answers(notebook, answers.wrong_answers(name)), source)
-        parameters = {"MODEL_ID": "embedded", **SMALL.get(name, {})}
+        parameters = {"MODEL_ID": "mini", **SMALL.get(name, {})}
         try:
             done = run.execute(source, folder / f"{name}.ipynb", parameters, cwd=here)
         except run.NotebookError as error:

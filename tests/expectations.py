@@ -7,7 +7,7 @@ Add a notebook: a function that takes the recorded values and asserts, registere
         between(v["nf4_gb"] / v["bf16_gb"], 0.2, 0.6)
         assert v["schemes"] == ["bf16", "nf4"]
 
-Bounds hold for the embedded model on any CPU. They come from a measured value and its spread, never from hope; a test
+Bounds hold for Mini-Mistral on any CPU. They come from a measured value and its spread, never from hope; a test
 scales the recorded numbers and wants to see every function fail. Put slow parts' parameters into SMALL.
 """
 
@@ -39,8 +39,8 @@ def between(value: float, low: float, high: float, what: str = "value") -> None:
 @expect("00_check_your_setup")
 def check_your_setup(v):
     assert v["packages"] == 7 and v["layers_in_4_bits"] == 42
-    assert "Paris" in v["text"] and v["model_id"] == "embedded"
-    assert v["auto"] in ("embedded", "checkpoint") and v["compute_dtype"] in ("bfloat16", "float16")
+    assert "Paris" in v["text"] and v["model_id"] == "mini"
+    assert v["auto"] in ("mini", "checkpoint") and v["compute_dtype"] in ("bfloat16", "float16")
     assert v["hub"] in ("granted", "gated", "offline", "unreachable")
     assert sorted(v["needed_gb"]) == sorted(["fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq"])
     between(v["needed_gb"]["nf4-dq"], 4.62, 4.63, "Mistral-7B in nf4-dq and 0.5 GB")
@@ -140,7 +140,7 @@ SMALL["06_generate_and_time"] = {
 @expect("05_measure_memory")
 def measure_memory(v):
     assert v["model_bytes"] == v["counted_bytes"] and set(v["model_bytes"]) == {"fp32", "fp16", "int8", "nf4", "nf4-dq"}
-    between(v["model_bytes"]["nf4-dq"], 4_583_000, 4_585_000, "the embedded model in nf4-dq")
+    between(v["model_bytes"]["nf4-dq"], 4_583_000, 4_585_000, "Mini-Mistral in nf4-dq")
     assert v["footprint_bytes"]["nf4"] == v["footprint_bytes"]["nf4-dq"]
     between(v["bits_per_weight"], 4.19, 4.22, "bits a weight")
     stages = v["stages"]
@@ -243,7 +243,7 @@ def finetune_with_qlora(v):
 
 @expect("09_merge_and_share")
 def merge_and_share(v):
-    assert v["model_id"] == "embedded" and v["steps"] == 80 and v["questions"] == 200
+    assert v["model_id"] == "mini" and v["steps"] == 80 and v["questions"] == 200
     between(v["tokens"], 700, 780, "tokens of answers")
     ways, arrived = v["ways"], v["arrived"]
     names = [f"into {base}{then}" for base in ("dequantized", "the original") for then in ("", ", then 4 bits")]

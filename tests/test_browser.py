@@ -27,7 +27,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is no
 pytestmark = pytest.mark.browser
 NAMES = run.course_map()
 LIVE = ("01_round_to_fewer_bits", "05_measure_memory", "08_finetune_with_qlora")  # widgets, or a display that changes
-BRIEF = {"MODEL_ID": "embedded", "MAX_STEPS": 4, "HELD_OUT": 12}  # wherever a notebook has the parameter
+BRIEF = {"MODEL_ID": "mini", "MAX_STEPS": 4, "HELD_OUT": 12}  # wherever a notebook has the parameter
 WIDTHS = {1280: True, 1024: False}  # a laptop with the list of files open; a projector, where one closes it
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 PICTURES = run.ROOT / "build" / "browser"
@@ -64,10 +64,10 @@ BROKEN = [
 
 
 def shortened(name: str) -> nbformat.NotebookNode:
-    """Return the notebook with the embedded model and parameters that make it short."""
+    """Return the notebook with Mini-Mistral and parameters that make it short."""
     notebook = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    known = run._parameters(name, cell.source)
+    known = run.parameters_of(name, cell.source)
     changed = {**SMALL.get(name, {}), **{key: BRIEF[key] for key in BRIEF if key in known}}
     cell.source += "".join(f"\n{key} = {value!r}" for key, value in changed.items())
     return run.clean(notebook)

@@ -12,6 +12,8 @@ import torch
 
 from helpers import checkup, memory, models
 from helpers.errors import CourseError
+from helpers.models import choose, hub
+from helpers.models.kinds import MISTRAL_7B
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,9 +64,9 @@ def test_no_token_path_or_host_is_shown(monkeypatch, displayed):
 
 def test_the_hub_is_asked_for_a_limited_time(monkeypatch):
     asked = []
-    monkeypatch.setattr(models, "_ask_hub", lambda *question: asked.append(question) or ("missing", 0))
+    monkeypatch.setattr(hub, "ask", lambda *question: asked.append(question) or ("missing", 0))
     assert checkup.hub(1.0) == "unreachable"  # whatever is not granted or gated cannot be had
-    assert asked == [(models.MISTRAL_7B, 1.0)]
+    assert asked == [(MISTRAL_7B, 1.0)]
     monkeypatch.undo()
     begun = time.perf_counter()
     assert checkup.hub(0.5) in ("offline", "unreachable")
@@ -92,7 +94,7 @@ def test_gpus(monkeypatch, capability, free, says):
 
 
 def test_schemes_are_forecasts_and_free_memory(monkeypatch):
-    monkeypatch.setattr(models, "free_memory", lambda device="auto": 6_000_000_000)
+    monkeypatch.setattr(choose, "free_memory", lambda device="auto": 6_000_000_000)
     rows = {row["scheme"]: row for row in checkup.schemes(device="cpu")}
     assert list(rows) == list(models.SCHEMES)
     assert rows["nf4-dq"]["needed"] == memory.predict(models.mistral_7b_config(), "nf4-dq").total_bytes + 500_000_000

@@ -240,9 +240,9 @@ def test_the_guide_leaves_out_what_was_not_measured():
 # --- what is measured ---
 
 
-def test_sizes_and_shares_of_the_embedded_model():
-    found = measure.loaded(models.resolve("embedded"), "bf16")
-    config = models.config("embedded")
+def test_sizes_and_shares_of_mini_mistral():
+    found = measure.loaded(models.resolve("mini"), "bf16")
+    config = models.config("mini")
     for scheme, size in found["bytes"].items():
         assert size == memory.predict(config, scheme).weight_bytes
     assert found["linear_share"] == pytest.approx(4_718_592 / 5_770_496)
@@ -255,7 +255,7 @@ def test_errors_of_formats_and_of_dtypes():
     error = measure.normal_errors()
     for name, low, high in (("NF4", 0.836, 0.856), ("FP4", 1.47, 1.505), ("INT4 affine", 0.793, 0.813)):
         assert low < error[name] < high
-    found = measure.precision(models.resolve("embedded"))
+    found = measure.precision(models.resolve("mini"))
     assert 2**-13 < found["float16"] < 2**-10.5 and 2**-10 < found["bfloat16"] < 2**-7.5  # half a unit, and its sum
     assert 0.02 < found["quantization"] < 0.15 and found["layer against dequantized"] < 0.02
     assert found["default"] == "float32" and 1 < found["room"] < 1e5
@@ -273,13 +273,13 @@ def test_speed_is_a_ratio_of_two_schemes(monkeypatch):
 
     monkeypatch.setattr(measure.speed, "time_generation", time_generation)
     monkeypatch.setattr(measure, "_layer_seconds", lambda model, repeats: 0.1)
-    found = measure.decoding(models.resolve("embedded"), "bf16", [1, 4], 8, 1)
+    found = measure.decoding(models.resolve("mini"), "bf16", [1, 4], 8, 1)
     assert found["by batch"] == {"1": 0.5, "4": 0.5} and found["short"] == 0.5 and found["long"] == 0.25
     assert found["long length"] == 504 and found["layer time"] == 1 and 0.2 < found["bytes"] < 0.5
 
 
 def test_random_weights_are_not_asked_and_nothing_is_loaded_that_does_not_fit(monkeypatch):
-    choice = models.resolve("embedded")
+    choice = models.resolve("mini")
     shape = models.Choice("mistral-7b-shape", "random weights", "shape", "test")
     assert measure.scores(shape, "bf16", ["a b"], []) is None
     monkeypatch.setattr(measure.models, "fit", lambda *_: models.Fit(2, 1, "cpu"))
@@ -289,7 +289,7 @@ def test_random_weights_are_not_asked_and_nothing_is_loaded_that_does_not_fit(mo
 
 
 def test_a_short_training_run():
-    found = measure.training(models.resolve("embedded"), steps=2, batch=2)
+    found = measure.training(models.resolve("mini"), steps=2, batch=2)
     assert found["base unchanged"] and found["adapters changed"]
     assert len(found["curves"]["all linear"]) == 2 and found["loss before"] == found["curves"]["all linear"][0]
     assert all(5 < loss < 20 for loss in found["loss"].values())

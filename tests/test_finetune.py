@@ -13,30 +13,33 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer, Trainer, TrainerCallback
 
 from helpers import finetune, memory, models, run
-from helpers.embedded import corpus
 from helpers.errors import CourseError
+from helpers.finetune import __main__ as program
+from helpers.finetune.checkpoints import checkpoints_in
+from helpers.finetune.data import Packed
+from helpers.mini import corpus
 
 SHORT = finetune.Recipe(steps=3, batch=4)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained(models.embedded_path())
+    return AutoTokenizer.from_pretrained(models.mini_path())
 
 
 @pytest.fixture
 def model():
-    return models.load("embedded", "nf4-dq", device="cpu")[0]
+    return models.load("mini", "nf4-dq", device="cpu")[0]
 
 
 @pytest.fixture(scope="module")
 def tuned(tokenizer):
     """(peft model, losses, hashes of the base before and after, questions) of a short run."""
     pairs, kept = finetune.questions(SHORT.steps * SHORT.batch, 12)
-    base = models.load("embedded", "nf4-dq", device="cpu")[0]
+    base = models.load("mini", "nf4-dq", device="cpu")[0]
     before = finetune.base_hash(base)
     adapted, losses = finetune.train(base, tokenizer, pairs, SHORT)
     return adapted, losses, (before, finetune.base_hash(adapted)), (pairs, kept)
@@ -73,7 +76,7 @@ def test_only_answer_and_end_token_are_learned(tokenizer):
 
 
 def test_a_tokenizer_without_template_is_refused(tokenizer):
-    plain = AutoTokenizer.from_pretrained(models.embedded_path())
+    plain = AutoTokenizer.from_pretrained(models.mini_path())
     plain.chat_template = None
     with pytest.raises(CourseError, match="no chat template"):
         finetune.encode(plain, finetune.Question("a", "b?", "c"))
@@ -106,7 +109,7 @@ def test_adapters_are_on_every_linear_layer_and_alone_trained(model):
 
 def test_the_first_loss_is_plain_cross_entropy_on_answers(tuned, tokenizer, tmp_path):
     _, losses, _, (pairs, _) = tuned
-    base = models.load("embedded", "nf4-dq", device="cpu")[0]
+    base = models.load("mini", "nf4-dq", device="cpu")[0]
     data = [finetune.encode(tokenizer, pair) for pair in pairs]
     made = finetune.trainer(finetune.add_adapters(base, SHORT), tokenizer, data, SHORT, tmp_path)
     rows = next(iter(made.get_train_dataloader()))["input_ids"].tolist()
@@ -133,7 +136,7 @@ def test_the_base_does_not_change_and_the_adapters_do(tuned):
 @pytest.mark.parametrize("part", ["codes", "absmax", "norm"])
 def test_the_hash_sees_one_changed_byte(model, part):
     before = finetune.base_hash(model)
-    assert before == finetune.base_hash(models.load("embedded", "nf4-dq", device="cpu")[0])
+    assert before == finetune.base_hash(models.load("mini", "nf4-dq", device="cpu")[0])
     layer = model.model.layers[3].mlp.up_proj
     place = {"codes": layer.weight.data, "absmax": layer.weight.quant_state.absmax}.get(part)
     if place is None:
@@ -144,7 +147,7 @@ def test_the_hash_sees_one_changed_byte(model, part):
 
 def test_two_runs_are_the_same_run(tuned, tokenizer):
     adapted, losses, _, (pairs, _) = tuned
-    again, repeated = finetune.train(models.load("embedded", "nf4-dq", device="cpu")[0], tokenizer, pairs, SHORT)
+    again, repeated = finetune.train(models.load("mini", "nf4-dq", device="cpu")[0], tokenizer, pairs, SHORT)
     assert repeated == losses
     state = again.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in adapted.state_dict().items() if "lora_" in name)
@@ -153,7 +156,7 @@ def test_two_runs_are_the_same_run(tuned, tokenizer):
 def test_an_adapter_saved_and_reloaded_gives_the_same_logits(tuned, tokenizer, tmp_path):
     adapted, _, _, (_, kept) = tuned
     adapted.save_pretrained(tmp_path)
-    again = finetune.load_adapter(models.load("embedded", "nf4-dq", device="cpu")[0], tmp_path)
+    again = finetune.load_adapter(models.load("mini", "nf4-dq", device="cpu")[0], tmp_path)
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
     with torch.no_grad():
         one, two = adapted(ids).logits, again(ids).logits
@@ -162,7 +165,7 @@ def test_an_adapter_saved_and_reloaded_gives_the_same_logits(tuned, tokenizer, t
     assert torch.equal(one, two) and not torch.equal(one, base)
     assert finetune.answers(adapted, tokenizer, kept) == finetune.answers(again, tokenizer, kept)
     with pytest.raises(CourseError, match="holds no adapter"):
-        finetune.load_adapter(models.load("embedded", "nf4-dq", device="cpu")[0], tmp_path / "nowhere")
+        finetune.load_adapter(models.load("mini", "nf4-dq", device="cpu")[0], tmp_path / "nowhere")
 
 
 def test_checkpointing_keeps_less_and_changes_no_gradient(tokenizer):
@@ -170,7 +173,7 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(tokenizer):
     data = [finetune.encode(tokenizer, pair) for pair in pairs]
     kept, gradients = {}, {}
     for on in (True, False):
-        base = models.load("embedded", "nf4-dq", device="cpu")[0]
+        base = models.load("mini", "nf4-dq", device="cpu")[0]
         adapted = finetune.add_adapters(base, finetune.Recipe(checkpointing=on)).train()
         rows = {
             name: torch.nn.utils.rnn.pad_sequence([torch.tensor(r[name]) for r in data], True, value)
@@ -211,7 +214,7 @@ def test_optimizer_state_is_eight_bytes_a_parameter(model, tokenizer, tmp_path):
 
 
 def test_answers_end_or_say_that_they_do_not(tokenizer):
-    model, _ = models.load("embedded", "fp32", device="cpu")  # where padding cannot tip a greedy choice
+    model, _ = models.load("mini", "fp32", device="cpu")  # where padding cannot tip a greedy choice
     _, kept = finetune.questions(1, 30)
     found = finetune.answers(model, tokenizer, kept, batch=7)
     assert len(found) == 30 and all(text.endswith("…") for text in found)  # a base model does not stop
@@ -239,7 +242,7 @@ def test_a_recipe_that_cannot_work_is_refused(change, says):
 
 
 def test_the_program_trains_saves_and_reports(tmp_path, capfd):
-    report = finetune.main(["--held-out", "10", "--batch", "4", "--steps", "2", "--out", str(tmp_path / "adapter")])
+    report = program.main(["--held-out", "10", "--batch", "4", "--steps", "2", "--out", str(tmp_path / "adapter")])
     out, err = capfd.readouterr()
     printed = json.loads(out)
     assert printed["recipe"]["steps"] == 2 and printed["losses"][0] > printed["losses"][1] > 0
@@ -258,13 +261,13 @@ def test_the_program_complains_in_one_line():
 def test_notebook_08_writes_out_this_very_recipe(executed):
     """Its first losses, in full: the batches are the same ones, whatever the number of steps that follow."""
     done = executed("08_finetune_with_qlora")
-    model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
     shipped = finetune.Recipe(steps=done.record["steps"], batch=16)
     pairs, _ = finetune.questions(shipped.steps * shipped.batch, 200)
     stop = Stop(after=3)
     _, losses = finetune.train(model, tokenizer, pairs, shipped, [stop])
     assert losses == done.record["losses"][: len(losses)] and len(losses) == 3
-    other, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    other, tokenizer = models.load("mini", "nf4-dq", device="cpu")
     _, different = finetune.train(other, tokenizer, pairs, replace(shipped, alpha=32), [Stop(after=3)])
     assert different[0] == losses[0] and different[2] != losses[2]
 
@@ -273,9 +276,9 @@ def test_notebook_08_writes_out_this_very_recipe(executed):
 def test_notebook_08_takes_other_parameters_too(tmp_path):
     short = {"MAX_STEPS": 3, "BATCH": 4, "HELD_OUT": 16, "SEED": 3}
     done = run.execute(
-        run.NOTEBOOKS / "08_finetune_with_qlora.ipynb", tmp_path / "08.ipynb", {"MODEL_ID": "embedded", **short}
+        run.NOTEBOOKS / "08_finetune_with_qlora.ipynb", tmp_path / "08.ipynb", {"MODEL_ID": "mini", **short}
     )
-    model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
     pairs, _ = finetune.questions(12, 16, seed=3)
     _, losses = finetune.train(model, tokenizer, pairs, finetune.Recipe(steps=3, batch=4, seed=3))
     assert done.record["losses"] == losses
@@ -311,10 +314,10 @@ def test_packing_loses_no_turn_and_fills_rows(tokenizer):
 
 
 def test_a_packed_turn_sees_itself_alone(tokenizer):
-    model, _ = models.load("embedded", "fp32", device="cpu")
+    model, _ = models.load("mini", "fp32", device="cpu")
     data = packed_turns(tokenizer)
     (row, *_) = finetune.pack(data, 96)
-    batch = finetune._Packed(96, tokenizer.pad_token_id)([{"turns": row}])
+    batch = Packed(96, tokenizer.pad_token_id)([{"turns": row}])
     with torch.no_grad():
         together = model(**{name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}).logits[0]
         begin = 0
@@ -356,12 +359,12 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tokenizer, tmp_path, 
     recipe, (pairs, _) = finetune.Recipe(steps=4, batch=4), finetune.questions(16)
 
     def fresh():
-        return models.load("embedded", "nf4-dq", device="cpu")[0]
+        return models.load("mini", "nf4-dq", device="cpu")[0]
 
     whole, losses = finetune.train(fresh(), tokenizer, pairs, recipe, checkpoints=tmp_path / "whole", save_steps=2)
     interrupted = []
 
-    class Interrupt(finetune.TrainerCallback):
+    class Interrupt(TrainerCallback):
         def on_step_begin(self, args, state, control, **given):
             if state.global_step == 2 and not interrupted:
                 interrupted.append(signal.raise_signal(signal.SIGINT))
@@ -370,7 +373,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tokenizer, tmp_path, 
     before = signal.getsignal(signal.SIGINT)
     _, first = finetune.train(fresh(), tokenizer, pairs, recipe, [Interrupt()], folder, save_steps=100)
     assert first == losses[:3] and signal.getsignal(signal.SIGINT) is before
-    assert [path.name for path in finetune._checkpoints(folder)] == ["checkpoint-3"]
+    assert [path.name for path in checkpoints_in(folder)] == ["checkpoint-3"]
     again, rest = finetune.train(fresh(), tokenizer, pairs, recipe, [], folder, resume=True)
     assert rest == losses
     state = again.state_dict()
@@ -383,15 +386,15 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tokenizer, tmp_path, 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkeypatch):
     recipe, (pairs, _) = finetune.Recipe(steps=4, batch=4), finetune.questions(16)
-    save = finetune.Trainer._save_optimizer_and_scheduler
+    save = Trainer._save_optimizer_and_scheduler
 
     def full(self, folder):
         if self.state.global_step == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         return save(self, folder)
 
-    monkeypatch.setattr(finetune.Trainer, "_save_optimizer_and_scheduler", full)
-    model = models.load("embedded", "nf4-dq", device="cpu")[0]
+    monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", full)
+    model = models.load("mini", "nf4-dq", device="cpu")[0]
     with pytest.raises(CourseError, match=r"Checkpoint 2 .*the disk is full.*last good checkpoint is checkpoint-1"):
         finetune.train(model, tokenizer, pairs, recipe, [], tmp_path, save_steps=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1"]
@@ -406,8 +409,8 @@ def test_a_loss_that_is_no_number_stops_the_run(model, tokenizer):
 def test_the_program_learns_from_a_file_and_asks_nothing_else(tmp_path, monkeypatch):
     file = tmp_path / "mine.jsonl"
     file.write_text('{"question": "Who?", "answer": "Ada"}\n' * 4, encoding="utf-8")
-    monkeypatch.setattr(finetune, "answers", lambda *given: pytest.fail("the course's questions were asked"))
-    report = finetune.main(["--data", str(file), "--steps", "4", "--batch", "2", "--learning-rate", "2e-3"])
+    monkeypatch.setattr(program, "answers", lambda *given: pytest.fail("the course's questions were asked"))
+    report = program.main(["--data", str(file), "--steps", "4", "--batch", "2", "--learning-rate", "2e-3"])
     assert report["exact_match"] == {"before": None, "after": None}
     assert len(report["losses"]) == 4 and report["losses"][3] < 0.8 * report["losses"][0]  # one turn, again and again
 
@@ -457,14 +460,14 @@ def test_two_processes_are_one_with_the_batch_of_both(tmp_path, kind, dtype):
     driver = tmp_path / "driver.py"
     driver.write_text(
         (FSDP_ON_THE_CPU if kind == "fsdp" else "") + "import json, os, sys\n"
-        "from helpers import finetune\n"
+        "from helpers.finetune import __main__ as program\n"
         "assert os.environ['WORLD_SIZE'] == '2'\n"
-        "report = finetune.main(sys.argv[2:])\n"
+        "report = program.main(sys.argv[2:])\n"
         "json.dump(report['losses'], open(f\"{sys.argv[1]}/{os.environ['RANK']}.json\", 'w'))\n",
         encoding="utf-8",
     )
     given = ["--held-out", "0", "--steps", "3", "--compute-dtype", dtype, "--out"]
-    one = finetune.main([*given, str(tmp_path / "one"), "--batch", "8"])["losses"]
+    one = program.main([*given, str(tmp_path / "one"), "--batch", "8"])["losses"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(run.ROOT)}
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     launch += ["--config_file", str(run.ROOT / "helpers" / "configs" / f"{kind}.yaml")]
@@ -479,7 +482,7 @@ def test_two_processes_are_one_with_the_batch_of_both(tmp_path, kind, dtype):
     assert two[0] == pytest.approx(one, abs=1e-4 if dtype == "float32" else 0.02)
     states = [load_file(tmp_path / out / "adapter_model.safetensors") for out in ("one", "two")]
     assert states[0].keys() == states[1].keys() and len(states[0]) == 84
-    start = finetune.add_adapters(models.load("embedded", "nf4-dq", device="cpu")[0], finetune.Recipe()).state_dict()
+    start = finetune.add_adapters(models.load("mini", "nf4-dq", device="cpu")[0], finetune.Recipe()).state_dict()
     for name, tensor in states[0].items():
         assert torch.allclose(tensor, states[1][name], atol=1e-4 if dtype == "float32" else 2e-3, rtol=0), name
         assert not torch.equal(tensor, start[name.replace(".weight", ".default.weight")]), name

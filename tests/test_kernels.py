@@ -17,13 +17,15 @@ import torch
 from taught import functions
 
 from benchmarks import kernel_bench
-from helpers import kernels, memory, models, nf4, results, speed
+from helpers import memory, models, nf4, results, speed
 from helpers.errors import CourseError
+from helpers.kernels import product, switch
+from helpers.models.loading import same_on_every_cpu
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 ROOT = Path(__file__).resolve().parent.parent
-runs = pytest.mark.skipif(kernels.why_not(DEVICE) is not None, reason=str(kernels.why_not(DEVICE)))
+runs = pytest.mark.skipif(product.why_not(DEVICE) is not None, reason=str(product.why_not(DEVICE)))
 gpu = pytest.mark.skipif(not GPU, reason="needs a GPU: inline assembly does not run in the interpreter")
 # the interpreter cuts bfloat16 off where a GPU rounds; with bfloat16 levels and outputs that is up to 0.005
 ROUNDING = {torch.float16: 5e-4, torch.bfloat16: 3e-3 if GPU else 6e-3}
@@ -50,8 +52,8 @@ def error(out, exact):
 
 
 def test_the_table_holds_the_levels_in_both_orders():
-    for dtype in kernels.DTYPES:
-        table = kernels.table(dtype)
+    for dtype in product.DTYPES:
+        table = product.table(dtype)
         bits = nf4.nf4_code().to(dtype).view(torch.int16).int() & 0xFFFF
         assert torch.equal(table[:16], bits) and len(table) == 48
         low, high = (table[16:24].view(torch.uint8).view(2, 16)).int()
@@ -69,7 +71,7 @@ def prmt(a, b, selector):
     return out
 
 
-@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("dtype", product.DTYPES)
 def test_the_assembly_decodes_every_byte_at_every_place(dtype):
     """By an emulation of its five instructions, since no interpreter runs it."""
     steps = {
@@ -79,11 +81,11 @@ def test_the_assembly_decodes_every_byte_at_every_place(dtype):
         "prmt.b32": prmt,
         "lop3.b32": lambda a, b, c, table: (a & b | ~a & 0xFFFFFFFF & c) if table == 0xCA else 1 / 0,
     }
-    table = kernels.table(dtype)
+    table = product.table(dtype)
     words = [int(word) & 0xFFFFFFFF for word in table[16:24]]
     for word in [byte << 8 * place | 0x5A3CF078 & ~(255 << 8 * place) for byte in range(256) for place in range(4)]:
         registers = {"$4": word} | {f"${5 + i}": entry for i, entry in enumerate(words)}
-        for line in re.findall(r"(\w+\.\w+) ([^;]+);", kernels._DECODE.split(";", 1)[1]):
+        for line in re.findall(r"(\w+\.\w+) ([^;]+);", product.DECODE_TEXT.split(";", 1)[1]):
             target, *given = (part.strip() for part in line[1].split(","))
             registers[target] = steps[line[0]](*(registers[g] if g in registers else int(g, 0) for g in given))
         codes = [half for i in range(4) for half in ((word >> 8 * i + 4) & 15, (word >> 8 * i) & 15)]
@@ -92,34 +94,34 @@ def test_the_assembly_decodes_every_byte_at_every_place(dtype):
 
 
 @runs
-@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("dtype", product.DTYPES)
 def test_decode_gives_the_levels_of_all_bytes(dtype):
     codes = torch.arange(256, dtype=torch.uint8, device=DEVICE).repeat(2)
     levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
-    assert torch.equal(kernels.decode(codes, dtype, "pointer"), levels)
+    assert torch.equal(product.decode(codes, dtype, "pointer"), levels)
 
 
 @gpu
 def test_assembly_and_plain_triton_give_the_same_bits():
     codes, state, _ = weight(64, 4096)
-    for dtype in kernels.DTYPES:
+    for dtype in product.DTYPES:
         packed = torch.randint(0, 256, (4096,), dtype=torch.uint8, device=DEVICE)
-        plain = kernels.decode(packed, dtype, "pointer")
-        assert torch.equal(kernels.decode(packed, dtype, "pairs"), plain)
-        assert torch.equal(kernels.decode(packed, dtype, "permutes"), plain)
+        plain = product.decode(packed, dtype, "pointer")
+        assert torch.equal(product.decode(packed, dtype, "pairs"), plain)
+        assert torch.equal(product.decode(packed, dtype, "permutes"), plain)
         for rows in (1, 5, 8):
             x = inputs(rows, 4096, dtype=dtype)
-            assert torch.equal(kernels.linear(x, codes, state), kernels.linear(x, codes, state, asm=False))
+            assert torch.equal(product.linear(x, codes, state), product.linear(x, codes, state, asm=False))
 
 
 @runs
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("dtype", product.DTYPES)
 @pytest.mark.parametrize("rows, n, k", [(1, 32, 512), (3, 16, 256), (8, 48, 768), (2, 16, 2048)])
 def test_it_multiplies_as_float64_does(rows, n, k, dtype, double):
     codes, state, exact = weight(n, k, double, seed=rows)
     x = inputs(rows, k, dtype=dtype, seed=k)
-    out = kernels.linear(x, codes, state)
+    out = product.linear(x, codes, state)
     assert out.shape == (rows, n) and out.dtype == dtype
     assert 1e-5 < error(out, x.double() @ exact.T) < ROUNDING[dtype]
     wrong = exact.roll(1, 0)  # the measure sees a wrong row
@@ -131,8 +133,8 @@ def test_it_multiplies_as_float64_does(rows, n, k, dtype, double):
 def test_every_plan_computes_the_same(plan, monkeypatch):
     codes, state, exact = weight(64, 1024)
     x = inputs(2, 1024, dtype=torch.float16)
-    monkeypatch.setitem(kernels.PLANS, (64, 1024), kernels.Plan(*plan))
-    assert error(kernels.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    monkeypatch.setitem(product.PLANS, (64, 1024), product.Plan(*plan))
+    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
 
 
 @runs
@@ -146,54 +148,54 @@ def test_blocks_that_share_a_product_keep_their_scales_apart(rows):
         codes, state = bnb.functional.quantize_4bit(weights.to(DEVICE, torch.float16), quant_type="nf4")
         x = torch.ones(rows, 512, device=DEVICE, dtype=torch.float16)
         x[0::2], x[0::2, at], x[1::2, at] = 0, 1, 0
-        out = kernels.linear(x, codes, state)
+        out = product.linear(x, codes, state)
         assert torch.allclose(out[0::2].float().cpu(), 64 * torch.linspace(1, 16, 16).repeat(rows // 2, 1), rtol=2e-3)
         assert out[1::2].abs().max() < 1e-3
 
 
 def test_pairs_hold_both_levels_of_every_byte():
-    for dtype in kernels.DTYPES:
+    for dtype in product.DTYPES:
         levels = nf4.nf4_code().to(dtype)
         codes = nf4.unpack(torch.arange(256, dtype=torch.uint8)).int()
-        assert torch.equal(kernels.pairs(dtype).view(dtype), levels[codes])
+        assert torch.equal(product.pairs(dtype).view(dtype), levels[codes])
 
 
 @runs
 def test_only_a_layer_starts_before_the_kernel_ahead_has_ended(monkeypatch):
     """What has just been quantized may not be there yet."""
     codes, state, exact = weight(32, 512)
-    layer = kernels._layer_types()[1](512, 32, bias=False, compute_dtype=torch.float16, quant_type="nf4")
+    layer = switch.layer_types()[1](512, 32, bias=False, compute_dtype=torch.float16, quant_type="nf4")
     layer.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, bnb_quantized=True)
-    started, launch = [], kernels.launch
-    monkeypatch.setattr(kernels, "launch", lambda *given: started.append(given[4]) or launch(*given))
+    started, launch = [], product.launch
+    monkeypatch.setattr(product, "launch", lambda *given: started.append(given[4]) or launch(*given))
     for early in (True, False):
-        monkeypatch.setitem(kernels.PLANS, (32, 512), kernels.Plan(warps=2, early=early))
+        monkeypatch.setitem(product.PLANS, (32, 512), product.Plan(warps=2, early=early))
         x = inputs(1, 512, dtype=torch.float16)
-        assert torch.equal(kernels.linear(x, codes, state), layer(x))
+        assert torch.equal(product.linear(x, codes, state), layer(x))
     assert [plan.early for plan in started] == [False, True, False, False]
 
 
 @runs
-def test_the_whole_embedded_model_is_switched_and_back():
-    model, _ = models.load("embedded", "nf4-dq", device=DEVICE)
-    assert kernels.use(model) == 42 and kernels.stop(model) == 42 and kernels.stop(model) == 0
+def test_the_whole_of_mini_mistral_is_switched_and_back():
+    model, _ = models.load("mini", "nf4-dq", device=DEVICE)
+    assert switch.use(model) == 42 and switch.stop(model) == 42 and switch.stop(model) == 0
 
 
 def test_a_look_up_that_there_is_not():
     with pytest.raises(CourseError, match='no look-up "guess": take "pairs", "permutes" or "pointer"'):
-        kernels.decode(torch.zeros(512, dtype=torch.uint8), way="guess")
+        product.decode(torch.zeros(512, dtype=torch.uint8), way="guess")
 
 
 @runs
 def test_constants_may_begin_at_any_byte(monkeypatch):
     """A GPU faults on four bytes that begin at an odd one; the interpreter does not, so look at what is launched."""
-    begins, launch = [], kernels.launch
-    monkeypatch.setattr(kernels, "launch", lambda *given: begins.append(given[2][0].data_ptr() % 4) or launch(*given))
+    begins, launch = [], product.launch
+    monkeypatch.setattr(product, "launch", lambda *given: begins.append(given[2][0].data_ptr() % 4) or launch(*given))
     codes, state, exact = weight(32, 512)
     whole = torch.cat([state.absmax[:1], state.absmax])
     state.absmax, x = whole[1:], inputs(2, 512, dtype=torch.float16)
     assert state.absmax.data_ptr() % 4 == 1
-    assert error(kernels.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
     assert begins == [0]
 
 
@@ -204,7 +206,7 @@ def test_no_output_is_left_and_none_beyond_is_touched(monkeypatch):
     room = torch.full((8, 32), float("nan"), dtype=x.dtype, device=DEVICE)
     second = state.state2
     constants = (state.absmax, second.code, second.absmax, state.offset)
-    kernels.launch(x, codes, constants, room[:3], kernels.Plan(warps=2))
+    product.launch(x, codes, constants, room[:3], product.Plan(warps=2))
     assert error(room[:3], x.double() @ exact.T) < ROUNDING[torch.float16]
     assert room[3:].isnan().all()
 
@@ -215,7 +217,7 @@ def test_error_is_no_larger_than_bitsandbytes_in_float16():
     codes, state, exact = weight(256, 512)
     x = inputs(8, 512, dtype=torch.float16)
     theirs = bnb.matmul_4bit(x, codes.t(), quant_state=state)
-    assert error(kernels.linear(x, codes, state), x.double() @ exact.T) <= 1.05 * error(theirs, x.double() @ exact.T)
+    assert error(product.linear(x, codes, state), x.double() @ exact.T) <= 1.05 * error(theirs, x.double() @ exact.T)
 
 
 def test_the_recorded_checks_passed_on_a_gpu():
@@ -228,9 +230,9 @@ def test_the_recorded_checks_passed_on_a_gpu():
     greedy = recorded["greedy"]
     assert greedy["first_different"] is None or greedy["gap_there"] < greedy["error"]["largest"]
     rows, columns = zip(*(map(int, shape.split("×")) for shape in recorded["shapes"]), strict=True)
-    assert set(kernels.PLANS) == set(zip(rows, columns, strict=True))
+    assert set(product.PLANS) == set(zip(rows, columns, strict=True))
     for shape, found in recorded["shapes"].items():
-        assert kernels.PLANS[tuple(map(int, shape.split("×")))] == kernels.Plan(**found["plan"])
+        assert product.PLANS[tuple(map(int, shape.split("×")))] == product.Plan(**found["plan"])
 
 
 @runs
@@ -250,7 +252,7 @@ def test_the_recorded_checks_passed_on_a_gpu():
 def test_what_it_cannot_compute_is_said_in_a_sentence(make, text):
     (codes, state, _), x = make()
     with pytest.raises(CourseError, match=text):
-        kernels.linear(x, codes, state)
+        product.linear(x, codes, state)
 
 
 @runs
@@ -258,7 +260,7 @@ def test_rows_that_are_not_contiguous():
     codes, state, exact = weight(32, 512)
     x = inputs(512, 3, dtype=torch.float16).t()
     assert not x.is_contiguous()
-    assert error(kernels.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
 
 
 def layer(double=True, bias=True, dtype=torch.float16, quant_type="nf4"):
@@ -281,7 +283,7 @@ def test_a_switched_layer_is_close_and_the_way_back_exact(double, bias):
     with torch.no_grad():
         before, many = model(x), model(inputs(9, 512, dtype=torch.float16))
         state = {name: value.clone() for name, value in model.state_dict().items()}
-        assert kernels.use(model) == 1 and kernels.use(model) == 1
+        assert switch.use(model) == 1 and switch.use(model) == 1
         after = model(x)
         assert 0 < error(after, before.double()) < 1e-3
         # nine rows are bitsandbytes', bit for bit
@@ -290,7 +292,7 @@ def test_a_switched_layer_is_close_and_the_way_back_exact(double, bias):
         assert isinstance(model[0], bnb.nn.Linear4bit) and type(model[0]).__name__ == "Linear4bit"
         saved = model.state_dict()
         assert all(torch.equal(saved[name], value) for name, value in state.items()) and saved.keys() == state.keys()
-        assert kernels.stop(model) == 1 and kernels.stop(model) == 0
+        assert switch.stop(model) == 1 and switch.stop(model) == 0
         assert torch.equal(model(x), before)
 
 
@@ -299,7 +301,7 @@ def test_training_goes_through_bitsandbytes():
     model, x = layer(), inputs(2, 512, dtype=torch.float16).requires_grad_()
     model(x).sum().backward()
     theirs, x.grad = x.grad, None
-    kernels.use(model)
+    switch.use(model)
     model(x).sum().backward()
     assert torch.equal(x.grad, theirs) and theirs.abs().sum() > 0
 
@@ -309,16 +311,16 @@ def test_other_dtypes_fall_back():
     model, x = layer(dtype=torch.float32), inputs(2, 512, dtype=torch.float32)
     with torch.no_grad():
         before = model(x)
-        kernels.use(model)
+        switch.use(model)
         assert torch.equal(model(x), before)
 
 
 @runs
 def test_models_that_it_cannot_speed_up():
     with pytest.raises(CourseError, match="no 4-bit layers"):
-        kernels.use(torch.nn.Sequential(torch.nn.Linear(8, 8)))
+        switch.use(torch.nn.Sequential(torch.nn.Linear(8, 8)))
     with pytest.raises(CourseError, match="None of the 4-bit layers"):
-        kernels.use(layer(quant_type="fp4"))
+        switch.use(layer(quant_type="fp4"))
 
 
 @runs
@@ -329,12 +331,12 @@ def test_a_model_keeps_its_forecast_its_settings_and_its_decoding():
 
     config = MistralConfig(**sizes, sliding_window=None, dtype="bfloat16")
     model = models.shape_model(config, "nf4-dq", torch.float16, DEVICE)
-    models._same_on_every_cpu(model)
+    same_on_every_cpu(model)
     prompt = torch.tensor([[1, 5, 9]], device=DEVICE)
     bytes_before = memory.measure(model, gradients=False).parts
     with torch.inference_mode():
         before = model(prompt).logits
-        assert kernels.use(model) == 7
+        assert switch.use(model) == 7
         assert memory.measure(model, gradients=False).parts == bytes_before
         assert speed.set_compute_dtype(model, torch.float16) == 7
         assert 0 < error(model(prompt).logits, before.double()) < 0.02
@@ -342,7 +344,7 @@ def test_a_model_keeps_its_forecast_its_settings_and_its_decoding():
     decoder.prefill()
     decoder.step()
     assert decoder.tokens.shape[1] >= 6
-    kernels.stop(model)
+    switch.stop(model)
 
 
 @runs
@@ -350,9 +352,9 @@ def test_the_operator_is_one_that_pytorch_can_trace():
     codes, state, _ = weight(32, 512)
     x, second = inputs(2, 512, dtype=torch.float16), state.state2
     given = (x, codes, state.absmax, second.code, second.absmax, state.offset, 32)
-    torch.library.opcheck(kernels._op, given, test_utils=("test_schema", "test_faketensor"))
-    traced = torch.compile(lambda x: kernels._fused(x, codes, state) + 1, fullgraph=True, backend="eager")
-    assert torch.equal(traced(x), kernels.linear(x, codes, state) + 1)
+    torch.library.opcheck(product.linear_op, given, test_utils=("test_schema", "test_faketensor"))
+    traced = torch.compile(lambda x: product.fused_linear(x, codes, state) + 1, fullgraph=True, backend="eager")
+    assert torch.equal(traced(x), product.linear(x, codes, state) + 1)
 
 
 def test_fuse_compiles_norms_and_mlps_and_changes_no_result():
@@ -364,30 +366,30 @@ def test_fuse_compiles_norms_and_mlps_and_changes_no_result():
     model = models.shape_model(config, "fp32", device="cpu")
     plain = modeling_mistral.apply_rotary_pos_emb
     try:
-        assert kernels.fuse(model) == 2 * 3 + 1 and kernels.fuse(model) == 7
-        assert modeling_mistral._plain_rotary is plain and modeling_mistral.apply_rotary_pos_emb is not plain
+        assert switch.fuse(model) == 2 * 3 + 1 and switch.fuse(model) == 7
+        assert modeling_mistral.plain_rotary is plain and modeling_mistral.apply_rotary_pos_emb is not plain
         with torch.compiler.set_stance("force_eager"):
             model(torch.tensor([[1, 2]]))
     finally:
         modeling_mistral.apply_rotary_pos_emb = plain
-        del modeling_mistral._plain_rotary
+        del modeling_mistral.plain_rotary
 
 
 def test_where_it_cannot_run_it_says_why(monkeypatch):
-    monkeypatch.setattr(kernels, "INTERPRETED", False)
-    assert "NVIDIA GPUs" in kernels.why_not("cpu")
+    monkeypatch.setattr(product, "INTERPRETED", False)
+    assert "NVIDIA GPUs" in product.why_not("cpu")
     with pytest.raises(CourseError, match="bitsandbytes' kernels: the kernel runs on NVIDIA GPUs"):
         model = layer()
-        monkeypatch.setattr(kernels, "why_not", lambda device: "the kernel runs on NVIDIA GPUs, and this is a CPU")
-        kernels.use(model)
+        monkeypatch.setattr(product, "why_not", lambda device: "the kernel runs on NVIDIA GPUs, and this is a CPU")
+        switch.use(model)
     monkeypatch.undo()
-    monkeypatch.setattr(kernels, "INTERPRETED", False)
+    monkeypatch.setattr(product, "INTERPRETED", False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert kernels.triton is None or "capability 8.0, and this one has 7.5" in kernels.why_not("cuda")
-    if kernels.triton is not None:
-        monkeypatch.setattr(kernels.triton, "__version__", "3.4.1")
-        assert "needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton 3.4.1" in kernels.why_not("cuda")
+    assert product.triton is None or "capability 8.0, and this one has 7.5" in product.why_not("cuda")
+    if product.triton is not None:
+        monkeypatch.setattr(product.triton, "__version__", "3.4.1")
+        assert "needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton 3.4.1" in product.why_not("cuda")
 
 
 def test_without_triton_the_file_imports_and_says_so():
@@ -408,8 +410,8 @@ def test_the_notebook_steps_agree_with_float64():
     quantized = nf4.quantize(0.02 * torch.randn(16, 512, generator=torch.Generator().manual_seed(7)))
     x = inputs(512)
     exact = nf4.dequantize(quantized).double().to(DEVICE) @ x.double()
-    bits, byte = kernels.table()[:16], torch.arange(256)
-    tables = (nf4.nf4_code(), bits[byte >> 4] | bits[byte & 15] << 16, kernels.table())
+    bits, byte = product.table()[:16], torch.arange(256)
+    tables = (nf4.nf4_code(), bits[byte >> 4] | bits[byte & 15] << 16, product.table())
     for name, table in zip(("by_pointer", "by_pair", "by_permute"), tables, strict=True):
         out = torch.full((16,), float("nan"), device=DEVICE)
         codes = quantized.codes.view(torch.int32 if name == "by_permute" else torch.uint8)
@@ -421,17 +423,19 @@ def test_the_notebook_steps_agree_with_float64():
 
 def test_the_solution_of_exercise_2_is_what_the_table_does():
     permute = functions("11_make_it_fast", "permute").permute
-    words = [int(word) & 0xFFFFFFFF for word in kernels.table()[16:24]]
+    words = [int(word) & 0xFFFFFFFF for word in product.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):
         assert permute(words[0], words[1], codes) == prmt(words[0], words[1], codes)
 
 
 def test_the_stages_that_the_bench_leaves_out_are_in_the_kernel():
-    parts = (getattr(part, "fn", part) for part in (kernels._times, kernels._pair, kernels._linear))
+    parts = (getattr(part, "fn", part) for part in (product.times_word, product.times_pair, product.linear_kernel))
     text = "".join(map(inspect.getsource, parts))
     for changes in kernel_bench.LEFT_OUT.values():
         assert all(text.count(old) == 1 for old, _ in changes)
-    kinds = [kernel_bench.kind_of(name) for name in ("_linear", "void gemm_4bit_simt", "fmha_x", "vectorized_add")]
+    kinds = [
+        kernel_bench.kind_of(name) for name in ("linear_kernel", "void gemm_4bit_simt", "fmha_x", "vectorized_add")
+    ]
     assert kinds == ["products", "products", "attention", "the rest"]
 
 

@@ -11,7 +11,7 @@ from helpers.errors import CourseError
 
 @pytest.fixture(scope="module")
 def rows():
-    _, tokenizer = models.load("embedded", "nf4-dq", "float32", device="cpu")
+    _, tokenizer = models.load("mini", "nf4-dq", "float32", device="cpu")
     pairs, _ = finetune.questions(8)
     data = [finetune.encode(tokenizer, pair) for pair in pairs]
     pad = torch.nn.utils.rnn.pad_sequence
@@ -21,7 +21,7 @@ def rows():
 
 def adapted(recipe, scheme="nf4-dq"):
     """A peft model in training mode whose B is not zero, so that every gradient has something to say."""
-    model = finetune.add_adapters(models.load("embedded", scheme, "float32", device="cpu")[0], recipe).train()
+    model = finetune.add_adapters(models.load("mini", scheme, "float32", device="cpu")[0], recipe).train()
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -57,7 +57,7 @@ def test_a_fused_layer_reads_its_weight_anew_and_is_peft_s_own_without_adapter(r
     with model.disable_adapter(), torch.no_grad():
         base = model(**rows).logits
     assert not torch.allclose(base, plain, atol=1e-2)
-    assert torch.equal(base, models.load("embedded", "nf4-dq", "float32", device="cpu")[0](**rows).logits.detach())
+    assert torch.equal(base, models.load("mini", "nf4-dq", "float32", device="cpu")[0](**rows).logits.detach())
 
 
 def test_checkpointing_stops_before_the_last_product_of_a_fused_layer(rows, monkeypatch):
@@ -87,7 +87,7 @@ def test_the_loss_in_pieces_is_cross_entropy(tokens, rows, seed, masked, count):
     wide = hidden.detach().double().requires_grad_()
     truth = torch.nn.functional.cross_entropy(wide @ head.double().T, labels, reduction="sum") / weight
     truth.backward()
-    loss = levers._ChunkedLoss.apply(hidden, head, labels, weight, rows)
+    loss = levers.ChunkedLoss.apply(hidden, head, labels, weight, rows)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(truth.item(), rel=1e-5, abs=1e-6)
     assert torch.allclose(hidden.grad.double(), 3 * wide.grad, rtol=1e-3, atol=1e-6)
@@ -108,7 +108,7 @@ def test_logits_come_back_where_there_are_no_labels(rows):
         (lambda: levers.use_liger(adapted(finetune.Recipe())), "liger"),
         (lambda: levers.fuse_adapters(torch.nn.Linear(2, 2)), "no LoRA layers"),
         (lambda: levers.fuse_adapters(adapted(finetune.Recipe(dropout=0.1))), "dropout"),
-        (lambda: levers.chunk_loss(models.load("embedded", "fp32", device="cpu")[0]), "frozen"),
+        (lambda: levers.chunk_loss(models.load("mini", "fp32", device="cpu")[0]), "frozen"),
     ],
 )
 def test_what_cannot_be_pulled_says_so(act, says):

@@ -9,23 +9,23 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from helpers import models, quality
-from helpers.embedded import evaluate
 from helpers.errors import CourseError
+from helpers.mini import evaluate
 
 BATCH = 64
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    """The embedded model in float32: in 16 bits the rounding of a batch would hide what is compared."""
-    return models.load("embedded", "fp32", device="cpu")
+def mini():
+    """Mini-Mistral in float32: in 16 bits the rounding of a batch would hide what is compared."""
+    return models.load("mini", "fp32", device="cpu")
 
 
 def harness(model, tokenizer) -> HFLM:
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
 
 
-def test_multiple_choice_is_lm_evals_loglikelihood(embedded, tmp_path):
+def test_multiple_choice_is_lm_evals_loglikelihood(mini, tmp_path):
     quiz = evaluate.data("quiz")[::10]
     file = tmp_path / "quiz.jsonl"
     file.write_text("\n".join(json.dumps(item) for item in quiz), encoding="utf-8")
@@ -40,10 +40,10 @@ def test_multiple_choice_is_lm_evals_loglikelihood(embedded, tmp_path):
         "doc_to_target": "answer",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     }
-    found = lm_eval.simple_evaluate(harness(*embedded), tasks=[task], bootstrap_iters=0)
+    found = lm_eval.simple_evaluate(harness(*mini), tasks=[task], bootstrap_iters=0)
     samples = sorted(found["samples"]["quiz"], key=lambda row: row["doc_id"])
     theirs = np.array([[score for score, _ in row["filtered_resps"]] for row in samples])
-    mine = quality.multiple_choice(*embedded, quiz, batch=BATCH)
+    mine = quality.multiple_choice(*mini, quiz, batch=BATCH)
     assert theirs.shape == mine.loglikelihood.shape == (len(quiz), 4) and len(quiz) > 200
     assert mine.loglikelihood == pytest.approx(theirs, abs=1e-4)
     assert mine.choices.tolist() == theirs.argmax(1).tolist()
@@ -51,11 +51,11 @@ def test_multiple_choice_is_lm_evals_loglikelihood(embedded, tmp_path):
     assert mine.accuracy == pytest.approx(found["results"]["quiz"]["acc,none"])
 
 
-def test_mmlu_runs_up_to_the_download_and_then_says_what_is_missing(embedded, monkeypatch):
+def test_mmlu_runs_up_to_the_download_and_then_says_what_is_missing(mini, monkeypatch):
     choice = models.Choice("someone/some-model", "hub cache", "checkpoint", "a test")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(models, "fit", lambda *_: models.Fit(1, 2, "cpu"))
-    monkeypatch.setattr(models, "load", lambda *_: embedded)
+    monkeypatch.setattr(models, "load", lambda *_: mini)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the hub's client tries again and again
     with pytest.raises(CourseError, match="questions could not be downloaded") as error:
         quality.mmlu(choice, "nf4-dq", 1)
@@ -66,7 +66,7 @@ def test_mmlu_runs_up_to_the_download_and_then_says_what_is_missing(embedded, mo
 @pytest.mark.parametrize(
     "kind, gpu, package, says",
     [
-        ("embedded", True, True, "never read anything that MMLU"),
+        ("mini", True, True, "never read anything that MMLU"),
         ("shape", True, True, "never read anything that MMLU"),
         ("checkpoint", False, True, "no CUDA GPU"),
         ("checkpoint", True, False, "lm-eval is not installed"),

@@ -103,7 +103,7 @@ def test_adapters_and_gradients_are_parts_of_their_own():
 def test_footprint_of_transformers_leaves_the_constants_out():
     """What notebook 05 shows: the difference is absmax, second level and tables, and nothing else."""
     for scheme in ("fp4", "nf4", "nf4-dq"):
-        model, _ = models.load("embedded", scheme, device="cpu")
+        model, _ = models.load("mini", scheme, device="cpu")
         parts = memory.measure(model).parts
         constants = sum(parts.get(part, 0) for part in ("absmax", "second_level", "tables"))
         assert model.get_memory_footprint() == memory.measure(model).total_bytes - constants
@@ -141,11 +141,11 @@ def test_mistral_7b_part_by_part():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_embedded_model_predicted_as_measured(scheme):
-    model, _ = models.load("embedded", scheme, device="cpu")
-    assert memory.predict(models.config("embedded"), scheme).parts == memory.measure(model).parts
+def test_mini_mistral_predicted_as_measured(scheme):
+    model, _ = models.load("mini", scheme, device="cpu")
+    assert memory.predict(models.config("mini"), scheme).parts == memory.measure(model).parts
     assert (
-        memory.predict(model, "nf4").parts == memory.predict(models.config("embedded"), "nf4").parts
+        memory.predict(model, "nf4").parts == memory.predict(models.config("mini"), "nf4").parts
     )  # a quantized model's config
 
 
@@ -213,13 +213,13 @@ def test_watch_sees_what_comes_and_stays():
 
 
 def test_watch_equals_the_forecast_of_a_prefill():
-    model, _ = models.load("embedded", "nf4-dq", device="cpu")
+    model, _ = models.load("mini", "nf4-dq", device="cpu")
     ids = torch.ones(2, 100, dtype=torch.long)
     with torch.no_grad(), memory.watch("cpu") as seen:
         out = model(ids, use_cache=True, logits_to_keep=1)
-    forecast = memory.predict(models.config("embedded"), "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
+    forecast = memory.predict(models.config("mini"), "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
     assert seen.peak == pytest.approx(forecast.timeline.peak, rel=0.01)
-    cache = 2 * 100 * memory.kv_bytes_per_token(models.config("embedded"))
+    cache = 2 * 100 * memory.kv_bytes_per_token(models.config("mini"))
     assert cache <= seen.now <= cache + 2 * 2048 * 2 + 10_000 and out.logits.shape == (2, 1, 2048)
 
 

@@ -15,6 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, Mis
 
 from helpers import memory, models, quiet
 from helpers.errors import CourseError
+from helpers.models import choose, loading
+from helpers.models import hub as hub_module
+from helpers.models.kinds import MISTRAL_7B
+from helpers.schemes import rest_dtype
 
 ROOT = Path(__file__).parent.parent
 SCHEMES = ["fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq"]
@@ -29,11 +33,11 @@ def tiny_config(**changes) -> MistralConfig:
 
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory) -> Path:
-    """A tiny saved model with random weights and the embedded model's tokenizer."""
+    """A tiny saved model with random weights and Mini-Mistral's tokenizer."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     MistralForCausalLM(tiny_config()).to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(models.embedded_path()).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(models.mini_path()).save_pretrained(folder)
     return folder
 
 
@@ -89,7 +93,7 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H200")
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-        monkeypatch.setattr(models, "free_memory", lambda *_: int(free))
+        monkeypatch.setattr(choose, "free_memory", lambda *_: int(free))
 
     return pretend
 
@@ -106,10 +110,10 @@ def sentence(error: pytest.ExceptionInfo) -> str:
 # What MODEL_ID means
 
 
-def test_auto_without_a_gpu_is_the_embedded_model(monkeypatch):
+def test_auto_without_a_gpu_is_mini_mistral(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     choice = models.resolve("auto")
-    assert (choice.kind, choice.model_id, choice.folder) == ("embedded", "embedded", models.embedded_path())
+    assert (choice.kind, choice.model_id, choice.folder) == ("mini", "mini", models.mini_path())
     assert "no CUDA GPU" in choice.reason
 
 
@@ -122,48 +126,48 @@ def test_auto_takes_the_real_model_only_if_gpu_and_hub_allow_it(gpu, hub, cache)
     gpu()
     hub(files=weights)
     choice = models.resolve("auto")
-    assert (choice.kind, choice.model_id) == ("checkpoint", models.MISTRAL_7B)
+    assert (choice.kind, choice.model_id) == ("checkpoint", MISTRAL_7B)
     assert choice.download_bytes == 14_483_000_600  # not the second copy in pytorch_model.bin
     assert "H200" in choice.reason and "14.5 GB" in choice.reason
     hub(gated=True)
     choice = models.resolve("auto")
-    assert choice.kind == "embedded" and "licence" in choice.reason
+    assert choice.kind == "mini" and "licence" in choice.reason
     hub(down=True)
     choice = models.resolve("auto")
-    assert choice.kind == "embedded" and "does not answer" in choice.reason
+    assert choice.kind == "mini" and "does not answer" in choice.reason
 
 
 @pytest.mark.parametrize(
     ("scheme", "free", "kind"),
-    [("nf4-dq", 4.62e9, "embedded"), ("nf4-dq", 4.63e9, "checkpoint"), ("bf16", 14.9e9, "embedded")],
+    [("nf4-dq", 4.62e9, "mini"), ("nf4-dq", 4.63e9, "checkpoint"), ("bf16", 14.9e9, "mini")],
 )
 def test_auto_weighs_the_asked_scheme_against_free_memory(gpu, hub, cache, scheme, free, kind):
     gpu(free=free)
     hub(files={"config.json": 600, "model.safetensors": 14_483_000_000})
     choice = models.resolve("auto", scheme)
     assert choice.kind == kind
-    if kind == "embedded":
+    if kind == "mini":
         assert f"{free / 1e9:.1f} GB are free" in choice.reason
 
 
 def test_auto_asks_no_network_without_a_gpu_and_at_most_three_seconds_with_one(gpu, hub, cache, monkeypatch):
     hub(delay=60)
-    asked, ask = [], models._ask_hub
-    monkeypatch.setattr(models, "_ask_hub", lambda *args: asked.append(args) or ask(*args))
+    asked, ask = [], hub_module.ask
+    monkeypatch.setattr(hub_module, "ask", lambda *args: asked.append(args) or ask(*args))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     models.resolve("auto")
     assert not asked
     gpu()
     waited = []
-    monkeypatch.setattr(models.threading.Thread, "join", lambda thread, timeout=None: waited.append(timeout))
-    assert models.resolve("auto").kind == "embedded"
-    assert asked == [(models.MISTRAL_7B,)] and waited == [3]
+    monkeypatch.setattr(hub_module.threading.Thread, "join", lambda thread, timeout=None: waited.append(timeout))
+    assert models.resolve("auto").kind == "mini"
+    assert asked == [(MISTRAL_7B,)] and waited == [3]
 
 
 def test_auto_says_what_it_chose_when_it_loads(capsys):
-    models.load("auto" if not torch.cuda.is_available() else "embedded")
+    models.load("auto" if not torch.cuda.is_available() else "mini")
     out = capsys.readouterr().out
-    assert torch.cuda.is_available() or out.startswith("auto chose embedded: no CUDA GPU was found")
+    assert torch.cuda.is_available() or out.startswith("auto chose mini: no CUDA GPU was found")
 
 
 def test_compute_dtype_follows_the_hardware(gpu):
@@ -188,7 +192,7 @@ def test_bnb_config_sets_every_field():
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_each_scheme_loads_with_the_right_layers_and_dtypes(scheme):
-    model, tokenizer = models.load("embedded", scheme, device="cpu")
+    model, tokenizer = models.load("mini", scheme, device="cpu")
     layers = models.linear_layers(model)
     kind = {"int8": bnb.nn.Linear8bitLt, **dict.fromkeys(("fp4", "nf4", "nf4-dq"), bnb.nn.Linear4bit)}
     assert len(layers) == 42 and {type(layer) for layer in layers.values()} == {kind.get(scheme, torch.nn.Linear)}
@@ -203,7 +207,7 @@ def test_each_scheme_loads_with_the_right_layers_and_dtypes(scheme):
 def test_linear_layers_leave_out_head_and_adapters():
     from peft import LoraConfig, get_peft_model
 
-    model, _ = models.load("embedded", "nf4", device="cpu")
+    model, _ = models.load("mini", "nf4", device="cpu")
     names = set(models.linear_layers(model))
     assert "lm_head" not in names
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -215,7 +219,7 @@ def test_loading_and_running_prints_nothing():
     code = (
         "import torch\nfrom helpers import models\n"
         "for scheme in ('int8', 'nf4-dq', 'bf16'):\n"
-        "    model, tokenizer = models.load('embedded', scheme)\n"
+        "    model, tokenizer = models.load('mini', scheme)\n"
         "    ids = tokenizer('The capital of', return_tensors='pt').to(model.device)\n"
         "    model.generate(**ids, max_new_tokens=3, do_sample=False)\n"
     )
@@ -234,12 +238,12 @@ def test_filters_hide_two_notices_and_nothing_else(caplog):
     from transformers.utils import logging as transformers_logging
 
     before = transformers_logging.is_progress_bar_enabled()
-    models.load("embedded", "bf16", device="cpu")
+    models.load("mini", "bf16", device="cpu")
     assert transformers_logging.is_progress_bar_enabled() is before
 
 
 def test_a_model_saved_in_four_bits_reloads_in_that_scheme_and_no_other(tmp_path):
-    model, tokenizer = models.load("embedded", "nf4-dq", device="cpu")
+    model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     again, _ = models.load(str(tmp_path), "nf4-dq", device="cpu")
@@ -261,7 +265,7 @@ def test_shape_model_is_what_from_pretrained_makes(tmp_path, scheme, tied):
     MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
     real = AutoModelForCausalLM.from_pretrained(
         tmp_path,
-        dtype=models.rest_dtype(scheme, "auto", torch.device("cpu")),
+        dtype=rest_dtype(scheme, "auto", torch.device("cpu")),
         quantization_config=models.bnb_config(scheme, "auto", "cpu"),
         device_map={"": "cpu"},
     )
@@ -339,16 +343,16 @@ def test_a_cached_checkpoint_loads_offline_under_its_real_id(cache, hub, tiny_fo
 
 
 def test_auto_takes_the_cached_checkpoint_without_asking_the_hub(cache, gpu, tiny_folder, monkeypatch):
-    put_in_cache(cache, tiny_folder, models.MISTRAL_7B)
+    put_in_cache(cache, tiny_folder, MISTRAL_7B)
     gpu()
-    monkeypatch.setattr(models, "_ask_hub", lambda *question: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(hub_module, "ask", lambda *question: pytest.fail("the hub was asked"))
     choice = models.resolve("auto")
     assert (choice.kind, choice.source) == ("checkpoint", "hub cache")
     assert str(cache) not in repr(choice)
 
 
 def test_an_environment_variable_moves_the_cache(tmp_path, tiny_folder):
-    put_in_cache(tmp_path / "hub", tiny_folder, models.MISTRAL_7B)
+    put_in_cache(tmp_path / "hub", tiny_folder, MISTRAL_7B)
     code = "from helpers import models; print(models.load('mistral-7b', 'nf4', device='cpu')[0].num_parameters())"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -363,7 +367,7 @@ def test_an_environment_variable_moves_the_cache(tmp_path, tiny_folder):
 
 
 def test_a_half_downloaded_snapshot_does_not_count_as_cached(cache, hub, tiny_folder):
-    snapshot = put_in_cache(cache, tiny_folder, models.MISTRAL_7B)
+    snapshot = put_in_cache(cache, tiny_folder, MISTRAL_7B)
     (snapshot / "model.safetensors").rename(snapshot / "model-00001-of-00002.safetensors")
     names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
@@ -384,13 +388,13 @@ def test_a_download_is_announced_and_fetches_no_second_copy(cache, hub, tiny_fol
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     hub(files={"config.json": 600, "model.safetensors": 1_500_000_000})
-    monkeypatch.setattr(models, "config", lambda choice: tiny_config())
-    monkeypatch.setattr(models, "_disk_free", lambda: 10**12)
+    monkeypatch.setattr(loading, "config", lambda choice: tiny_config())
+    monkeypatch.setattr(hub_module, "disk_free", lambda: 10**12)
     models.load("owner/name", "nf4", device="cpu")
     assert asked["repo"] == "owner/name" and "Downloading 1.5 GB of owner/name" in asked["said"]
-    assert 'MODEL_ID = "embedded"' in asked["said"]
+    assert 'MODEL_ID = "mini"' in asked["said"]
     assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in asked["patterns"])
-    monkeypatch.setattr(models, "_disk_free", lambda: 10**9)
+    monkeypatch.setattr(hub_module, "disk_free", lambda: 10**9)
     with pytest.raises(CourseError) as error:
         models.load("owner/name", "nf4", device="cpu")
     assert "1.5 GB to download" in sentence(error) and "1.0 GB" in sentence(error)
@@ -413,24 +417,24 @@ def test_a_download_is_announced_and_fetches_no_second_copy(cache, hub, tiny_fol
 def test_unknown_model_ids(model_id, says):
     with pytest.raises(CourseError) as error:
         models.load(model_id)
-    assert sentence(error).startswith(says) and '"embedded"' in sentence(error)
+    assert sentence(error).startswith(says) and '"mini"' in sentence(error)
 
 
 @pytest.mark.parametrize("scheme", ["int4", "NF4", None])
 def test_unknown_scheme(scheme):
     with pytest.raises(CourseError) as error:
-        models.load("embedded", scheme)
+        models.load("mini", scheme)
     assert "fp32, fp16, bf16, int8, fp4, nf4, nf4-dq" in sentence(error)
 
 
 def test_unknown_dtype_and_device(monkeypatch):
     for wrong in ({"compute_dtype": "int8"}, {"compute_dtype": "bf17"}, {"device": "gpu"}):
         with pytest.raises(CourseError) as error:
-            models.load("embedded", "nf4", **wrong)
+            models.load("mini", "nf4", **wrong)
         assert "use" in sentence(error)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(CourseError) as error:
-        models.load("embedded", "nf4", device="cuda")
+        models.load("mini", "nf4", device="cuda")
     assert "No CUDA GPU" in sentence(error)
 
 
@@ -487,7 +491,7 @@ def test_hub_ids_that_cannot_be_had(cache, hub, state, says):
     with pytest.raises(CourseError) as error:
         models.load("mistral-7b", device="cpu")
     text = sentence(error)
-    assert says in text and text.startswith("mistralai/Mistral-7B-v0.1") and '"embedded"' in text
+    assert says in text and text.startswith("mistralai/Mistral-7B-v0.1") and '"mini"' in text
 
 
 def test_offline_mode_says_so(cache, monkeypatch):
@@ -537,10 +541,10 @@ def test_too_little_memory_is_said_before_anything_is_loaded(gpu, monkeypatch):
     gpu(free=3e9)
     with pytest.raises(CourseError) as error:
         models.load("mistral-7b-shape", "nf4-dq")
-    assert "needs 4.6 GB" in sentence(error) and 'MODEL_ID = "embedded"' in sentence(error)
-    monkeypatch.setattr(models, "free_memory", lambda *_: 10**8)
+    assert "needs 4.6 GB" in sentence(error) and 'MODEL_ID = "mini"' in sentence(error)
+    monkeypatch.setattr(choose, "free_memory", lambda *_: 10**8)
     with pytest.raises(CourseError) as error:
-        models.load("embedded", "bf16", device="cpu")
+        models.load("mini", "bf16", device="cpu")
     assert "of memory, 0.1 GB are free" in sentence(error)
 
 
@@ -553,7 +557,7 @@ def test_fit_adds_half_a_gigabyte_to_the_forecast():
 @pytest.mark.parametrize("scheme", ["fp4", "nf4", "nf4-dq"])
 def test_generating_changes_no_layer_and_training_afterwards_reaches_all_of_them(scheme):
     # On CPUs with AVX512-BF16 bitsandbytes would repack each layer at the first evaluation forward.
-    model, tokenizer = models.load("embedded", scheme, device="cpu")
+    model, tokenizer = models.load("mini", scheme, device="cpu")
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
     before = {name: layer.weight.clone() for name, layer in models.linear_layers(model).items()}
     size = memory.measure(model).total_bytes

@@ -129,7 +129,7 @@ def test_near_ties_at_any_absmax_show_whether_a_block_is_multiplied_or_divided(r
 
 
 def test_every_linear_layer_of_the_model_equals_bitsandbytes():
-    model, _ = models.load("embedded", "bf16", device="cpu")
+    model, _ = models.load("mini", "bf16", device="cpu")
     layers = models.linear_layers(model)
     assert len(layers) == 42
     for layer in layers.values():
@@ -228,7 +228,7 @@ def absmaxes():
     for seed, blocks in enumerate([2**18, 256, 1000, 12345, 1]):
         scale = 10 ** torch.rand(1, generator=generator(seed)) / 50
         yield nf4.quantize(torch.randn(blocks * 64, generator=generator(seed)) * scale).absmax
-    model, _ = models.load("embedded", "bf16", device="cpu")
+    model, _ = models.load("mini", "bf16", device="cpu")
     yield from (nf4.quantize(layer.weight).absmax for layer in models.linear_layers(model).values())
 
 

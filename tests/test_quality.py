@@ -12,7 +12,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from helpers import formats, models, quality
 from helpers.errors import CourseError
 
-DATA = models.embedded_path().parent / "data"
+DATA = models.mini_path().parent / "data"
 
 
 def lines(name: str, count: int) -> list[dict]:
@@ -21,9 +21,9 @@ def lines(name: str, count: int) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    """The embedded model in float32, so that oracles can be met closely."""
-    return models.load("embedded", "fp32", device="cpu")
+def mini():
+    """Mini-Mistral in float32, so that oracles can be met closely."""
+    return models.load("mini", "fp32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def own_loss(model, tokenizer, text: str) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("batch", [1, 5, 24])
-def test_perplexity_is_transformers_loss(embedded, texts, batch):
-    model, tokenizer = embedded
+def test_perplexity_is_transformers_loss(mini, texts, batch):
+    model, tokenizer = mini
     found = quality.perplexity(model, tokenizer, texts, batch=batch)
     expected = [own_loss(model, tokenizer, text) for text in texts]
     assert found.tokens.tolist() == [n for _, n in expected]
@@ -51,8 +51,8 @@ def test_perplexity_is_transformers_loss(embedded, texts, batch):
     assert found.value == pytest.approx(math.exp(loss), rel=1e-5)
 
 
-def test_windows_score_each_token_once_with_the_most_context(embedded, texts):
-    model, tokenizer = embedded
+def test_windows_score_each_token_once_with_the_most_context(mini, texts):
+    model, tokenizer = mini
     text = " ".join(texts[:3])
     ids = tokenizer(text, return_tensors="pt").input_ids
     window, stride = 32, 12
@@ -82,12 +82,12 @@ def test_a_uniform_model_has_the_vocabulary_as_perplexity():
     config.num_key_value_heads = 2
     model = MistralForCausalLM(config)
     torch.nn.init.zeros_(model.lm_head.weight)
-    tokenizer = models.load("embedded", "bf16", device="cpu")[1]
+    tokenizer = models.load("mini", "bf16", device="cpu")[1]
     assert quality.perplexity(model, tokenizer, ["It is cold today."]).value == pytest.approx(2048, rel=1e-4)
 
 
-def test_multiple_choice_is_the_summed_log_likelihood_of_the_options_tokens(embedded):
-    model, tokenizer = embedded
+def test_multiple_choice_is_the_summed_log_likelihood_of_the_options_tokens(mini):
+    model, tokenizer = mini
     questions = lines("quiz", 12)
     found = quality.multiple_choice(model, tokenizer, questions, batch=7)
     for row, item in enumerate(questions):
@@ -104,8 +104,8 @@ def test_multiple_choice_is_the_summed_log_likelihood_of_the_options_tokens(embe
     assert found.accuracy == sum(c == item["answer"] for c, item in zip(found.choices, questions, strict=True)) / 12
 
 
-def test_options_in_another_order_are_the_same_question(embedded):
-    model, tokenizer = embedded
+def test_options_in_another_order_are_the_same_question(mini):
+    model, tokenizer = mini
     questions = lines("quiz", 40)
     turned = [
         {**item, "options": item["options"][1:] + item["options"][:1], "answer": (item["answer"] - 1) % 4}
@@ -117,8 +117,8 @@ def test_options_in_another_order_are_the_same_question(embedded):
     assert (one.correct == two.correct).all()
 
 
-def test_what_the_notebook_teaches_is_what_the_library_does(embedded, texts):
-    model, tokenizer = embedded
+def test_what_the_notebook_teaches_is_what_the_library_does(mini, texts):
+    model, tokenizer = mini
     names = ("windows", "token_nats", "perplexity", "multiple_choice", "mcnemar", "bootstrap")
     taught = functions("07_measure_quality", *names, torch=torch, np=np, math=math)
     for window, stride in ((512, 256), (8, 4), (8, 7)):
@@ -135,9 +135,9 @@ def test_what_the_notebook_teaches_is_what_the_library_does(embedded, texts):
     assert taught.mcnemar(lost, won) == expected.p_value
 
 
-def test_divergence_is_zero_for_the_same_model_and_kullback_leibler_else(embedded, texts):
-    model, tokenizer = embedded
-    other, _ = models.load("embedded", "nf4", device="cpu")
+def test_divergence_is_zero_for_the_same_model_and_kullback_leibler_else(mini, texts):
+    model, tokenizer = mini
+    other, _ = models.load("mini", "nf4", device="cpu")
     assert quality.divergence(model, model, tokenizer, texts[:3]) == pytest.approx([0, 0, 0], abs=1e-7)
     found = quality.divergence(model, other, tokenizer, texts[:3], batch=2)
     for text, value in zip(texts, found, strict=False):
@@ -209,7 +209,7 @@ def test_paired_perplexities():
 
 
 def test_rounding_changes_linear_layers_alone_and_to_what_formats_makes():
-    model, _ = models.load("embedded", "bf16", device="cpu")
+    model, _ = models.load("mini", "bf16", device="cpu")
     before = {name: p.clone() for name, p in model.named_parameters()}
     quality.round_weights(model, 3, 64)
     layers = {f"{name}.weight" for name in models.linear_layers(model)}
@@ -248,10 +248,10 @@ def test_rounding_changes_linear_layers_alone_and_to_what_formats_makes():
             "same texts on both sides",
         ),
         (lambda m, t: quality.round_weights(m, 1), "use 2 to 8"),
-        (lambda m, t: quality.round_weights(models.load("embedded", "nf4", device="cpu")[0], 4), "quantized already"),
+        (lambda m, t: quality.round_weights(models.load("mini", "nf4", device="cpu")[0], 4), "quantized already"),
     ],
 )
-def test_bad_input_gets_one_sentence(embedded, call, says):
+def test_bad_input_gets_one_sentence(mini, call, says):
     with pytest.raises(CourseError, match=says) as error:
-        call(*embedded)
+        call(*mini)
     assert "\n" not in str(error.value) and len(str(error.value)) < 250

@@ -134,7 +134,7 @@ def test_table_aligns_numbers_and_escapes(displayed):
 
 
 def test_importing_the_helpers_that_all_notebooks_share_loads_no_torch():
-    check = "import sys, helpers; assert len([m for m in sys.modules if m.startswith('helpers')]) == 1;"
+    check = "import sys, helpers; assert len([m for m in sys.modules if m.startswith('helpers')]) == 2;"
     check += (
         "import helpers.results, helpers.exercises, helpers.errors; assert not {'torch', 'matplotlib'} & {*sys.modules}"
     )

@@ -179,7 +179,7 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     found = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "loss": None, "peak_gb": None}
     found["weights_gb"] = memory.predict(seven, "nf4-dq").weight_bytes / 1e9
     found |= {"base unchanged": True, "adapters changed": True, "curves": {}}
-    turns, _ = finetune.questions(batch * steps, register=choice.kind == "embedded")
+    turns, _ = finetune.questions(batch * steps, register=choice.kind == "mini")
     for name, targets in (("q_proj, v_proj", few), ("all linear", "all-linear")):
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()

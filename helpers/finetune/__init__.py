@@ -11,12 +11,13 @@ quantization, adapters on all linear layers, a constant base.
 
 from ..adapters import add_adapters, load_adapter
 from ..recipe import PRESETS, Recipe, preset
-from .asking import answers, completions, exact_match
+from .asking import ANSWER_TOKENS, answers, completions, exact_match
 from .data import Question, encode, make_chat_ready, pack, questions, read_jsonl
 from .measure import base_hash, cost, optimizer_bytes, saved_activations
 from .training import Watch, arguments, finished, losses, train, trainer
 
 __all__ = [
+    "ANSWER_TOKENS",
     "PRESETS",
     "Recipe",
     "add_adapters",

@@ -24,7 +24,7 @@ __all__ = ["main"]
 def main(arguments_given: Sequence[str] | None = None) -> dict:
     """Fine-tune, print losses and exact match before and after, and save the adapter if a folder is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model-id", default="embedded")
+    parser.add_argument("--model-id", default="mini")
     parser.add_argument("--scheme", default="nf4-dq")
     parser.add_argument("--preset", choices=PRESETS, help="batch, length and levers for a GPU of that size")
     parser.add_argument("--data", type=Path, help='your own questions: a file of {"question": …, "answer": …} lines')
@@ -50,7 +50,7 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     model, tokenizer = models.load(choice, given.scheme, recipe.compute_dtype, sharded=sharded)
     make_chat_ready(tokenizer)
     count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
-    pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "embedded")
+    pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "mini")
     if given.data:  # the course's held-out questions say nothing about other data
         pairs, kept = read_jsonl(given.data, tokenizer, recipe.length), []
     # one process asks, the others wait where gradients meet; a model in shards cannot answer

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from .. import models
-from ..embedded import corpus
 from ..errors import CourseError
+from ..mini import corpus
 
 __all__ = ["Packed", "Question", "encode", "make_chat_ready", "pack", "questions", "read_jsonl"]
 
@@ -27,7 +27,7 @@ class Question:
 def questions(count: int, held_out: int = 200, seed: int = 0, register: bool = True):
     """Return (questions to train on, held-out questions), about different entities: none is in both lists.
 
-    `register` adds the people of the embedded model's invented town, which no other model knows; without them both
+    `register` adds the people of Mini-Mistral's invented town, which no other model knows; without them both
     lists are about countries and chemical elements. Three of five questions to train on, and of those held out, are
     about people.
     """
@@ -56,7 +56,7 @@ def make_chat_ready(tokenizer) -> None:
     The padding token is not the end token if there is another: the end has to be learned. Works in place.
     """
     if not tokenizer.chat_template:
-        tokenizer.chat_template = (models.embedded_path() / "chat_template.jinja").read_text(encoding="utf-8")
+        tokenizer.chat_template = (models.mini_path() / "chat_template.jinja").read_text(encoding="utf-8")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
 

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from .. import memory, models
+from .. import models
 from ..adapters import add_adapters
+from ..memory.count import quantization_tensors
 from ..recipe import Recipe
+from ..skeleton import quantized_types
 from .data import Question, encode, make_chat_ready
 from .training import losses, trainer
 
@@ -77,8 +79,8 @@ def base_hash(model: nn.Module) -> str:
             continue
         name = name.removeprefix("base_model.model.").replace(".base_layer", "")  # as it was before peft wrapped it
         tensors = [(n, p) for n, p in module.named_parameters(recurse=False)]
-        if isinstance(module, memory._quantized_types()):
-            tensors += list(memory._quantization_tensors(module))
+        if isinstance(module, quantized_types()):
+            tensors += list(quantization_tensors(module))
         for part, tensor in tensors:
             digest.update(f"{name}.{part}".encode())
             digest.update(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())

@@ -18,7 +18,7 @@ from .. import levers, memory, models, plots
 from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
-from . import checkpoints
+from .checkpoints import resumable, saving, write_recipe
 from .data import Packed, Question, encode, pack
 
 __all__ = ["Watch", "arguments", "finished", "losses", "train", "trainer"]
@@ -99,10 +99,10 @@ class _Trainer(Trainer):
             save_file(lora, Path(output_dir) / "adapter_model.safetensors", {"format": "pt"})
 
     def _save_checkpoint(self, model, trial):
-        with checkpoints.saving(self.args.output_dir, self.state.global_step):
+        with saving(self.args.output_dir, self.state.global_step):
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
-                checkpoints.write_recipe(self.args.output_dir, self.state.global_step, self.recipe)
+                write_recipe(self.args.output_dir, self.state.global_step, self.recipe)
 
 
 class _Guard(TrainerCallback):
@@ -218,7 +218,7 @@ def train(
     is not a number, for a full disk, and for a checkpoint of another recipe. `out` is a folder for the adapter,
     gathered from all processes if the model lies in shards.
     """
-    last = checkpoints.resumable(checkpoints, recipe) if resume and checkpoints else None
+    last = resumable(checkpoints, recipe) if resume and checkpoints else None
     if checkpoints and not save_steps:
         save_steps = max(1, recipe.steps // 10)
     adapted = add_adapters(model, recipe)

@@ -4,7 +4,7 @@ from ..schemes import SCHEMES
 from ..skeleton import skeleton
 from .budget import PARTS, Measurement, MemoryBudget
 from .count import measure, watch
-from .forecast import GPU_SIZES, OPTIMIZERS, STAGES, fitting, kv_bytes_per_token, largest_layer, predict
+from .forecast import GPU_SIZES, STAGES, fitting, kv_bytes_per_token, largest_layer, predict
 
 __all__ = [
     "SCHEMES",
@@ -12,7 +12,6 @@ __all__ = [
     "GPU_SIZES",
     "Measurement",
     "MemoryBudget",
-    "OPTIMIZERS",
     "PARTS",
     "STAGES",
     "fitting",

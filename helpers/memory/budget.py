@@ -31,11 +31,7 @@ PARTS = {
     "workspace": "workspace of the matrix library",
     "context": "CUDA context (not PyTorch's)",
 }
-
-
 WEIGHT_PARTS = tuple(PARTS)[: tuple(PARTS).index("buffers")]
-
-
 GROUPS = {
     "codes": ("codes",),
     "quantization constants": ("absmax", "second_level", "tables"),

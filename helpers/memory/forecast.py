@@ -1,15 +1,17 @@
 """Forecast what a model takes at every stage of its life, from its configuration alone: nothing is allocated."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 import torch
 from torch import nn
 
-from .. import levers, quiet, schemes
+from .. import quiet, schemes
+from ..adapters import prepare
 from ..errors import CourseError
-from ..schemes import SCHEMES
-from ..skeleton import config_of, quantized_types, skeleton
+from ..recipe import Recipe
+from ..skeleton import config_of, quantize_on_meta, quantized_types, skeleton
 from . import activations
 from .budget import PARTS, MemoryBudget
 from .count import part_of
@@ -20,7 +22,6 @@ __all__ = [
     "GPU_SIZES",
     "MAP_BYTES",
     "OFFSET_BYTES",
-    "OPTIMIZERS",
     "OPTIMIZER_BLOCK",
     "PAGED_FROM",
     "REMEMBERED",
@@ -38,49 +39,20 @@ __all__ = [
 ]
 
 STAGES = ("load", "prefill", "train")
-
-
 GPU_SIZES = (6, 8, 12, 15, 16, 24, 40, 80)  # GB
-
-
 CUDA_CONTEXT = (
     500_000_000  # kernels and driver; 0.3 to 0.6 GB by GPU and version, measured by benchmarks/forecast_check.py
 )
-
-
 WORKSPACE = 33_562_624  # what PyTorch gives cuBLAS on a Hopper GPU at the first product; 8.5 MB on older ones
-
-
 BLOCK = 64  # weights that share an absmax, bitsandbytes' default
-
-
 SECOND_BLOCK = 256  # absmax values that share a second-level absmax
-
-
 TABLE_BYTES = 16 * 4  # the 16 values of NF4 or FP4 in float32; every layer holds its own copy
-
-
 MAP_BYTES = 256 * 4  # the 256 values of the second level in float32; every layer holds its own copy, too
-
-
 OFFSET_BYTES = 4  # the mean that is taken from absmax before it is quantized
-
-
 SHARDED = {"codes", "linear", "biases", "embeddings", "head", "norms", "other"}  # by FSDP: what is a parameter,
-
-
 SHARDED |= {"adapters", "gradients", "optimizer", "optimizer_paged"}  # and what goes with it
-
-
-OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
-
-
 OPTIMIZER_BLOCK = 256  # values of an 8-bit state that share a float32 absmax
-
-
 SMALL_STATE = 4096  # bitsandbytes keeps the states of smaller tensors in float32 (`min_8bit_size`)
-
-
 PAGED_FROM = 100_000  # and does not page states of fewer numbers (`get_state_buffer` in optim/optimizer.py)
 
 
@@ -109,18 +81,11 @@ def predict(
     batch: int = 1,
     compute_dtype="auto",
     stage: str = "load",
-    rank: int | None = 16,
-    target_modules="all-linear",
-    adapter_dtype: str = "float32",
-    dropout: float = 0.0,
-    checkpointing: bool = True,
-    upcast: bool | None = None,
-    optimizer: str = "paged_adamw_8bit",
-    fused: bool = False,
-    chunked: bool = False,
-    offload: bool = False,
+    recipe: Recipe | None = None,
+    adapters: bool = True,
     shards: int = 1,
     cuda: bool = True,
+    **changes,
 ) -> MemoryBudget:
     """Forecast the bytes a model needs in a scheme, from its configuration alone: nothing is loaded or downloaded.
 
@@ -130,69 +95,59 @@ def predict(
 
     - "load": the model, and the KV cache of the context if there is one;
     - "prefill": the peak of reading `context` tokens into the cache;
-    - "train": the peak of a training step on `batch` × `context` tokens, as Trainer does it in mixed precision, with
-      LoRA of `rank` on `target_modules` (as peft takes them; None trains all weights of an unquantized scheme), its
-      `dropout`,
-      gradient `checkpointing` or not, and an `optimizer` of `OPTIMIZERS`. `upcast` is peft's
-      `prepare_model_for_kbit_training`, which puts all that is not quantized into float32 (None: for quantized ones);
-      `fused`, `chunked` and `offload` are the levers of `helpers.levers`. With `shards` of more than 1 it is what each
-      of so many GPUs holds under FSDP, whose loading peak is that of one GPU: every process loads the whole model.
+    - "train": the peak of a training step on `batch` × `context` tokens, as Trainer takes it in mixed precision.
 
-    Activations come from a rehearsal on the meta device; see `helpers.memory.activations` for what is kept and why. The two
-    later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the CUDA
-    context; `cuda=False` leaves both out.
-    `compute_dtype` ("auto" is 16 bits) is that of all that int8 and 4 bits leave unquantized.
+    A training step is described by a `recipe`, the `Recipe` that takes it: its batch, length and compute dtype then
+    hold, and `stage` need not be given. `changes` are fields of a recipe by name, such as `checkpointing=False`.
+    Without a recipe it is the standard one: adapters of rank 16 on all linear layers, all that is not quantized put
+    into float32 by peft's `prepare_model_for_kbit_training`, and paged 8-bit AdamW. `adapters=False` trains all weights
+    of an unquantized scheme. With `shards` of more than 1 it is what each of so many GPUs holds under FSDP, whose
+    loading peak is that of one GPU: every process loads the whole model.
+
+    Activations come from a rehearsal on the meta device; see `helpers.memory.activations` for what is kept and why.
+    The two later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the
+    CUDA context; `cuda=False` leaves both out. `compute_dtype` ("auto" is 16 bits) is that of all that int8 and 4 bits
+    leave unquantized.
     Raises CourseError for an unknown scheme, stage or optimizer, a negative length, or a model without a decoder.
     """
-    _check(scheme, context, batch, stage, rank, optimizer)
+    quantized = scheme not in schemes.PLAIN
+    if recipe:
+        stage, batch, context, compute_dtype = "train", recipe.batch, recipe.length, recipe.compute_dtype
+    recipe = replace(recipe or Recipe(upcast=quantized), **_as_text(changes))
+    _check(scheme, context, batch, stage, adapters)
     if shards < 1 or shards > 1 and stage != "train":
         raise CourseError(f'shards={shards} for "{stage}": a model is sharded over 1 GPU or more, and in training.')
     config = config_of(model)
-    dtype = schemes.rest_dtype(scheme, compute_dtype, "cpu")
-    shell, _ = skeleton(config, dtype, schemes.bnb_config(scheme))
-    parts = _weight_parts(shell, scheme)
-    notes = _notes(shell, parts, scheme)
     asked = {"model": config, "scheme": scheme, "context": context, "batch": batch, "compute_dtype": compute_dtype}
-    asked |= {"stage": stage, "rank": rank, "target_modules": target_modules, "adapter_dtype": adapter_dtype}
-    asked |= {
-        "dropout": dropout,
-        "checkpointing": checkpointing,
-        "upcast": upcast,
-        "optimizer": optimizer,
-        "fused": fused,
-        "chunked": chunked,
-        "offload": offload,
-        "shards": shards,
-        "cuda": cuda,
-    }
+    asked |= {"stage": stage, "recipe": recipe, "adapters": adapters, "shards": shards, "cuda": cuda}
+    dtype = schemes.rest_dtype(scheme, compute_dtype, "cpu")
+    parts, notes, trained = _at_rest(config, dtype, asked)
     timeline = None
     if stage == "load":
         parts["kv_cache"] = batch * kv_bytes(config, context, dtype) if context else 0
     else:
-        train = stage == "train"
-        if train:
-            shell = _prepared(shell, asked)
-            parts |= _weight_parts(shell, scheme) | _optimizer(shell, optimizer)
         timeline = _rehearsed(config, dtype, asked)
         peak = timeline.at_peak()
-        if train:  # the step itself comes after the backward pass, when activations are gone
-            trained = [p for p in shell.parameters() if p.requires_grad]
-            after = sum(p.numel() * p.element_size() for p in trained)
-            peak = peak if sum(peak.values()) >= after else {"gradients": after}
-        parts |= peak
+        # the optimizer's step comes after the backward pass, when activations are gone and gradients are whole
+        parts |= peak if sum(peak.values()) >= trained else {"gradients": trained}
         if shards > 1:
-            parts = _sharded(parts, shell, shards)
+            parts = _sharded(parts, config, shards)
         if cuda:
             # the thread that runs the backward pass has a cuBLAS handle, and so a workspace, of its own
-            parts |= {"workspace": WORKSPACE * (1 + train), "context": CUDA_CONTEXT}
+            parts |= {"workspace": 2 * WORKSPACE if stage == "train" else WORKSPACE, "context": CUDA_CONTEXT}
     title = f"predicted, {scheme}" if stage == "load" else f"{scheme}, {stage}, {batch} × {context:,}"
-    found = {part: parts[part] for part in PARTS if parts.get(part)}
-    return MemoryBudget(found, title=title, scheme=scheme, notes=notes, timeline=timeline, asked=asked)
+    parts = {part: parts[part] for part in PARTS if parts.get(part)}
+    return MemoryBudget(parts, title=title, scheme=scheme, notes=notes, timeline=timeline, asked=asked)
 
 
-def _check(scheme: str, context: int, batch: int, stage: str, rank: int | None, optimizer: str) -> None:
-    if scheme not in SCHEMES:
-        raise CourseError(f"Unknown scheme {scheme!r}: choose one of {', '.join(SCHEMES)}.")
+def _as_text(changes: dict) -> dict:
+    """Changes of a recipe with the target modules as a recipe has them: a list of names becomes one text."""
+    targets = changes.get("target_modules")
+    return changes | {"target_modules": ",".join(targets)} if isinstance(targets, list | tuple) else changes
+
+
+def _check(scheme: str, context: int, batch: int, stage: str, adapters: bool) -> None:
+    schemes.check(scheme)
     if context < 0 or batch < 1:
         raise CourseError(
             f"context={context}, batch={batch}: context counts tokens from 0 up, batch sequences from 1 up."
@@ -201,12 +156,24 @@ def _check(scheme: str, context: int, batch: int, stage: str, rank: int | None, 
         raise CourseError(f"Unknown stage {stage!r}: choose one of {', '.join(STAGES)}.")
     if stage != "load" and context < 2:
         raise CourseError(f'context={context}: the stage "{stage}" needs a length of at least 2 tokens.')
-    if optimizer not in OPTIMIZERS:
-        raise CourseError(f"Unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}.")
-    if stage == "train" and rank is None and scheme not in ("fp32", "fp16", "bf16"):
-        raise CourseError(f"rank=None trains all weights, and {scheme} codes cannot be trained: give a LoRA rank.")
-    if rank is not None and rank < 1:
-        raise CourseError(f"rank={rank}: the rank of LoRA counts from 1 up; None trains all weights.")
+    if stage == "train" and not adapters and scheme not in schemes.PLAIN:
+        raise CourseError(f"adapters=False trains all weights, and {scheme} codes cannot be trained: train adapters.")
+
+
+def _at_rest(config, dtype: torch.dtype, asked: dict) -> tuple[dict[str, int], list[str], int]:
+    """What does not depend on batch and length: bytes by part, notes, and the bytes of what is trained."""
+    key = _question(config, dtype, asked)
+    if key not in _AT_REST:
+        shell, _ = skeleton(config, dtype, schemes.bnb_config(asked["scheme"]))
+        parts, trained = _weight_parts(shell, asked["scheme"]), 0
+        notes = _notes(shell, parts, asked["scheme"])
+        if asked["stage"] == "train":
+            shell = _prepared(shell, asked)
+            parts |= _weight_parts(shell, asked["scheme"]) | _optimizer(shell, asked["recipe"].optimizer)
+            trained = sum(p.numel() * p.element_size() for p in shell.parameters() if p.requires_grad)
+        _AT_REST[key] = parts, notes, trained
+    parts, notes, trained = _AT_REST[key]
+    return dict(parts), list(notes), trained
 
 
 def _weight_parts(shell: nn.Module, scheme: str) -> dict[str, int]:
@@ -255,6 +222,7 @@ def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
     Source: bitsandbytes/optim/optimizer.py and torch.optim.AdamW. Paged states lie in CUDA managed memory, which the
     driver may move to the host; they are not PyTorch's.
     """
+    kind = "paged_adamw_8bit" if kind == "auto" else kind
     parts = {"optimizer": 0, "optimizer_paged": 0}
     for parameter in shell.parameters():
         if not parameter.requires_grad or kind == "sgd":
@@ -267,14 +235,14 @@ def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
     return parts
 
 
-def _sharded(parts: dict[str, int], shell: nn.Module, shards: int) -> dict[str, int]:
+def _sharded(parts: dict[str, int], config, shards: int) -> dict[str, int]:
     """Bytes by part on each of `shards` GPUs under FSDP with full sharding.
 
     Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
     all of them. Whole at one time are what lies outside the layers, and two layers: one computes, one is on its way.
     """
     found = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
-    number = shell.config.get_text_config(decoder=True).num_hidden_layers
+    number = config.get_text_config(decoder=True).num_hidden_layers
     outside = sum(parts.get(part, 0) for part in ("embeddings", "head"))
     layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
     return found | {"unsharded": outside + 2 * ceil(layers / number)}
@@ -282,37 +250,19 @@ def _sharded(parts: dict[str, int], shell: nn.Module, shards: int) -> dict[str, 
 
 def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
     """The model as it is trained: upcast, with adapters and checkpointing; still on the meta device."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    quantized = schemes.bnb_config(asked["scheme"]) is not None
+    recipe, quantized = asked["recipe"], asked["scheme"] not in schemes.PLAIN
+    shell.is_loaded_in_4bit = shell.is_loaded_in_8bit = quantized  # peft looks here which LoRA layers to take
     with quiet.libraries():
-        if quantized if asked["upcast"] is None else asked["upcast"]:
-            prepare_model_for_kbit_training(shell, False)
-        if asked["checkpointing"]:
-            shell.gradient_checkpointing_enable({"use_reentrant": False})
-        if asked["rank"] is None:
-            return shell.train()
-        shell.is_loaded_in_4bit = shell.is_loaded_in_8bit = quantized  # peft looks here which LoRA layers to take
-        kind = {"r": asked["rank"], "target_modules": asked["target_modules"], "lora_dropout": asked["dropout"]}
-        try:
-            shell = get_peft_model(shell, LoraConfig(**kind, task_type="CAUSAL_LM"), low_cpu_mem_usage=True)
-        except ValueError as error:
-            raise CourseError(f"LoRA finds no layer for target_modules={asked['target_modules']!r}.") from error
-    for name, parameter in shell.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.to(schemes.rest_dtype("int8", asked["adapter_dtype"], "cpu"))
-    if asked["fused"]:
-        levers.fuse_adapters(shell)
-    if asked["chunked"]:
-        levers.chunk_loss(shell)
-    return shell.train()
+        return prepare(shell, recipe, asked["adapters"], on_meta=True).train()
 
 
 def _question(config, dtype: torch.dtype, asked: dict) -> str:
     """All that the rehearsal of a step depends on, but its batch and length, as one text."""
-    settings = sorted((key, value) for key, value in asked.items() if key not in ("model", "context", "batch"))
+    rest = {"steps": 1, "batch": 1, "length": 8, "learning_rate": 1.0, "alpha": 1, "seed": 0}  # says nothing of memory
+    settings = {key: value for key, value in asked.items() if key not in ("model", "context", "batch", "cuda")}
+    settings["recipe"] = replace(asked["recipe"], **rest)
     attention = getattr(config, "_attn_implementation", None)  # not among what a configuration writes down
-    return f"{config.to_json_string()} {attention} {dtype} {settings!r}"
+    return f"{config.to_json_string()} {attention} {dtype} {sorted(settings.items())!r}"
 
 
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
@@ -327,11 +277,8 @@ def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
 
 
 REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
-
-
+_AT_REST: dict[str, tuple[dict[str, int], list[str], int]] = {}
 _TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
-
-
 _PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
 
 
@@ -339,14 +286,14 @@ def _rehearse(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
     """Rehearse a step with few layers and unroll it to all of them."""
     short, train, scheme = activations.shortened(config), asked["stage"] == "train", asked["scheme"]
     shell, _ = skeleton(short, dtype, schemes.bnb_config(scheme, dtype, "cpu"))
-    activations.quantize_on_meta(shell, scheme)
+    quantize_on_meta(shell, scheme)
     if train:
         shell = _prepared(shell, asked)
     lower = torch.float16 if dtype == torch.float16 else torch.bfloat16
     autocast = lower if train and asked["compute_dtype"] != "float32" else None
     layers = config.get_text_config(decoder=True).num_hidden_layers
     batch, length = asked["batch"], asked["context"]
-    how = {"layers": layers, "train": train, "autocast": autocast, "offload": asked["offload"]}
+    how = {"layers": layers, "train": train, "autocast": autocast, "offload": train and asked["recipe"].offload}
     return activations.rehearse(shell.train(train), batch, length, **how)
 
 

@@ -4,7 +4,7 @@ from ..errors import CourseError
 from ..layers import linear_layers
 from ..schemes import SCHEMES, bnb_config, compute_dtype
 from .choose import Fit, config, fit, free_memory, resolve
-from .kinds import Choice, embedded_path
+from .kinds import Choice, mini_path
 from .loading import load
 from .shapes import mistral_7b_config, shape_model
 from .weights import layer_inputs, linear_weights
@@ -20,7 +20,7 @@ __all__ = [
     "Choice",
     "Fit",
     "config",
-    "embedded_path",
+    "mini_path",
     "fit",
     "free_memory",
     "load",

@@ -11,7 +11,7 @@ from .. import memory, results
 from ..errors import CourseError
 from ..schemes import check, device_of, rest_dtype
 from . import hub
-from .kinds import ALIASES, INSTEAD, MISTRAL_7B, Choice, embedded_path
+from .kinds import ALIASES, INSTEAD, MISTRAL_7B, Choice, mini_path
 from .shapes import mistral_7b_config
 
 __all__ = ["Fit", "LOADING_ROOM", "config", "fit", "free_memory", "require_memory", "resolve", "saved_scheme"]
@@ -62,23 +62,21 @@ def require_memory(model_id: str, model_config, scheme: str, device: torch.devic
     if forecast.ok:
         return
     smaller = [s for s in ("int8", "nf4-dq") if fit(model_config, s, device).needed <= forecast.free]
-    advice = f'use scheme "{smaller[0]}"' if smaller else 'use MODEL_ID = "embedded"'
+    advice = f'use scheme "{smaller[0]}"' if smaller else 'use MODEL_ID = "mini"'
     raise CourseError(f"{model_id} in {scheme} {forecast}: free some (restart other kernels), {advice}.")
 
 
 def _auto(scheme: str) -> Choice:
-    """The real Mistral-7B if a GPU can hold it and its files are here or the hub grants them; else the embedded one."""
+    """The real Mistral-7B if a GPU can hold it and its files are here or the hub grants them; else Mini-Mistral."""
 
-    def embedded(why: str) -> Choice:
-        return Choice(
-            "embedded", "shipped with the course", "embedded", f"{why}, so the embedded model", embedded_path()
-        )
+    def mini(why: str) -> Choice:
+        return Choice("mini", "shipped with the course", "mini", f"{why}, so Mini-Mistral", mini_path())
 
     if not torch.cuda.is_available():
-        return embedded("no CUDA GPU was found")
+        return mini("no CUDA GPU was found")
     forecast = fit(mistral_7b_config(), scheme)
     if not forecast.ok:
-        return embedded(f"Mistral-7B in {scheme} {forecast}")
+        return mini(f"Mistral-7B in {scheme} {forecast}")
     name = torch.cuda.get_device_name()
     if folder := hub.cached(MISTRAL_7B):
         reason = f"the {name} can hold it in {scheme} and its files are in the hub cache"
@@ -92,37 +90,39 @@ def _auto(scheme: str) -> Choice:
         "gated": "the hub has not granted this account Mistral-7B (accept its licence there, then `hf auth login`)",
         "offline": "Mistral-7B is not in the hub cache and HF_HUB_OFFLINE is set",
     }
-    return embedded(refusal.get(state, "Mistral-7B is not in the hub cache and the hub does not answer"))
+    return mini(refusal.get(state, "Mistral-7B is not in the hub cache and the hub does not answer"))
 
 
 def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     """Find out what `MODEL_ID` means on this machine; loads and downloads nothing.
 
-    `model_id` is "auto", "embedded", "mistral-7b-shape", "mistral-7b", a hub id ("owner/name") or a local folder.
+    `model_id` is "auto", "mini", "mistral-7b-shape", "mistral-7b", a hub id ("owner/name") or a local folder.
     "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub within
-    3 s, else the embedded model; `reason` says which and why. Raises CourseError where nothing can be loaded.
+    3 s, else Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
     """
     check(scheme)
     if isinstance(model_id, Choice):
         return model_id
-    known = 'use "auto", "embedded", "mistral-7b-shape", "mistral-7b", a hub id (owner/name) or a local folder'
+    known = 'use "auto", "mini", "mistral-7b-shape", "mistral-7b", a hub id (owner/name) or a local folder'
     if not isinstance(model_id, str | os.PathLike) or not str(model_id).strip():
         raise CourseError(f"MODEL_ID is {model_id!r}: {known}.")
     model_id = str(model_id)
     if model_id == "auto":
         return _auto(scheme)
-    if model_id == "embedded":
-        return Choice("embedded", "shipped with the course", "embedded", "it was asked for", embedded_path())
+    if model_id == "mini":
+        return Choice("mini", "shipped with the course", "mini", "it was asked for", mini_path())
     if model_id == "mistral-7b-shape":
         if not torch.cuda.is_available():
             raise CourseError(
                 "mistral-7b-shape makes its 7 billion random weights on a CUDA GPU and none was found: "
-                'use MODEL_ID = "embedded".'
+                'use MODEL_ID = "mini".'
             )
         reason = (
             "it was asked for: Mistral-7B's shapes with random weights, so memory and speed are real, text is noise"
         )
         return Choice(model_id, "random weights", "shape", reason)
+    if model_id == "embedded":  # its name until 2026, which looked like that of a table of embeddings
+        raise CourseError('The small model of the course is called "mini" now: use MODEL_ID = "mini".')
     repo = ALIASES.get(model_id, model_id)
     folder = Path(model_id).expanduser()
     if model_id not in ALIASES and folder.is_dir():

@@ -21,15 +21,9 @@ __all__ = [
 ]
 
 HUB_TIMEOUT = 3.0  # seconds the hub gets to answer before it counts as unreachable
-
-
 ANNOUNCE_FROM = 1e9  # bytes: a larger download is announced before it starts
-
-
 # The files a checkpoint needs; `consolidated.safetensors` and `*.bin` would download the same weights a second time.
 CHECKPOINT_FILES = ["config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"]
-
-
 CHECKPOINT_FILES += ["tokenizer*", "special_tokens_map.json", "chat_template*", "vocab.json", "merges.txt"]
 
 
@@ -125,7 +119,7 @@ def download(choice: Choice) -> Path:
     if size > ANNOUNCE_FROM:
         print(
             f"Downloading {size / 1e9:.1f} GB of {choice.model_id}, once. "
-            'To say no, interrupt this cell and set MODEL_ID = "embedded".'
+            'To say no, interrupt this cell and set MODEL_ID = "mini".'
         )
     try:
         folder = snapshot_download(choice.model_id, allow_patterns=CHECKPOINT_FILES, cache_dir=constants.HF_HUB_CACHE)

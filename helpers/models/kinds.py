@@ -3,22 +3,18 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ALIASES", "Choice", "INSTEAD", "MISTRAL_7B", "embedded_path"]
+__all__ = ["ALIASES", "Choice", "INSTEAD", "MISTRAL_7B", "mini_path"]
 
 MISTRAL_7B = "mistralai/Mistral-7B-v0.1"
-
-
 ALIASES = {"mistral-7b": MISTRAL_7B}
-
-
-INSTEAD = 'or use MODEL_ID = "embedded", which needs no network and no GPU'
+INSTEAD = 'or use MODEL_ID = "mini", which needs no network and no GPU'
 
 
 @dataclass(frozen=True)
 class Choice:
     """A model that `load` can take: its id, where it comes from, its kind, and why it was chosen.
 
-    `kind` is "embedded", "shape" or "checkpoint"; `folder` holds the files where they are on this machine already.
+    `kind` is "mini", "shape" or "checkpoint"; `folder` holds the files where they are on this machine already.
     """
 
     model_id: str
@@ -29,6 +25,6 @@ class Choice:
     download_bytes: int = field(default=0, repr=False)
 
 
-def embedded_path() -> Path:
+def mini_path() -> Path:
     """Folder of the small model that ships with the course, in transformers' format."""
-    return Path(__file__).parent.parent / "embedded" / "model"
+    return Path(__file__).parent.parent / "mini" / "model"

@@ -12,7 +12,7 @@ from ..errors import CourseError
 from ..schemes import bnb_config, check, device_of, rest_dtype
 from . import hub
 from .choose import config, fit, require_memory, resolve, saved_scheme
-from .kinds import INSTEAD, embedded_path
+from .kinds import INSTEAD, mini_path
 from .shapes import shape_model
 
 __all__ = ["first_line", "load", "same_on_every_cpu"]
@@ -43,7 +43,7 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     `compute_dtype` is that of quantized layers' products and of all that is not quantized; the first three schemes
     are their own. `sharded` as in `bnb_config`. The forecast is compared with free memory first. Safetensors only; no
     remote code. For
-    "mistral-7b-shape" the tokenizer is the embedded model's: its ids are valid, the text it makes is noise.
+    "mistral-7b-shape" the tokenizer is Mini-Mistral's: its ids are valid, the text it makes is noise.
     Raises CourseError with one sentence that says what to do.
     """
     check(scheme)
@@ -60,7 +60,7 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     require_memory(choice.model_id, model_config, scheme, device)
     try:
         if choice.kind == "shape":
-            folder = embedded_path()
+            folder = mini_path()
             model = shape_model(model_config, scheme, compute_dtype, device, sharded=sharded)
         else:
             folder = choice.folder or hub.cached(choice.model_id) or hub.download(choice)

@@ -18,7 +18,7 @@ __all__ = ["layer_inputs", "linear_weights"]
 def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torch.Tensor]:
     """Return weights of the layers that quantization replaces, by name, on the CPU in the checkpoint's dtype.
 
-    They come in the model's order, as many as fit into `most_bytes` and at least one: all layers of the embedded model,
+    They come in the model's order, as many as fit into `most_bytes` and at least one: all layers of Mini-Mistral,
     one decoder layer of a 7B model. For "mistral-7b-shape" that layer is made of random values, as the whole model is.
     Raises CourseError where `models.resolve` does, and for a checkpoint whose weights are quantized already.
     """

@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description="Execute the course's notebooks.")
-    parser.add_argument("--model-id", default="embedded", help="embedded (default), mistral-7b-shape, auto, or any id")
+    parser.add_argument("--model-id", default="mini", help="mini (default), mistral-7b-shape, auto, or any id")
     parser.add_argument("--only", default="", help="notebooks by number or name, such as 05 or 04,05")
     parser.add_argument("--timeout", type=float, default=CELL_TIMEOUT, help="seconds a cell may take (default: 600)")
     parser.add_argument("--write-back", action="store_true", help="also write clean outputs into the notebooks")
@@ -80,7 +80,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=Path("build"), help="where the executed copies go")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.model_id = options.model_id or "embedded"
+    options.model_id = options.model_id or "mini"
     return options
 
 

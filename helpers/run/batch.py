@@ -28,7 +28,7 @@ class Job:
     cwd: Path | None = None
 
 
-def jobs(names: list[str], folder: Path, model_id: str = "embedded", parameters: dict | None = None) -> list[Job]:
+def jobs(names: list[str], folder: Path, model_id: str = "mini", parameters: dict | None = None) -> list[Job]:
     """Return the jobs that execute notebooks of the map into `folder`."""
     given = {"MODEL_ID": model_id, **(parameters or {})}
     return [Job(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb", given) for name in names]
@@ -72,10 +72,11 @@ def each(
         return
     with futures.ThreadPoolExecutor(at_once) as pool:
         ended: queue.SimpleQueue[futures.Future] = queue.SimpleQueue()
-        waiting = [pool.submit(run, job) for job in jobs]
+        waiting = []
         try:
-            for future in waiting:
-                future.add_done_callback(ended.put)
+            for job in jobs:
+                waiting.append(pool.submit(run, job))
+                waiting[-1].add_done_callback(ended.put)
             for _ in waiting:
                 yield _next(ended).result()
         except BaseException:
@@ -96,6 +97,6 @@ def _next(ended: "queue.SimpleQueue[futures.Future]") -> futures.Future:
 
 def at_once(model_id: str) -> int:
     """Return how many notebooks this machine takes side by side with a model: two cores and 2 GB make room for two."""
-    if model_id != "embedded":
+    if model_id != "mini":
         return 1  # a larger model wants the machine, or its GPU, for itself
     return max(1, min(results.cores(), int(results.free_memory() // MEMORY_EACH), 2))

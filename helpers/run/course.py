@@ -9,11 +9,7 @@ from .outcome import NotebookError
 __all__ = ["NOTEBOOKS", "ROOT", "TIMING", "course_map", "map_problems", "measures_time", "select"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
 NOTEBOOKS = ROOT / "notebooks"
-
-
 TIMING = "timing"  # a cell with this tag measures time: while it runs, no other notebook's cell does
 
 

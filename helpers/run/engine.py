@@ -25,8 +25,6 @@ from .rules import check, collect, first_line
 __all__ = ["CELL_TIMEOUT", "CourseEngine", "ENGINE", "Machine", "QUIET", "Watch", "execute"]
 
 CELL_TIMEOUT = 600.0  # seconds; the longest cell of the course, fine-tuning, needs a quarter of it on two cores
-
-
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -38,8 +36,6 @@ QUIET = {
     # threads that wait sleep: where others use the cores too, threads that spin made a notebook ten times slower
     "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }
-
-
 ENGINE = "course"  # the name under which papermill knows the engine below
 
 
@@ -242,8 +238,8 @@ papermill_engines.register(ENGINE, CourseEngine)
 def _in_a_thread(watch: Watch, work: Callable[[], object]) -> None:
     """Do `work` beside this thread, which hears Ctrl-C: in the main thread nbclient would take that for itself."""
     with futures.ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
         try:
+            done = pool.submit(work)
             while not futures.wait([done], timeout=0.5).done:  # Windows hears Ctrl-C between two waits alone
                 pass
         except BaseException:

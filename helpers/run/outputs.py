@@ -13,8 +13,6 @@ from .course import ROOT
 __all__ = ["SOURCES", "WIDGET_VIEW", "clean", "sources"]
 
 SOURCES = "mistral_4bit_sources"  # in a notebook's metadata: what its outputs were made from
-
-
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 

@@ -42,7 +42,7 @@ WRONG = {
             "Unknown scheme",
         ),
         (
-            'def repaired():\n    return models.load("embedded", scheme="nf4")\nexercises.check("00-3", repaired)',
+            'def repaired():\n    return models.load("mini", scheme="nf4")\nexercises.check("00-3", repaired)',
             "a scheme of its own",
         ),
     ],

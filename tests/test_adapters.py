@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from helpers import adapters, finetune, layers, merge, models, nf4, publish, reload, run
 from helpers.errors import CourseError
 
-CHOICE = models.resolve("embedded")
+CHOICE = models.resolve("mini")
 SOMEONE = "/" + "home/someone"  # in two pieces: a test looks for such paths in every file
 RECIPE = finetune.Recipe(steps=1, batch=2, rank=4, alpha=8)
 
@@ -191,7 +191,7 @@ def test_a_new_process_gives_the_same_logits_and_files_have_the_forecast_size(ad
         "into 4 bits": merged(four(), folder),
         "into dequantized": merged(merge.dequantized(four()), folder),
     }
-    asked = {"adapter": {"model_id": "embedded", "scheme": "nf4-dq", "adapter": folder}}
+    asked = {"adapter": {"model_id": "mini", "scheme": "nf4-dq", "adapter": folder}}
     for name, scheme in (("into 4 bits", "nf4-dq"), ("into dequantized", "bf16")):
         publish.save(models_here[name], tokenizer, tmp_path / name, CHOICE)
         asked[name] = {"model_id": tmp_path / name, "scheme": scheme}
@@ -353,7 +353,7 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
         ("notes.md", "hf_" + 36 * "a", "notes.md holds what looks like an access token"),
         ("config.json", f'{{"_name_or_path": "{SOMEONE}/model"}}', "config.json holds a path of this machine"),
         ("notes.txt", f"at {Path.home()}/secret", "notes.txt holds a path of this machine"),
-        ("notes.txt", f"base: {models.embedded_path()}", "notes.txt holds a path of this machine"),
+        ("notes.txt", f"base: {models.mini_path()}", "notes.txt holds a path of this machine"),
     ],
 )
 def test_what_is_not_for_others_is_refused(folder, tmp_path, name, text, says):
@@ -381,9 +381,9 @@ def test_notes_inside_safetensors_names_and_cards_are_looked_at(folder, tmp_path
 def test_peft_alone_would_publish_a_path_and_save_does_not(adapted, folder, tmp_path):
     adapted.save_pretrained(tmp_path / "raw")
     raw = json.loads((tmp_path / "raw" / "adapter_config.json").read_text())
-    assert raw["base_model_name_or_path"] == str(models.embedded_path())
+    assert raw["base_model_name_or_path"] == str(models.mini_path())
     kept = json.loads((folder / "adapter_config.json").read_text())
-    assert kept == raw | {"base_model_name_or_path": "embedded"}
+    assert kept == raw | {"base_model_name_or_path": "mini"}
     assert (folder / "chat_template.jinja").is_file() and not (folder / "README.md").exists()
 
 
@@ -402,7 +402,7 @@ def test_the_card_is_one_that_the_hub_reads():
 
 
 def test_the_new_process_complains_in_one_line():
-    asked = json.dumps({"ids": [[1]], "which": {"x": {"model_id": "embedded", "scheme": "nf5"}}, "out": "nowhere"})
+    asked = json.dumps({"ids": [[1]], "which": {"x": {"model_id": "mini", "scheme": "nf5"}}, "out": "nowhere"})
     done = subprocess.run(
         [sys.executable, "-m", "helpers.sharing"], input=asked, cwd=run.ROOT, capture_output=True, text=True
     )

@@ -1,14 +1,16 @@
-"""rehearsal: what autograd keeps, against hooks on real tensors; unrolled layers against all of them; budgets."""
+"""What autograd keeps, against hooks on real tensors; unrolled layers against all of them; budgets of steps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from helpers import finetune, memory, models, quiet, results
+from helpers import finetune, memory, models, quiet, results, skeleton, widgets
 from helpers.errors import CourseError
-from helpers.memory import activations
+from helpers.memory import activations, forecast
+from helpers.recipe import OPTIMIZERS, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(vocab_size=512, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256)
@@ -47,7 +49,7 @@ def with_adapters(model, checkpointing: bool = False):
 
 def on_meta(config, scheme: str, checkpointing: bool = False):
     shell, _ = memory.skeleton(config, torch.bfloat16, models.bnb_config(scheme, "bfloat16", "cpu"))
-    activations.quantize_on_meta(shell, scheme)
+    skeleton.quantize_on_meta(shell, scheme)
     return with_adapters(shell, checkpointing)
 
 
@@ -139,9 +141,9 @@ def test_prefill_holds_the_cache():
     config = models.mistral_7b_config()
     budget = memory.predict(config, "nf4-dq", context=512, batch=2, stage="prefill")
     assert budget.parts["kv_cache"] == 2 * 512 * memory.kv_bytes_per_token(config)
-    assert budget.allocator_bytes == budget.total_bytes - memory.CUDA_CONTEXT
+    assert budget.allocator_bytes == budget.total_bytes - forecast.CUDA_CONTEXT
     dry = memory.predict(config, "nf4-dq", context=512, batch=2, stage="prefill", cuda=False)
-    assert budget.total_bytes - dry.total_bytes == memory.CUDA_CONTEXT + memory.WORKSPACE
+    assert budget.total_bytes - dry.total_bytes == forecast.CUDA_CONTEXT + forecast.WORKSPACE
     assert dry.weight_bytes == memory.predict(config, "nf4-dq").weight_bytes == 4_125_481_856
     assert 0 < dry.parts["activations"] < 0.3e9
 
@@ -185,21 +187,22 @@ def test_adapters_and_optimizers_by_hand():
     config = models.mistral_7b_config()
     asked = dict(context=64, stage="train", target_modules=["q_proj", "v_proj"], rank=16)
     numbers = 32 * 16 * ((4096 + 4096) + (4096 + 1024))
-    found = {kind: memory.predict(config, "nf4-dq", optimizer=kind, **asked).parts for kind in memory.OPTIMIZERS}
-    assert found["adamw"]["adapters"] == 4 * numbers and found["adamw"]["optimizer"] == 8 * numbers
+    found = {kind: memory.predict(config, "nf4-dq", optimizer=kind, **asked).parts for kind in OPTIMIZERS}
+    assert found["adamw_torch"]["adapters"] == 4 * numbers and found["adamw_torch"]["optimizer"] == 8 * numbers
     assert found["adamw_8bit"]["optimizer"] == 2 * numbers + 2 * 4 * numbers // 256
     # 16 × 4096 is below the 100,000 numbers from which states are paged
     assert "optimizer_paged" not in found["paged_adamw_8bit"] and "optimizer" not in found["sgd"]
     large = memory.predict(config, "nf4-dq", optimizer="paged_adamw", context=64, stage="train", rank=64).parts
     small = 2 * 4 * 32 * 2 * 64 * 1024  # B of k_proj and v_proj, 65,536 numbers each
     assert (large["optimizer"], large["optimizer_paged"] + large["optimizer"]) == (small, 2 * large["adapters"])
-    halved = memory.predict(config, "nf4-dq", adapter_dtype="bfloat16", **asked).parts
-    assert halved["adapters"] == 2 * numbers
+    assert found["auto"] == found["paged_adamw_8bit"] and found["adamw_torch_fused"] == found["adamw_torch"]
 
 
 def test_full_fine_tuning_peaks_at_the_optimizer():
     config = tiny("llama, tied")
-    parts = memory.predict(config, "fp32", context=8, stage="train", rank=None, optimizer="adamw", cuda=False).parts
+    parts = memory.predict(
+        config, "fp32", context=8, stage="train", adapters=False, optimizer="adamw_torch", cuda=False
+    ).parts
     weights = memory.predict(config, "fp32").weight_bytes
     assert parts["optimizer"] == 2 * weights and parts["gradients"] == weights
 
@@ -207,23 +210,22 @@ def test_full_fine_tuning_peaks_at_the_optimizer():
 def test_upcast_doubles_what_is_not_quantized():
     config = models.mistral_7b_config()
     asked = dict(context=128, stage="train")
-    with_it, without = (memory.predict(config, "nf4-dq", upcast=up, **asked).weight_bytes for up in (None, False))
+    with_it, without = (memory.predict(config, "nf4-dq", upcast=up, **asked).weight_bytes for up in (True, False))
     assert with_it - without == 524_820_480
 
 
 def test_what_fits_and_how_much():
     budget = memory.predict(models.mistral_7b_config(), "nf4-dq", context=1024, batch=1, stage="train")
-    rows = {row["gpu_gb"]: row for row in budget.fitting((4, 8, 24))}
+    rows = {row["gpu_gb"]: row for row in memory.fitting(budget, (4, 8, 24))}
     assert [row["fits"] for row in rows.values()] == [False, True, True]
     assert (rows[4]["largest_batch"], rows[4]["longest"]) == (0, 0)
     for gb in (8, 24):  # from both sides: the answer fits, a tenth more does not
         for batch, length in ((rows[gb]["largest_batch"], 1024), (1, rows[gb]["longest"])):
-            asked = {**budget.asked, "batch": batch, "context": length}
-            more = (
-                {**asked, "batch": int(1.1 * batch) + 1} if batch > 1 else {**asked, "context": int(1.1 * length) + 1}
-            )
-            assert memory.predict(**asked).fits(gb) and not memory.predict(**more).fits(gb)
-    assert memory.predict(models.config("embedded"), "nf4").fitting((6,)) == [
+            more = (int(1.1 * batch) + 1, length) if batch > 1 else (batch, int(1.1 * length) + 1)
+            for (sequences, tokens), fits in (((batch, length), True), (more, False)):
+                standard = Recipe(batch=sequences, length=tokens, upcast=True)
+                assert memory.predict(models.mistral_7b_config(), "nf4-dq", recipe=standard).fits(gb) == fits
+    assert memory.fitting(memory.predict(models.config("mini"), "nf4"), (6,)) == [
         {"gpu_gb": 6, "fits": True, "largest_batch": None, "longest": None}
     ]
 
@@ -247,14 +249,37 @@ def test_a_budget_draws_itself():
     assert ends[0] == pytest.approx(budget.total_bytes / unit)
 
 
+def test_a_recipe_is_the_question_that_its_fields_are():
+    config = tiny("mistral")
+    recipe = Recipe(batch=2, length=48, rank=4, target_modules="q_proj,v_proj", optimizer="adamw_8bit", chunked=True)
+    named = {"rank": 4, "target_modules": ["q_proj", "v_proj"], "optimizer": "adamw_8bit", "chunked": True}
+    asked = memory.predict(config, "nf4", stage="train", context=48, batch=2, upcast=False, **named)
+    assert memory.predict(config, "nf4", recipe=recipe).parts == asked.parts
+    assert memory.predict(config, "nf4", recipe=recipe, checkpointing=False).total_bytes > asked.total_bytes
+    # what only decides the result is no other question: nothing is rehearsed again
+    before = len(forecast._AT_REST), len(forecast._PEAKS)
+    memory.predict(config, "nf4", recipe=replace(recipe, learning_rate=1e-3, steps=7, alpha=2, seed=5))
+    assert (len(forecast._AT_REST), len(forecast._PEAKS)) == before
+    memory.predict(config, "nf4", recipe=replace(recipe, rank=8))
+    assert (len(forecast._AT_REST), len(forecast._PEAKS)) == (before[0] + 1, before[1] + 1)
+
+
+def test_a_forecast_allocates_nothing():
+    """Not even the adapters of a 70B: at rank 64 they are 3.3 GB, and no more than one of them was ever made."""
+    with activations.Ledger(device="cpu") as seen:
+        budget = memory.predict(widgets.shape("Llama-3.1-70B"), stage="train", context=256, rank=64)
+    held = torch.tensor([0, *seen.deltas]).cumsum(0).max().item()
+    assert budget.parts["adapters"] > 3e9 and held < 10e6
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"stage": "decode"}, "Unknown stage"),
         ({"stage": "train"}, "at least 2 tokens"),
         ({"stage": "train", "context": 8, "optimizer": "lion"}, "Unknown optimizer"),
-        ({"stage": "train", "context": 8, "rank": None}, "cannot be trained"),
-        ({"stage": "train", "context": 8, "rank": 0}, "rank=0"),
+        ({"stage": "train", "context": 8, "adapters": False}, "cannot be trained"),
+        ({"stage": "train", "context": 8, "rank": 0}, "rank is 0"),
         ({"stage": "train", "context": 8, "target_modules": ["nothing"]}, "LoRA finds no layer"),
         ({"stage": "prefill", "context": -4}, "context=-4"),
     ],
@@ -290,10 +315,7 @@ def test_levers_against_what_a_gpu_measured(row):
 def test_presets_against_what_a_gpu_measured_within_its_cap(row):
     recipe = finetune.preset(row["recipe"])
     assert (row["batch"], row["length"]) == (recipe.batch, recipe.length)
-    ways = {"fused": recipe.fused, "chunked": recipe.chunked, "offload": recipe.offload, "upcast": False}
-    found = memory.predict(
-        models.mistral_7b_config(), stage="train", context=recipe.length, batch=recipe.batch, **ways
-    ).allocator_bytes
+    found = memory.predict(models.mistral_7b_config(), recipe=recipe).allocator_bytes
     assert found == pytest.approx(row["peak_bytes"], rel=0.1)
     assert row["peak_bytes"] < row["reserved_bytes"] < row["cap_bytes"] - 0.5e9
 

@@ -1,10 +1,10 @@
-"""The text that the embedded model learns: a grammar over our own tables that also knows its own entropy.
+"""The text that Mini-Mistral learns: a grammar over our own tables that also knows its own entropy.
 
 Every random decision goes through `Dice`, which adds up ln(number of equally likely options). Different decisions give
 different texts, so given the register's facts that sum is the entropy of a document: the floor of the validation loss.
 (But for one story in sixteen, whose friend is drawn and never named: the floor is 0.05% too high.)
 
-    python -m helpers.embedded.corpus          # print a few documents of each kind
+    python -m helpers.mini.corpus          # print a few documents of each kind
 """
 
 import math

@@ -5,32 +5,32 @@ import torch
 
 from helpers import models
 from helpers.errors import CourseError
-from helpers.models import layer_inputs, linear_weights
+from helpers.models import choose, layer_inputs, linear_weights, weights
 
 
 @pytest.fixture(scope="module")
 def model():
-    return models.load("embedded", "bf16", device="cpu")
+    return models.load("mini", "bf16", device="cpu")
 
 
 def test_every_weight_is_the_models_own(model):
     layers = models.linear_layers(model[0])
-    weights = linear_weights("embedded")
+    weights = linear_weights("mini")
     assert list(weights) == list(layers) and len(weights) == 42
     assert all(torch.equal(weights[name], layer.weight) for name, layer in layers.items())
 
 
 def test_no_more_than_asked_for_and_at_least_one():
-    every = linear_weights("embedded")
+    every = linear_weights("mini")
     sizes = [weight.nbytes for weight in every.values()]
-    assert list(linear_weights("embedded", sum(sizes[:3]))) == list(every)[:3]
-    assert list(linear_weights("embedded", sum(sizes[:3]) - 1)) == list(every)[:2]
-    assert list(linear_weights("embedded", 0)) == list(every)[:1]
+    assert list(linear_weights("mini", sum(sizes[:3]))) == list(every)[:3]
+    assert list(linear_weights("mini", sum(sizes[:3]) - 1)) == list(every)[:2]
+    assert list(linear_weights("mini", 0)) == list(every)[:1]
 
 
 def test_shapes_give_one_decoder_layer_of_random_weights(monkeypatch):
-    config = models.config("embedded")
-    monkeypatch.setattr(models, "mistral_7b_config", lambda: config)
+    config = models.config("mini")
+    monkeypatch.setattr(choose, "mistral_7b_config", lambda: config)
     choice = models.Choice("mistral-7b-shape", "random weights", "shape", "test")
     weights = linear_weights(choice)
     assert len(weights) == 7 and all(".0." in name for name in weights)
@@ -40,11 +40,11 @@ def test_shapes_give_one_decoder_layer_of_random_weights(monkeypatch):
 
 
 def test_a_quantized_checkpoint_is_refused(monkeypatch):
-    config = models.config("embedded")
+    config = models.config("mini")
     config.quantization_config = {"load_in_4bit": True}
-    monkeypatch.setattr(models, "config", lambda model: config)
+    monkeypatch.setattr(weights, "config", lambda model: config)
     with pytest.raises(CourseError, match="quantized already"):
-        linear_weights("embedded")
+        linear_weights("mini")
 
 
 def test_inputs_give_the_layers_outputs(model):

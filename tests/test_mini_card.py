@@ -1,13 +1,13 @@
-"""The embedded model's card: made from measurements, true of the shipped weights, and what is asked of them."""
+"""Mini-Mistral's card: made from measurements, true of the shipped weights, and what is asked of them."""
 
 import json
 
 import pytest
 
 from helpers import models, quality
-from helpers.embedded import evaluate
+from helpers.mini import evaluate
 
-FOLDER = models.embedded_path()
+FOLDER = models.mini_path()
 
 
 def read(name: str) -> dict:

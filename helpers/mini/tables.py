@@ -1,4 +1,4 @@
-"""The tables behind the embedded model's text: the real world (checked by a test) and an invented town register."""
+"""The tables behind Mini-Mistral's text: the real world (checked by a test) and an invented town register."""
 
 # Code, name, capital, continent, an official language, currency code, currency. A dash marks a fact that is disputed
 # or has no single answer; it is not taught. Held against `babel` by tests/test_corpus.py.

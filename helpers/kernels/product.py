@@ -8,14 +8,13 @@ this file still imports.
 
 import functools
 import os
-import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 
-from . import nf4
-from .errors import CourseError
+from .. import nf4
+from ..errors import CourseError
 
 try:
     import triton
@@ -29,9 +28,7 @@ except ImportError:  # macOS, Windows, or a PyTorch without CUDA: kernels can be
         return function
 
 
-__all__ = [
-    "MAX_ROWS", "PLANS", "Plan", "decode", "fuse", "linear", "pairs", "stop", "supports", "table", "use", "why_not",
-]  # fmt: skip
+__all__ = ["decode", "fused_linear", "launch", "linear", "pairs", "plan", "supports", "table", "why_not"]
 
 MAX_ROWS = 8  # two products of four rows each
 BLOCK = 64  # weights that share an absmax
@@ -87,18 +84,18 @@ _pairs, _table = functools.cache(pairs), functools.cache(table)
 # One word holds 8 codes; an output holds two levels. `prmt` picks 4 bytes out of 8 by the low 3 bits of 4 codes, so a
 # plane (low or high bytes) takes two of them, for codes 0-7 and 8-15; `lop3` chooses between these by bit 3, which a
 # `prmt` in its sign mode has spread over a byte; two more put low and high bytes side by side.
-_HALF = """
+LOOK_UP_HALF = """
     prmt.b32 a, $5, $6, {codes};    prmt.b32 b, $7, $8, {codes};
     prmt.b32 c, $9, $10, {codes};   prmt.b32 d, $11, $12, {codes};
     prmt.b32 m, $4, shifted, {signs};
     lop3.b32 a, m, b, a, 0xCA;      lop3.b32 c, m, d, c, 0xCA;
     prmt.b32 {first}, a, c, 0x4051; prmt.b32 {second}, a, c, 0x6273;
 """
-_DECODE = (
+DECODE_TEXT = (
     "{ .reg .b32 low, high, shifted, a, b, c, d, m;\n"
     "    and.b32 low, $4, 0x77777777; shr.u32 high, low, 16; shl.b32 shifted, $4, 4;"
-    + _HALF.format(codes="low", signs="0x9D8C", first="$0", second="$1")
-    + _HALF.format(codes="high", signs="0xBFAE", first="$2", second="$3")
+    + LOOK_UP_HALF.format(codes="low", signs="0x9D8C", first="$0", second="$1")
+    + LOOK_UP_HALF.format(codes="high", signs="0xBFAE", first="$2", second="$3")
     + "}"
 )
 
@@ -116,7 +113,7 @@ _LOOK_UP = (
     + "\n}"
 )
 _texts = {
-    "DECODE": _DECODE,
+    "DECODE": DECODE_TEXT,
     "PLACE_PAIRS": _PLACE.format(name="nf4_pairs", bytes=256 * 32 * 4),
     "PLACE_SCALES": _PLACE.format(name="nf4_scales", bytes=256 * 4 * 4),
     "LOOK_UP": _LOOK_UP,
@@ -261,7 +258,7 @@ def _product(a, b, INTERPRETED: tl.constexpr):
 
 
 @jit
-def _times(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
+def times_word(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
     """The sums [WARPS, 16, 8] of one word, 8 codes, of each lane and row times the eight inputs that x points to.
 
     Two products: p and q are the word's first four codes, r and s its last.
@@ -274,7 +271,7 @@ def _times(word, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, I
 
 
 @jit
-def _pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
+def times_pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr):
     """The sums of a pair of blocks, four words of each lane and row, times the scale of its block.
 
     Shape [WARPS, 16, 4, 2]: the last two are t and slots 2 t and 2 t + 1 of the instruction's eight.
@@ -282,16 +279,16 @@ def _pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.const
     even, odd = tl.split(tl.reshape(words, (64 * WARPS, 2, 2)))  # words 0 and 2, 1 and 3
     first, third = tl.split(even)
     second, fourth = tl.split(odd)
-    part = _times(first, x, used, pairs, copy, WARPS, ASM, INTERPRETED)
-    part += _times(second, x + 8, used, pairs, copy, WARPS, ASM, INTERPRETED)
-    part += _times(third, x + 16, used, pairs, copy, WARPS, ASM, INTERPRETED)
-    part += _times(fourth, x + 24, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part = times_word(first, x, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += times_word(second, x + 8, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += times_word(third, x + 16, used, pairs, copy, WARPS, ASM, INTERPRETED)
+    part += times_word(fourth, x + 24, used, pairs, copy, WARPS, ASM, INTERPRETED)
     scale = tl.permute(tl.reshape(scale, (2, WARPS, 8, 4)), (1, 0, 2, 3))
     return tl.reshape(part, (WARPS, 16, 4, 2)) * tl.reshape(scale, (WARPS, 16, 4, 1))
 
 
 @functools.partial(jit, do_not_specialize=["TILES", "PROGRAMS"])
-def _linear(
+def linear_kernel(
     x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, WARPS: tl.constexpr,
     FOURS: tl.constexpr, DOUBLE: tl.constexpr, EARLY: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
@@ -349,12 +346,12 @@ def _linear(
                 scale = tl.load(absmax + blocks + start + k + t // 2)
                 scale2 = tl.load(absmax + blocks + start + k + t // 2 + 2)
             at, used = inputs + 64 * k, (mine & (m < M))[:, None]
-            total += _pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
-            total += _pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
+            total += times_pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
+            total += times_pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
             if FOURS == 2:
                 at, used = at + 256 * BLOCKS, (mine & (m + 4 < M))[:, None]
-                more += _pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
-                more += _pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
+                more += times_pair(first, scale, at, used, pairs, copy, WARPS, ASM, INTERPRETED)
+                more += times_pair(second, scale2, at + 128, used, pairs, copy, WARPS, ASM, INTERPRETED)
             first, second = next_first, next_second
             if DOUBLE:
                 four, factor = next_four, next_factor
@@ -382,7 +379,7 @@ def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, way: str = 
 
 
 @torch.library.custom_op("mistral_4bit::linear", mutates_args=())
-def _op(
+def linear_op(
     x: torch.Tensor,
     codes: torch.Tensor,
     absmax: torch.Tensor,
@@ -402,19 +399,19 @@ def _op(
     return out
 
 
-@_op.register_fake
+@linear_op.register_fake
 def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True, early=False):
     return x.new_empty((*x.shape[:-1], rows))
 
 
 def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None):
-    """Start the kernel (or a variant of it) on contiguous tensors; `constants` as in `_op`. Nothing is checked here."""
+    """Start the kernel, or a variant of it, on contiguous tensors, unchecked; `constants` as in `linear_op`."""
     columns, rows = x.shape[-1], out.shape[-1]
     count, double = x.numel() // columns, constants[3] is not None
     processors, capability = _processors(x.device)
     early = plan.early and capability >= (9, 0)
     programs = min(rows // 16, plan.programs * processors)
-    (kernel or _linear)[(programs,)](
+    (kernel or linear_kernel)[(programs,)](
         x, codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _pairs(x.dtype, x.device),
         out, count, rows // 16, columns // BLOCK, programs, WARPS=plan.warps, FOURS=1 + (count > 4), DOUBLE=double,
         EARLY=early, ASM=asm and not INTERPRETED, INTERPRETED=INTERPRETED, num_warps=plan.warps,
@@ -478,78 +475,10 @@ def linear(x: torch.Tensor, codes: torch.Tensor, state, asm: bool = True) -> tor
         )
     if codes.device != x.device:
         raise CourseError(f"x is on {x.device} and the weight on {codes.device}: move one to the other.")
-    return _fused(x, codes, state, asm)
+    return fused_linear(x, codes, state, asm)
 
 
-def _fused(x, codes, state, asm=True, early=False):
+def fused_linear(x, codes, state, asm=True, early=False):
     """`early` is for weights that were there before the kernel ahead was launched: a layer's, not a fresh tensor's."""
     second = (state.state2.code, state.state2.absmax, state.offset) if state.nested else (None, None, None)
     return torch.ops.mistral_4bit.linear(x, codes, state.absmax, *second, state.shape[0], asm, early)
-
-
-@functools.cache
-def _layer_types():
-    """bitsandbytes' 4-bit layer, and ours, which differs in `forward` alone and keeps its name."""
-    import bitsandbytes as bnb
-
-    class Linear4bit(bnb.nn.Linear4bit):
-        def forward(self, x):
-            state, dtype = self.weight.quant_state, self.compute_dtype or x.dtype
-            rows = x.numel() // x.shape[-1]
-            grad = torch.is_grad_enabled() and (x.requires_grad or self.bias is not None and self.bias.requires_grad)
-            if grad or not 1 <= rows <= MAX_ROWS or dtype not in DTYPES or x.device != self.weight.device:
-                return super().forward(x)
-            out = _fused(x.to(dtype), self.weight, state, early=True)
-            if self.bias is not None:
-                out = out + self.bias.to(dtype)
-            return out.to(x.dtype)
-
-    return bnb.nn.Linear4bit, Linear4bit
-
-
-def use(model: torch.nn.Module) -> int:
-    """Let the 4-bit layers of a loaded model decode with the kernel; returns how many do. `stop` is the way back.
-
-    Layers that it cannot read (FP4, other block sizes, odd shapes) stay as they are. Weights are neither moved nor
-    copied, so saving, training and long prompts go on as before. Raises CourseError for a model without 4-bit layers,
-    or none that fits, and where the kernel cannot run.
-    """
-    theirs, ours = _layer_types()
-    layers = [module for module in model.modules() if type(module) in (theirs, ours)]
-    if not layers:
-        raise CourseError("This model has no 4-bit layers, so there is nothing to speed up: load it in nf4 or nf4-dq.")
-    if (why := why_not(layers[0].weight.device)) is not None:
-        raise CourseError(f"This model keeps bitsandbytes' kernels: {why}.")
-    fit = [layer for layer in layers if supports(layer.weight.quant_state, layer.in_features)]
-    if not fit:
-        raise CourseError("None of the 4-bit layers is NF4 in blocks of 64 with columns that are a multiple of 256.")
-    for layer in fit:
-        layer.__class__ = ours
-    return len(fit)
-
-
-def stop(model: torch.nn.Module) -> int:
-    """Give the layers that `use` switched back to bitsandbytes; returns how many there were."""
-    theirs, ours = _layer_types()
-    layers = [module for module in model.modules() if type(module) is ours]
-    for layer in layers:
-        layer.__class__ = theirs
-    return len(layers)
-
-
-def fuse(model: torch.nn.Module) -> int:
-    """Let torch.compile fuse the small operations between the products; returns how many modules it takes.
-
-    Those are the norms, what the MLP does between its products, and the rotary embedding, of a model of whatever
-    scheme: at this speed they count. The first step of each batch is slow, while it compiles. The rotary embedding is
-    fused for all models of this kind, those loaded later, too, for as long as the process runs.
-    """
-    parts = [m for m in model.modules() if type(m).__name__.endswith(("RMSNorm", "MLP"))]
-    for module in parts:
-        module.compile(dynamic=False)
-    for name in {type(module).__module__ for module in parts}:
-        source = sys.modules[name]
-        if hasattr(source, "apply_rotary_pos_emb") and not hasattr(source, "_plain_rotary"):
-            source._plain_rotary = source.apply_rotary_pos_emb
-            source.apply_rotary_pos_emb = torch.compile(source._plain_rotary, dynamic=False)
-    return len(parts)

@@ -1,4 +1,4 @@
-"""Measure what quantization does to the embedded model and write its card: `python -m helpers.embedded.evaluate`."""
+"""Measure what quantization does to Mini-Mistral and write its card: `python -m helpers.mini.evaluate`."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def data(name: str) -> list[dict]:
 
 def load(variant: str):
     """(model, tokenizer) in a scheme, or rounded naively as in `NAIVE`; on the CPU, so that anybody can repeat it."""
-    model, tokenizer = models.load("embedded", "bf16" if variant in NAIVE else variant, device="cpu")
+    model, tokenizer = models.load("mini", "bf16" if variant in NAIVE else variant, device="cpu")
     if variant in NAIVE:
         quality.round_weights(model, *NAIVE[variant])
     return model, tokenizer
@@ -60,7 +60,7 @@ def evaluate() -> dict:
         "hardware": environment["hardware"],
         "versions": environment["versions"],
         "date": results.today(),
-        "command": "python -m helpers.embedded.evaluate",
+        "command": "python -m helpers.mini.evaluate",
     }
 
 
@@ -96,10 +96,10 @@ language: en
 library_name: transformers
 ---
 
-# The embedded model
+# Mini-Mistral
 
 A Mistral (`MistralForCausalLM`) of {parameters:,} parameters in bfloat16, trained from scratch by this project on text
-that it writes itself (`helpers/embedded/corpus.py`), so that a course on 4-bit models has something real to quantize on
+that it writes itself (`helpers/mini/corpus.py`), so that a course on 4-bit models has something real to quantize on
 any computer. It is a base model: it continues English text of the kinds it has seen, and knows facts about countries,
 chemical elements and everyday things, small sums, and a register of {register["people"]:,} invented people with home,
 job, hobby, birth year and favorite food. The register is {register["million_bits"]} million bits of information,
@@ -143,7 +143,7 @@ choice with a known probability and adds up −log p of its draws: the loss of a
 
 def main() -> None:
     """Measure, and write evaluation.json and README.md beside the weights."""
-    folder = models.embedded_path()
+    folder = models.mini_path()
     log = json.loads((folder / "training_log.json").read_text(encoding="utf-8"))
     found = json.loads(json.dumps(evaluate(), default=float))
     (folder / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The embedded model's text, quiz, tokenizer and training: true facts, honest splits, an entropy that is right."""
+"""Mini-Mistral's text, quiz, tokenizer and training: true facts, honest splits, an entropy that is right."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from babel.core import get_global
 from babel.languages import get_official_languages
 from babel.numbers import get_territory_currencies
 
-from helpers.embedded import corpus, tables, train
+from helpers.mini import corpus, tables, train
 
 ENGLISH = Locale("en")
 FOLDER = Path(train.__file__).parent
@@ -510,7 +510,7 @@ def test_a_chat_begins_once_and_ends_its_answer():
 def tiny_runs(tmp_path_factory):
     """Two runs of the same few steps, side by side."""
     folders = [tmp_path_factory.mktemp("train") for _ in range(2)]
-    command = [sys.executable, "-m", "helpers.embedded.train", "--steps", "5", "--batch", "2", "--documents", "400"]
+    command = [sys.executable, "-m", "helpers.mini.train", "--steps", "5", "--batch", "2", "--documents", "400"]
     command += ["--shards", "2", "--hidden", "64", "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     running = [

@@ -1,7 +1,7 @@
-"""Train the embedded model from scratch: tokenizer, weights, quiz and validation text, training log.
+"""Train Mini-Mistral from scratch: tokenizer, weights, quiz and validation text, training log.
 
-    python -m helpers.embedded.train                         # the shipped model; about 5 minutes on a data-center GPU
-    python -m helpers.embedded.train --out /tmp/tiny --steps 5 --batch 2 --documents 400 --shards 2 --hidden 64
+    python -m helpers.mini.train                         # the shipped model; about 5 minutes on a data-center GPU
+    python -m helpers.mini.train --out /tmp/tiny --steps 5 --batch 2 --documents 400 --shards 2 --hidden 64
 
 A plain loop rather than `Trainer`: half a billion tokens through so small a model need 65,536 tokens a step from data
 that already lies on the GPU, and nothing else.
@@ -213,7 +213,7 @@ def main(argv=None) -> dict:
     import transformers
 
     log = {
-        "command": "python -m helpers.embedded.train",
+        "command": "python -m helpers.mini.train",
         "model": {"parameters": sum(p.numel() for p in model.parameters()), "hidden": args.hidden},
         "register": {"people": len(corpus.people()), "million_bits": round(corpus.register_bits() / 1e6, 3)},
         "training": {

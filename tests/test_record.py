@@ -6,6 +6,7 @@ import pytest
 
 from helpers import record, results, run
 from helpers.errors import CourseError
+from helpers.run import batch
 
 ENVIRONMENT = {
     "hardware": "NVIDIA H200",
@@ -55,7 +56,7 @@ def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeyp
         return run.NotebookRun(path.stem, seconds=1.0, record={"headline": "h", "x": 1})
 
     monkeypatch.setattr(results, "environment", lambda: ENVIRONMENT)
-    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(batch, "execute", execute)
     out = tmp_path / "x.json"
     assert record.main(["--only", "05,06", "--out", str(out)]) == 1
     assert [name[:2] for name, _ in asked] == ["05", "06"]
@@ -97,7 +98,7 @@ def test_the_recording_that_is_shipped_can_be_read_and_is_of_notebooks_that_exis
     assert set(found.values) - set(record.CHECKS) <= set(run.course_map())
     assert set(found.provenance["dates"]) == set(found.values)
     for name, values in record.PARAMETERS.items():
-        known = run._parameters(
+        known = run.parameters_of(
             name, next(c.source for c in _cells(name) if "parameters" in c.metadata.get("tags", []))
         )
         assert set(values) <= set(known)

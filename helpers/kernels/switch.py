@@ -1,0 +1,79 @@
+"""Let the 4-bit layers of a model multiply with our kernel, and fuse what is left of a step; and back again."""
+
+import functools
+import sys
+
+import torch
+
+from ..errors import CourseError
+from .product import DTYPES, MAX_ROWS, fused_linear, supports, why_not
+
+__all__ = ["fuse", "stop", "use"]
+
+
+@functools.cache
+def layer_types():
+    """bitsandbytes' 4-bit layer, and ours, which differs in `forward` alone and keeps its name."""
+    import bitsandbytes as bnb
+
+    class Linear4bit(bnb.nn.Linear4bit):
+        def forward(self, x):
+            state, dtype = self.weight.quant_state, self.compute_dtype or x.dtype
+            rows = x.numel() // x.shape[-1]
+            grad = torch.is_grad_enabled() and (x.requires_grad or self.bias is not None and self.bias.requires_grad)
+            if grad or not 1 <= rows <= MAX_ROWS or dtype not in DTYPES or x.device != self.weight.device:
+                return super().forward(x)
+            out = fused_linear(x.to(dtype), self.weight, state, early=True)
+            if self.bias is not None:
+                out = out + self.bias.to(dtype)
+            return out.to(x.dtype)
+
+    return bnb.nn.Linear4bit, Linear4bit
+
+
+def use(model: torch.nn.Module) -> int:
+    """Let the 4-bit layers of a loaded model decode with the kernel; returns how many do. `stop` is the way back.
+
+    Layers that it cannot read (FP4, other block sizes, odd shapes) stay as they are. Weights are neither moved nor
+    copied, so saving, training and long prompts go on as before. Raises CourseError for a model without 4-bit layers,
+    or none that fits, and where the kernel cannot run.
+    """
+    theirs, ours = layer_types()
+    layers = [module for module in model.modules() if type(module) in (theirs, ours)]
+    if not layers:
+        raise CourseError("This model has no 4-bit layers, so there is nothing to speed up: load it in nf4 or nf4-dq.")
+    if (why := why_not(layers[0].weight.device)) is not None:
+        raise CourseError(f"This model keeps bitsandbytes' kernels: {why}.")
+    fit = [layer for layer in layers if supports(layer.weight.quant_state, layer.in_features)]
+    if not fit:
+        raise CourseError("None of the 4-bit layers is NF4 in blocks of 64 with columns that are a multiple of 256.")
+    for layer in fit:
+        layer.__class__ = ours
+    return len(fit)
+
+
+def stop(model: torch.nn.Module) -> int:
+    """Give the layers that `use` switched back to bitsandbytes; returns how many there were."""
+    theirs, ours = layer_types()
+    layers = [module for module in model.modules() if type(module) is ours]
+    for layer in layers:
+        layer.__class__ = theirs
+    return len(layers)
+
+
+def fuse(model: torch.nn.Module) -> int:
+    """Let torch.compile fuse the small operations between the products; returns how many modules it takes.
+
+    Those are the norms, what the MLP does between its products, and the rotary embedding, of a model of whatever
+    scheme: at this speed they count. The first step of each batch is slow, while it compiles. The rotary embedding is
+    fused for all models of this kind, those loaded later, too, for as long as the process runs.
+    """
+    parts = [m for m in model.modules() if type(m).__name__.endswith(("RMSNorm", "MLP"))]
+    for module in parts:
+        module.compile(dynamic=False)
+    for name in {type(module).__module__ for module in parts}:
+        source = sys.modules[name]
+        if hasattr(source, "apply_rotary_pos_emb") and not hasattr(source, "plain_rotary"):
+            source.plain_rotary = source.apply_rotary_pos_emb
+            source.apply_rotary_pos_emb = torch.compile(source.plain_rotary, dynamic=False)
+    return len(parts)
