@@ -211,7 +211,7 @@ class Bench:
         self.write()
 
     def write(self) -> None:
-        common.write(self.output, results._plain(_finite(self.found), "kernels"))
+        common.write(self.output, results.plain(_finite(self.found), "kernels"))
 
     def all(self) -> None:
         self.layers = {}

@@ -194,7 +194,7 @@ def main() -> None:
     }
     if device == "cuda":
         report["gpu_equals_cpu"] = small_gpu_tensors_equal_the_cpu()
-        report["compiled"] = sorted(f.__name__ for f, found in nf4._compiled.items() if found is not f)
+        report["compiled"] = sorted(f.__name__ for f, found in nf4.COMPILED.items() if found is not f)
     print(json.dumps(report, indent=2))
     common.write(arguments.output, report)
 

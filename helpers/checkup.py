@@ -51,7 +51,7 @@ def _packages() -> list[dict]:
     return rows
 
 
-def _gpu() -> list[dict]:
+def gpu() -> list[dict]:
     if not torch.cuda.is_available():
         built = torch.version.cuda or torch.version.hip
         advice = "nothing: every notebook runs on the CPU" + (
@@ -89,7 +89,7 @@ def checks(hub_state: str | None = None) -> list[dict]:
     rows = [{"what": "Python", "found": python, "ok": Version(python) >= Version("3.11"), "do": ""}]
     if not rows[0]["ok"]:
         rows[0]["do"] = "install Python 3.11 or newer and make a new environment"
-    rows += _packages() + _gpu()
+    rows += _packages() + gpu()
     rows += [
         {
             "what": "memory",

@@ -41,7 +41,7 @@ def setup() -> None:
     from huggingface_hub import get_token
 
     token = "with a token of the hub" if get_token() else "without a token of the hub, which only gated models need"
-    print(f"The course is ready ({'; '.join(done) or 'nothing to install'}), {token}. {_gpu()}")
+    print(f"The course is ready ({'; '.join(done) or 'nothing to install'}), {token}. {gpu()}")
 
 
 def _pins() -> dict[str, str]:
@@ -64,7 +64,7 @@ def _pip(*arguments: str) -> None:
         raise CourseError(f"pip could not {arguments[0]} what the course needs: {said}")
 
 
-def _gpu() -> str:
+def gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():

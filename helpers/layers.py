@@ -17,11 +17,11 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def dense(layer: nn.Module) -> torch.Tensor:
-    """The weight that a linear layer multiplies by, dequantized if it is in 4 bits: (outputs, inputs), float32."""
+def dense(layer: nn.Module, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The weight that a linear layer multiplies by, shape (outputs, inputs), dequantized if it is in 4 bits."""
     weight = layer.weight
     if (state := getattr(weight, "quant_state", None)) is not None:
         from bitsandbytes.functional import dequantize_4bit
 
         weight = dequantize_4bit(weight.data, state)
-    return weight.detach().float()
+    return weight.detach().to(dtype)

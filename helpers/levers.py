@@ -20,6 +20,7 @@ from torch import nn
 from torch.autograd import Function
 
 from .errors import CourseError
+from .layers import dense
 
 __all__ = ["GraphedStep", "Offload", "chunk_loss", "compile_layers", "fuse_adapters", "use_liger"]
 
@@ -28,17 +29,6 @@ ROWS = 1024  # positions whose logits exist at one time
 WARM_UP = 3  # steps before a graph is recorded: kernels are compiled and chosen in the first ones
 SHAPES = 4  # shapes of batches that are recorded, each with memory of its own
 LEAST_BYTES = 1 << 20  # smaller tensors are not worth a copy to the host
-
-
-def _dense(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
-    """The weight of a linear layer, shape (outputs, inputs), dequantized for the moment if it is in 4 bits."""
-    weight = layer.weight
-    state = getattr(weight, "quant_state", None)
-    if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        weight = dequantize_4bit(weight.data, state)
-    return weight.to(dtype)
 
 
 class _Adapter(Function):
@@ -72,12 +62,12 @@ class _Frozen(Function):
     def forward(ctx, x, y, layer):
         ctx.layer, ctx.dtype = layer, x.dtype
         ctx.mark_dirty(y)
-        y.view(-1, y.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]), _dense(layer, x.dtype).T)
+        y.view(-1, y.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]), dense(layer, x.dtype).T)
         return y if layer.bias is None else y.add_(layer.bias)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy.to(ctx.dtype) @ _dense(ctx.layer, ctx.dtype), dy, None
+        return dy.to(ctx.dtype) @ dense(ctx.layer, ctx.dtype), dy, None
 
 
 def _fused(module: nn.Module, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:

@@ -11,8 +11,9 @@ from .adapters import adapted_layers
 from .errors import CourseError
 from .layers import dense
 from .models.loading import same_on_every_cpu
+from .padding import padded
 
-__all__ = ["Arrival", "answer_logs", "arrival", "dequantized", "reach", "requantized"]
+__all__ = ["Arrival", "answer_logs", "arrival", "dense", "dequantized", "reach", "requantized"]
 
 
 def dequantized(model: nn.Module) -> nn.Module:
@@ -68,16 +69,8 @@ def answer_logs(model: nn.Module, rows: Sequence[dict], batch: int = 64) -> tupl
     model.eval()
     for begin in range(0, len(rows), batch):
         part = rows[begin : begin + batch]
-        longest = max(len(row["input_ids"]) for row in part)
-        # padding is on the right, where causal attention never looks back from
-        ids, labels, mask = (
-            torch.tensor([value(row) + [fill] * (longest - len(row["input_ids"])) for row in part], device=model.device)
-            for value, fill in (
-                (lambda row: row["input_ids"], 0),
-                (lambda row: row["labels"], -100),
-                (lambda row: [1] * len(row["input_ids"]), 0),
-            )
-        )
+        ids, mask = padded([row["input_ids"] for row in part], device=model.device)
+        labels, _ = padded([row["labels"] for row in part], -100, device=model.device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         due = labels[:, 1:] != -100
         logs.append(logits[due].float().log_softmax(-1).cpu())

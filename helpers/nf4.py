@@ -253,17 +253,17 @@ def _dequantize_blocks(codes: torch.Tensor, absmax: torch.Tensor, pairs: torch.T
     return levels.view(len(absmax), -1).mul_(absmax[:, None]).view(-1)
 
 
-_compiled: dict = {}
+COMPILED: dict = {}
 
 
 def _run(function, *tensors):
     """Call `function`; for large tensors on a GPU, fused into one pass over memory by torch.compile if that works."""
     if not tensors[0].is_cuda or tensors[0].numel() < FUSE_FROM:
         return function(*tensors)
-    if function not in _compiled:
-        _compiled[function] = torch.compile(function, dynamic=True)
+    if function not in COMPILED:
+        COMPILED[function] = torch.compile(function, dynamic=True)
     try:
-        return _compiled[function](*tensors)
+        return COMPILED[function](*tensors)
     except Exception:  # no Triton or C compiler: the same result in several passes; other errors come up again there
-        _compiled[function] = function
+        COMPILED[function] = function
         return function(*tensors)

@@ -126,9 +126,6 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
         pipeline_tag="text-generation",
         tags=["lora", "qlora", "4-bit"],
     )
-    keys = list(rows[0])
-    table = [f"| {' | '.join(keys)} |", f"|{'---|' * len(keys)}"]
-    table += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in rows]
     settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if value is not False)
     versions = ", ".join(f"{key} {value}" for key, value in results.environment()["versions"].items())
     text = f"""# Adapter for {name}
@@ -140,7 +137,7 @@ load it there, unmerged. Merged into another precision it is another model; the 
 
 {about}
 
-{chr(10).join(table)}
+{results.markdown_table(rows)}
 
 ## Use
 

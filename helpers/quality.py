@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from . import formats, models
 from .errors import CourseError
+from .padding import padded
 
 __all__ = [
     "Difference",
@@ -141,12 +142,7 @@ def _token_nats(model, pieces: Sequence[tuple[list[int], int]], batch: int) -> l
     model.eval()
     for begin in range(0, len(order), batch):
         chosen = order[begin : begin + batch]
-        longest = len(pieces[chosen[0]][0])
-        # Padding is on the right, where causal attention never looks back from, so any id will do.
-        ids = torch.tensor([pieces[i][0] + [0] * (longest - len(pieces[i][0])) for i in chosen], device=device)
-        mask = torch.tensor(
-            [[1] * len(pieces[i][0]) + [0] * (longest - len(pieces[i][0])) for i in chosen], device=device
-        )
+        ids, mask = padded([pieces[i][0] for i in chosen], device=device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         for row, i in enumerate(chosen):
             tokens, first = pieces[i]
@@ -198,9 +194,7 @@ def divergence(reference, model, tokenizer, texts: Sequence[str], batch: int = 1
     order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]))
     for begin in range(0, len(order), batch):
         chosen = order[begin : begin + batch]
-        longest = len(encoded[chosen[0]])
-        ids = torch.tensor([encoded[i] + [0] * (longest - len(encoded[i])) for i in chosen])
-        mask = torch.tensor([[1] * len(encoded[i]) + [0] * (longest - len(encoded[i])) for i in chosen])
+        ids, mask = padded([encoded[i] for i in chosen])
         logs = []
         for m in (reference, model):
             device = next(m.parameters()).device

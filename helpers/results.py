@@ -15,7 +15,19 @@ from IPython.display import display
 
 from .errors import CourseError
 
-__all__ = ["MIME", "Recorded", "cores", "environment", "free_memory", "record", "recorded", "show", "table"]
+__all__ = [
+    "MIME",
+    "Recorded",
+    "cores",
+    "environment",
+    "free_memory",
+    "markdown_table",
+    "plain",
+    "record",
+    "recorded",
+    "show",
+    "table",
+]
 
 MIME = "application/vnd.mistral-4bit+json"
 RECORDED = Path(__file__).resolve().parent.parent / "notebooks" / "recorded"
@@ -30,14 +42,14 @@ def record(values: dict) -> None:
     """
     if not isinstance(values, dict) or not isinstance(values.get("notebook"), str) or not values["notebook"]:
         raise ValueError('results.record needs a dict with the key "notebook": the file name without ".ipynb".')
-    rest = {name: _plain(value, str(name)) for name, value in values.items() if name != "notebook"}
+    rest = {name: plain(value, str(name)) for name, value in values.items() if name != "notebook"}
     width = max((len(name) for name in rest), default=0)
     lines = [f"{name:<{width}}  {_short(value)}" for name, value in rest.items()]
     text = "\n".join([f"Recorded for {values['notebook']}:", *lines])
     display({MIME: {"notebook": values["notebook"], "values": rest}, "text/plain": text}, raw=True)
 
 
-def _plain(value, where: str):
+def plain(value, where: str):
     """Return `value` as plain JSON types; `where` names it in errors."""
     if value is None or isinstance(value, (str, bool)):
         return value
@@ -53,12 +65,12 @@ def _plain(value, where: str):
             raise ValueError(f'results.record: "{where}" is {value}; record finite numbers only.')
         return float(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(f'results.record: "{where}" has the key {key!r}; keys must be strings.')
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
     raise ValueError(
         f'results.record: "{where}" is of type {type(value).__name__}; record numbers, text, lists or dicts.'
     )
@@ -212,6 +224,12 @@ def table(rows: list[dict], columns: list[str] | dict[str, str] | None = None, c
     `columns` picks and orders the keys; as a dict it also gives their headings. A missing or None cell shows “–”.
     Integers get thousands separators, floats four significant digits; format a cell yourself by passing a string.
     """
+    text = markdown_table(rows, columns)
+    show(f"**{caption}**\n\n{text}" if caption else text)
+
+
+def markdown_table(rows: list[dict], columns: list[str] | dict[str, str] | None = None) -> str:
+    """Return the Markdown of `table`, for a file or a text with more in it."""
     rows = list(rows)
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -229,8 +247,7 @@ def table(rows: list[dict], columns: list[str] | dict[str, str] | None = None, c
         return "| " + " | ".join(padded) + " |"
 
     rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
-    text = "\n".join([line(head), line(rule), *(line(texts) for texts in cells)])
-    show(f"**{caption}**\n\n{text}" if caption else text)
+    return "\n".join([line(head), line(rule), *(line(texts) for texts in cells)])
 
 
 def _cell(value) -> str:

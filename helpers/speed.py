@@ -194,7 +194,7 @@ def job(
         raise CourseError(f"Unknown way {way!r} to generate: choose one of {', '.join(WAYS)}.")
     if way != "growing" and new_tokens == 1:
         raise CourseError("new_tokens=1: the first token is prefill's, so decoding needs at least 2.")
-    prompt = _prompt(model, batch, prompt_length, new_tokens, prompt)
+    prompt = prompt_of(model, batch, prompt_length, new_tokens, prompt)
     if way == "growing":
         return functools.partial(_generate, model, prompt, new_tokens, clock)
     decoder = StaticDecoder(model, prompt, new_tokens)
@@ -452,7 +452,7 @@ def _check_repeats(repeats: int, warmup: int) -> None:
         )
 
 
-def _prompt(model: nn.Module, batch: int, length: int, new_tokens: int, prompt: torch.Tensor | None) -> torch.Tensor:
+def prompt_of(model: nn.Module, batch: int, length: int, new_tokens: int, prompt: torch.Tensor | None) -> torch.Tensor:
     """The given ids on the model's device, or random ones of shape (batch, length); checks all sizes."""
     if prompt is not None:
         if prompt.dim() != 2 or prompt.is_floating_point():

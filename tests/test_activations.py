@@ -257,11 +257,11 @@ def test_a_recipe_is_the_question_that_its_fields_are():
     assert memory.predict(config, "nf4", recipe=recipe).parts == asked.parts
     assert memory.predict(config, "nf4", recipe=recipe, checkpointing=False).total_bytes > asked.total_bytes
     # what only decides the result is no other question: nothing is rehearsed again
-    before = len(forecast._AT_REST), len(forecast._PEAKS)
+    before = len(forecast.AT_REST), len(forecast.PEAKS)
     memory.predict(config, "nf4", recipe=replace(recipe, learning_rate=1e-3, steps=7, alpha=2, seed=5))
-    assert (len(forecast._AT_REST), len(forecast._PEAKS)) == before
+    assert (len(forecast.AT_REST), len(forecast.PEAKS)) == before
     memory.predict(config, "nf4", recipe=replace(recipe, rank=8))
-    assert (len(forecast._AT_REST), len(forecast._PEAKS)) == (before[0] + 1, before[1] + 1)
+    assert (len(forecast.AT_REST), len(forecast.PEAKS)) == (before[0] + 1, before[1] + 1)
 
 
 def test_a_forecast_allocates_nothing():

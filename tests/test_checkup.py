@@ -86,7 +86,7 @@ def test_gpus(monkeypatch, capability, free, says):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
     monkeypatch.setattr(models, "free_memory", lambda device="auto": free)
-    rows = checkup._gpu()
+    rows = checkup.gpu()
     assert rows[0]["found"] == "NVIDIA Test"
     said = " ".join(row["do"] for row in rows)
     assert (says in said) if says else not said.strip()

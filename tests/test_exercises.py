@@ -208,7 +208,7 @@ def test_the_courses_total_is_what_its_notebooks_ask(monkeypatch):
         for cell in nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
         if "exercise" in cell.metadata.get("tags", [])
     ]
-    assert len(set(asked)) == len(asked) and exercises._everything() == set(asked)
+    assert len(set(asked)) == len(asked) and exercises.all_names() == set(asked)
 
 
 def test_no_run_writes_the_learners_progress(tmp_path):

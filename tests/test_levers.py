@@ -61,8 +61,8 @@ def test_a_fused_layer_reads_its_weight_anew_and_is_peft_s_own_without_adapter(r
 
 
 def test_checkpointing_stops_before_the_last_product_of_a_fused_layer(rows, monkeypatch):
-    seen, dense = [], levers._dense
-    monkeypatch.setattr(levers, "_dense", lambda layer, dtype: seen.append(layer) or dense(layer, dtype))
+    seen, dense = [], levers.dense
+    monkeypatch.setattr(levers, "dense", lambda layer, dtype: seen.append(layer) or dense(layer, dtype))
     model = adapted(finetune.Recipe(fused=True))
     model(**rows).loss.backward()
     layers = models.linear_layers(model.base_model.model)

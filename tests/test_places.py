@@ -184,7 +184,7 @@ def test_setup_names_the_gpu_and_its_dtype(monkeypatch):
         card = types.SimpleNamespace(name=name, major=capability[0], minor=capability[1], total_memory=15_835_660_288)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, card=card: card)
-        assert colab._gpu() == f"The GPU is a {name} with 15.8 GB, which computes in {dtype}."
+        assert colab.gpu() == f"The GPU is a {name} with 15.8 GB, which computes in {dtype}."
 
 
 def test_peft_refuses_a_torchao_older_than_the_one_that_setup_leaves():

@@ -160,7 +160,7 @@ def test_the_function_of_notebook_06_does_the_same(model):
     shown = functions("06_generate_and_time", "generate_timed", **given)
     found = speed.time_generation(model, batch=2, prompt_length=7, new_tokens=6, repeats=1, warmup=0)
     shown.namespace["time"] = SimpleNamespace(perf_counter=Clock([0, 5, 12]))
-    prefill, decode, tokens = shown.generate_timed(model, speed._prompt(model, 2, 7, 6, None), 6)
+    prefill, decode, tokens = shown.generate_timed(model, speed.prompt_of(model, 2, 7, 6, None), 6)
     assert torch.equal(tokens, found.tokens) and (prefill, decode) == (5, 7)
 
 
@@ -182,7 +182,7 @@ def test_tokens_are_those_of_generate(mini, scheme):
 def test_random_prompts_are_the_same_each_time(model):
     runs = [speed.time_generation(model, batch=3, prompt_length=5, new_tokens=4, repeats=1) for _ in range(2)]
     assert torch.equal(runs[0].tokens, runs[1].tokens)
-    prompt = speed._prompt(model, 3, 5, 4, None)
+    prompt = speed.prompt_of(model, 3, 5, 4, None)
     assert prompt.shape == (3, 5) and prompt.max() < 320 and len(prompt.unique()) > 5
 
 
@@ -250,7 +250,7 @@ def test_static_decoding_makes_the_tokens_of_generate(mini, scheme):
 
 
 def test_static_logits_are_those_of_a_growing_cache(model):
-    prompt = speed._prompt(model, 3, 7, 9, None)
+    prompt = speed.prompt_of(model, 3, 7, 9, None)
     decoder = speed.StaticDecoder(model, prompt, 9)
     decoder.prefill()
     for _ in range(8):
@@ -278,7 +278,7 @@ def test_prefill_starts_anew(model):
 
 @pytest.mark.parametrize(("length", "new_tokens", "expected"), [(7, 9, 64), (60, 4, 64), (60, 5, 128)])
 def test_static_cache_is_long_enough_and_aligned(model, length, new_tokens, expected):
-    decoder = speed.StaticDecoder(model, speed._prompt(model, 1, length, new_tokens, None), new_tokens)
+    decoder = speed.StaticDecoder(model, speed.prompt_of(model, 1, length, new_tokens, None), new_tokens)
     decoder.prefill()
     assert decoder.cache_length == expected
     assert {layer.keys.shape[2] for layer in decoder.cache.layers} == {expected}
@@ -286,7 +286,7 @@ def test_static_cache_is_long_enough_and_aligned(model, length, new_tokens, expe
 
 def test_a_step_leaves_every_tensor_in_its_place(model):
     """What a CUDA graph relies on: no state in Python, no tensor that moves."""
-    decoder = speed.StaticDecoder(model, speed._prompt(model, 2, 5, 6, None), 6)
+    decoder = speed.StaticDecoder(model, speed.prompt_of(model, 2, 5, 6, None), 6)
     decoder.prefill()
 
     def places():
@@ -308,7 +308,7 @@ def test_a_step_leaves_every_tensor_in_its_place(model):
 
 def test_a_sliding_window_that_is_not_reached_changes_nothing():
     tight = models.shape_model(config(sliding_window=24), "fp32", device="cpu")
-    prompt = speed._prompt(tight, 1, 8, 12, None)
+    prompt = speed.prompt_of(tight, 1, 8, 12, None)
     found = speed.time_generation(tight, prompt=prompt, new_tokens=12, repeats=2, warmup=0, way="static")
     assert torch.equal(found.tokens, by_generate(tight, prompt, 12))
     with pytest.raises(CourseError, match="sliding window of 24"):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .. import finetune, formats, memory, models, nf4, quality, speed
+from ..layers import dense
 
 __all__ = ["cpu_works", "decoding", "forget", "loaded", "normal_errors", "precision", "scores", "training"]
 
@@ -78,7 +79,7 @@ def precision(choice) -> dict:
     names = list(models.linear_layers(model))
     inputs = models.layer_inputs(model, tokenizer, TEXT, names)
     layer, x = model.get_submodule(names[0]), inputs[names[0]]
-    stored = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu()
+    stored = dense(layer).cpu()
     with torch.inference_mode():
         computed = layer(x.to(model.device, model.dtype)).float().cpu()
     del model, layer
@@ -228,7 +229,7 @@ def cpu_works() -> bool:
     try:
         layer = layer.to("cpu")
         x = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
-        stored = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        stored = dense(layer)
         with torch.inference_mode():
             return layer.weight.dtype == torch.uint8 and _off(layer(x), x.double() @ stored.double().T) < 0.02
     except (RuntimeError, NotImplementedError, AttributeError):  # no kernel, or not quantized

@@ -107,7 +107,7 @@ def check(name: str, answer, **given) -> bool:
 
 def progress() -> None:
     """Show how many of the course's exercises are solved, in all and by notebook."""
-    done, there = _done(), _everything()
+    done, there = _done(), all_names()
     notebooks = sorted({name[:2] for name in there})
     parts = [f"{book}: {_of(book, done)}/{_of(book, there)}" for book in notebooks]
     text = f"**{len(done)} of {len(there)} exercises done.** By notebook: {' · '.join(parts)}"
@@ -115,7 +115,7 @@ def progress() -> None:
 
 
 def _counted(book: str) -> str:
-    done, there = _done(), _everything()
+    done, there = _done(), all_names()
     here = f"{_of(book, done)} of {_of(book, there)} in notebook {book}"
     return f"Exercises done: {here}, {len(done)} of {len(there)} in all."
 
@@ -124,7 +124,7 @@ def _of(book: str, names: set[str]) -> int:
     return sum(name[:2] == book for name in names)
 
 
-def _everything() -> set[str]:
+def all_names() -> set[str]:
     """Return the names of all exercises of the course."""
     for module in pkgutil.iter_modules(__path__):
         if re.fullmatch(r"nb\d\d", module.name):
@@ -142,7 +142,7 @@ def _done() -> set[str]:
     with contextlib.suppress(OSError):
         if file := _file():
             lines = set(file.read_text(encoding="utf-8", errors="replace").split())
-    return (lines | _solved) & _everything()
+    return (lines | _solved) & all_names()
 
 
 def _keep(name: str) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import CourseError
+from ..padding import padded
 from .data import Question
 
 __all__ = ["ANSWER_TOKENS", "answers", "completions", "exact_match"]
@@ -26,9 +27,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
             user = [{"role": "user", "content": pair.question}]
             text = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
             prompts.append(tokenizer(text, add_special_tokens=False).input_ids)
-        longest = max(map(len, prompts))  # padding on the left: the answer has to follow the question
-        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=model.device)
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+        ids, mask = padded(prompts, pad, left=True, device=model.device)  # the answer has to follow the question
         made = model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -37,7 +36,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
             pad_token_id=pad,
             use_cache=True,
         )
-        for row in made[:, longest:].tolist():
+        for row in made[:, ids.shape[1] :].tolist():
             ended = tokenizer.eos_token_id in row
             row = row[: row.index(tokenizer.eos_token_id)] if ended else row
             text = tokenizer.decode(row, skip_special_tokens=True).strip()

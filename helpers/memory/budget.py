@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .. import results
 from . import activations
 
 __all__ = ["GROUPS", "Measurement", "MemoryBudget", "PARTS", "WEIGHT_PARTS"]
@@ -90,9 +91,9 @@ class MemoryBudget:
 
     def table(self) -> str:
         """The parts as a Markdown table."""
-        lines = [f"| {self.title or 'part'} | bytes | share |", "|:--|--:|--:|"]
-        lines += [f"| {row['part']} | {row['bytes']:,} | {row['share']:.2%} |" for row in self.rows()]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+        rows = [{**row, "share": f"{row['share']:.2%}"} for row in self.rows()]
+        heads = {"part": self.title or "part", "bytes": "bytes", "share": "share"}
+        return "\n".join([results.markdown_table(rows, heads), *(f"\n{note}" for note in self.notes)])
 
     def figure(self, others: "Sequence[MemoryBudget]" = ()):
         """A stacked bar of this budget, and one for each of `others` below it; for `plots.show`."""

@@ -163,7 +163,7 @@ def _check(scheme: str, context: int, batch: int, stage: str, adapters: bool) ->
 def _at_rest(config, dtype: torch.dtype, asked: dict) -> tuple[dict[str, int], list[str], int]:
     """What does not depend on batch and length: bytes by part, notes, and the bytes of what is trained."""
     key = _question(config, dtype, asked)
-    if key not in _AT_REST:
+    if key not in AT_REST:
         shell, _ = skeleton(config, dtype, schemes.bnb_config(asked["scheme"]))
         parts, trained = _weight_parts(shell, asked["scheme"]), 0
         notes = _notes(shell, parts, asked["scheme"])
@@ -171,8 +171,8 @@ def _at_rest(config, dtype: torch.dtype, asked: dict) -> tuple[dict[str, int], l
             shell = _prepared(shell, asked)
             parts |= _weight_parts(shell, asked["scheme"]) | _optimizer(shell, asked["recipe"].optimizer)
             trained = sum(p.numel() * p.element_size() for p in shell.parameters() if p.requires_grad)
-        _AT_REST[key] = parts, notes, trained
-    parts, notes, trained = _AT_REST[key]
+        AT_REST[key] = parts, notes, trained
+    parts, notes, trained = AT_REST[key]
     return dict(parts), list(notes), trained
 
 
@@ -268,18 +268,18 @@ def _question(config, dtype: torch.dtype, asked: dict) -> str:
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
     """The timeline of one prefill or training step; the last few are remembered."""
     key = _question(config, dtype, asked), asked["batch"], asked["context"]
-    if key not in _TIMELINES:
-        if len(_TIMELINES) >= REMEMBERED:
-            _TIMELINES.pop(next(iter(_TIMELINES)))
-        _TIMELINES[key] = _rehearse(config, dtype, asked)
-        _PEAKS[key] = _TIMELINES[key].peak
-    return _TIMELINES[key]
+    if key not in TIMELINES:
+        if len(TIMELINES) >= REMEMBERED:
+            TIMELINES.pop(next(iter(TIMELINES)))
+        TIMELINES[key] = _rehearse(config, dtype, asked)
+        PEAKS[key] = TIMELINES[key].peak
+    return TIMELINES[key]
 
 
 REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
-_AT_REST: dict[str, tuple[dict[str, int], list[str], int]] = {}
-_TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
-_PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
+AT_REST: dict[str, tuple[dict[str, int], list[str], int]] = {}
+TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
+PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
 
 
 def _rehearse(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
@@ -308,9 +308,9 @@ def _totals(budget: MemoryBudget):
     def total(batch: int, length: int) -> int:
         if question is None:
             return fixed + batch * kv_bytes(config, length, dtype)
-        if (question, batch, length) not in _PEAKS:
+        if (question, batch, length) not in PEAKS:
             _rehearsed(config, dtype, {**asked, "batch": batch, "context": length})
-        return fixed + _PEAKS[question, batch, length]
+        return fixed + PEAKS[question, batch, length]
 
     return total
 

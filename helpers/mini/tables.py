@@ -1,7 +1,7 @@
 """The tables behind Mini-Mistral's text: the real world (checked by a test) and an invented town register."""
 
 # Code, name, capital, continent, an official language, currency code, currency. A dash marks a fact that is disputed
-# or has no single answer; it is not taught. Held against `babel` by tests/test_corpus.py.
+# or has no single answer; it is not taught. Held against `babel` by tests/test_mini.py.
 COUNTRIES = """
 AF|Afghanistan|Kabul|Asia|Pashto|AFN|afghani
 AL|Albania|Tirana|Europe|Albanian|ALL|lek
@@ -200,7 +200,7 @@ ZM|Zambia|Lusaka|Africa|English|ZMW|kwacha
 ZW|Zimbabwe|Harare|Africa|English|-|-
 """
 
-# In order of atomic number. Held against `periodictable` by tests/test_corpus.py.
+# In order of atomic number. Held against `periodictable` by tests/test_mini.py.
 ELEMENTS = """
 hydrogen H, helium He, lithium Li, beryllium Be, boron B, carbon C, nitrogen N, oxygen O, fluorine F, neon Ne,
 sodium Na, magnesium Mg, aluminum Al, silicon Si, phosphorus P, sulfur S, chlorine Cl, argon Ar, potassium K,
@@ -289,7 +289,7 @@ def split(text: str) -> list[str]:
 
 
 # Further true answers that must not serve as wrong options of a question: official languages (regional ones included)
-# and second currencies, by country code. Complete within the answers above, as tests/test_corpus.py checks.
+# and second currencies, by country code. Complete within the answers above, as tests/test_mini.py checks.
 ALSO_TRUE = """
 AF Persian Turkmen, DZ French, AT Croatian Hungarian Slovenian, BY Russian, BE French German, BA Croatian Serbian,
 BI English French, CM English, CA French, TD Arabic, CN Korean, KM Arabic, CD Swahili, HR Italian, CY Turkish,

@@ -38,9 +38,9 @@ def _guard(name):
 
 
 def _block() -> None:
-    if getattr(socket, "_blocked_for_tests", False):
+    if getattr(socket, "blocked_for_tests", False):
         return
-    socket._blocked_for_tests = True
+    socket.blocked_for_tests = True
     for name in ("connect", "connect_ex", "sendto"):
         _guard(name)
     for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
