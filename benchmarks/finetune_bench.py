@@ -42,11 +42,11 @@ CONTEXT = 0.5e9  # left to the CUDA context, which the allocator does not count
 
 def recipes() -> dict[str, dict]:
     """What each row changes in the plain recipe: the rungs of the ladder, each with all before it."""
-    found, changes = {}, {}
+    rungs, changes = {}, {}
     for name, change in LADDER.items():
         changes = {**changes, **change}
-        found[name] = changes
-    return found
+        rungs[name] = changes
+    return rungs
 
 
 def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
@@ -66,18 +66,18 @@ def measure(recipe: finetune.Recipe, profile: bool = False, cap: float | None = 
     data = [{"input_ids": row, "labels": row} for row in ids]
     model = finetune.add_adapters(model, recipe)
     with tempfile.TemporaryDirectory() as folder:
-        made = finetune.trainer(model, tokenizer, data, recipe, folder, [clock := common.Clock()])
-        made.data_collator = collate
+        trainer = finetune.trainer(model, tokenizer, data, recipe, folder, [clock := common.Clock()])
+        trainer.data_collator = collate
         torch.cuda.reset_peak_memory_stats()
-        made.train()
+        trainer.train()
         found = {
             "resident_bytes": resident,
             "peak_bytes": torch.cuda.max_memory_allocated(),
             "reserved_bytes": torch.cuda.max_memory_reserved(),
-            "losses": finetune.losses(made),
+            "losses": finetune.losses(trainer),
         }
         if profile:
-            found["kernels"] = kernels(made, data, recipe)
+            found["kernels"] = kernels(trainer, data, recipe)
     counted = clock.seconds[1:][-COUNTED:]
     tokens = recipe.batch * recipe.length
     found |= {"seconds": counted, "tokens_a_second": tokens / statistics.median(counted)}
@@ -111,12 +111,12 @@ def main() -> None:
     parser.add_argument("--shapes", default="", help="batch x length, separated by commas")
     parser.add_argument("--profile", action="store_true", help="milliseconds by kernel, too")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after this time")
-    given = parser.parse_args()
+    options = parser.parse_args()
     environment = results.environment()
     if not environment["gpu"]:
         parser.error("no CUDA GPU was found: this measures what only a GPU can show.")
     begun, total = time.perf_counter(), environment["gpu"][0]["memory_gb"] * 1e9
-    shapes = [tuple(map(int, text.split("x"))) for text in given.shapes.split(",") if text] or list(SHAPES)
+    shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",") if text] or list(SHAPES)
     jobs = []
     for batch, length in shapes:
         for name, changes in recipes().items():
@@ -126,7 +126,7 @@ def main() -> None:
     for name, changes in BESIDE.items():
         recipe = finetune.Recipe(steps=STEPS, batch=1, length=2048, learning_rate=2e-4, **changes)
         jobs.append(("rows", name, recipe, None))
-    wanted = [part.strip() for part in given.only.split(",") if part.strip()]
+    wanted = [part.strip() for part in options.only.split(",") if part.strip()]
     jobs = [job for job in jobs if not wanted or any(part in f"{job[0]} {job[1]}" for part in wanted)]
     # a process for each, so that what one keeps is not the next one's; all import at once, then they measure one by one
     spawn = multiprocessing.get_context("spawn")
@@ -134,9 +134,9 @@ def main() -> None:
     report = {"environment": environment, "rank": 16, "steps": STEPS, "counted": COUNTED, "rows": [], "presets": []}
     for pool, (kind, name, recipe, cap) in zip(pools, jobs, strict=True):
         row = {"recipe": name, "batch": recipe.batch, "length": recipe.length, "cap_bytes": cap}
-        if time.perf_counter() - begun < given.seconds:
+        if time.perf_counter() - begun < options.seconds:
             try:
-                row |= pool.apply(measure, (recipe, given.profile, cap))
+                row |= pool.apply(measure, (recipe, options.profile, cap))
             except Exception as error:  # a row that fails says so and leaves the others alone
                 row["failed"] = f"{type(error).__name__}: {error}"[:600]
             said = row.get("failed") or (
@@ -146,7 +146,7 @@ def main() -> None:
             print(f"{name:<22} {recipe.batch} × {recipe.length}: {said}", flush=True)
             report[kind].append(row)
         pool.terminate()
-        common.write(given.output, report)
+        common.write(options.output, report)
 
 
 if __name__ == "__main__":

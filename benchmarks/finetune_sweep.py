@@ -22,20 +22,20 @@ def recipes(steps: int) -> dict[str, finetune.Recipe]:
     edges = {name: layer.in_features + layer.out_features for name, layer in layers.items()}
     few = sum(size for name, size in edges.items() if name.endswith(("q_proj", "v_proj")))
     equal = round(base.rank * sum(edges.values()) / few)  # the rank that gives q and v as many parameters
-    found = {"all-linear, r=16, 5e-4": base}
-    found[f"q, v, r={base.rank}"] = replace(base, target_modules="q_proj,v_proj")
-    found[f"q, v, r={equal}"] = replace(base, target_modules="q_proj,v_proj", rank=equal, alpha=equal)
-    found |= {f"r={rank}": replace(base, rank=rank, alpha=rank) for rank in (2, 64)}
-    return found | {f"rate {rate:g}": replace(base, learning_rate=rate) for rate in (5e-5, 2e-3, 2e-2)}
+    named = {"all-linear, r=16, 5e-4": base}
+    named[f"q, v, r={base.rank}"] = replace(base, target_modules="q_proj,v_proj")
+    named[f"q, v, r={equal}"] = replace(base, target_modules="q_proj,v_proj", rank=equal, alpha=equal)
+    named |= {f"r={rank}": replace(base, rank=rank, alpha=rank) for rank in (2, 64)}
+    return named | {f"rate {rate:g}": replace(base, learning_rate=rate) for rate in (5e-5, 2e-3, 2e-2)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", help="file to write the JSON to")
     parser.add_argument("--steps", type=int, default=100)
-    given = parser.parse_args()
-    report = {"environment": results.environment(), "steps": given.steps, "held_out": HELD_OUT, "rows": []}
-    for name, recipe in recipes(given.steps).items():
+    options = parser.parse_args()
+    report = {"environment": results.environment(), "steps": options.steps, "held_out": HELD_OUT, "rows": []}
+    for name, recipe in recipes(options.steps).items():
         model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
         pairs, kept = finetune.questions(recipe.steps * recipe.batch, HELD_OUT, recipe.seed)
         begun = time.perf_counter()
@@ -49,7 +49,7 @@ def main() -> None:
             f"{name:<24} {row['parameters']:>9,} {losses[-1]:.3f} {row['exact_match']:.0%} {row['seconds']} s",
             flush=True,
         )
-        common.write(given.output, report)
+        common.write(options.output, report)
 
 
 if __name__ == "__main__":

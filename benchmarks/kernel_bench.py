@@ -73,14 +73,14 @@ def steps():
     """The kernels that notebook 11 defines, under their names."""
     cells = json.loads((run.NOTEBOOKS / "11_make_it_fast.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    found = [
+    functions = [
         ast.get_source_segment(source, node) and "@jit\n" + ast.get_source_segment(source, node)
         for source in sources
         for node in (ast.parse(source).body if "@jit" in source else [])
         if isinstance(node, ast.FunctionDef) and node.decorator_list
     ]
     return module_of(
-        "from helpers.kernels import jit, levels_of, own_words, tl\n\n\n" + "\n\n\n".join(found), "notebook_steps"
+        "from helpers.kernels import jit, levels_of, own_words, tl\n\n\n" + "\n\n\n".join(functions), "notebook_steps"
     )
 
 
@@ -301,12 +301,12 @@ class Bench:
 
     def left_out(self) -> None:
         for shape in SHAPES[:2]:
-            plan, found = product.PLANS[shape], {}
+            plan, times = product.PLANS[shape], {}
             for name, changes in LEFT_OUT.items():
                 kernel = left_out(changes, name) if changes else None
-                found[name] = timed(self.layers[shape].launches(plan, kernel)[1])
-            found["early start"] = timed(self.layers[shape].launches(plan._replace(early=False))[1])
-            self.found.setdefault("left_out", {})[name_of(shape)] = found
+                times[name] = timed(self.layers[shape].launches(plan, kernel)[1])
+            times["early start"] = timed(self.layers[shape].launches(plan._replace(early=False))[1])
+            self.found.setdefault("left_out", {})[name_of(shape)] = times
 
     def counters(self) -> None:
         """How busy the units are, by NVIDIA's profiler `ncu` if it is there: %, the launch of the kernel counted in."""
@@ -329,7 +329,7 @@ class Bench:
             ("by_permute", "finished"), re.split(r"\n  \w+ \(\d+, \d+, \d+\)x", told)[1:], strict=True
         ):
             seen = {unit: re.search(rf"{label} +% +([\d.]+)", part) for unit, label in COUNTERS.items()}
-            self.found.setdefault("counters", {})[name] = {unit: float(found[1]) for unit, found in seen.items()}
+            self.found.setdefault("counters", {})[name] = {unit: float(match[1]) for unit, match in seen.items()}
 
     def checks(self) -> None:
         """What the tests cannot hold without a GPU; all by the plan that a shape without one of its own gets."""
@@ -448,10 +448,10 @@ def stepping(model, batch: int = 1, profiled: bool = True, steps: int = 40, repe
         times.append(begun.elapsed_time(ended) / steps)
     low, _, high = statistics.quantiles(times, n=4, method="inclusive")
     median = statistics.median(times)
-    found = {"ms": {"median": median, "low": low, "high": high}, "tokens_per_second": 1e3 * batch / median}
+    row = {"ms": {"median": median, "low": low, "high": high}, "tokens_per_second": 1e3 * batch / median}
     if profiled:
-        found |= profile(decoder)
-    return found
+        row |= profile(decoder)
+    return row
 
 
 def profile(decoder, steps: int = 3) -> dict:
@@ -504,13 +504,13 @@ def _finite(value):
 def compile_one(job) -> str | None:
     """In a process of its own: compile one variant by running it once on a small layer."""
     try:
-        kind, given, rows, columns = job
+        kind, arguments, rows, columns = job
         layer = Layer((rows, columns), copies=1)
         if kind == "plan":
             for count in (1, 8):
-                layer.launches(given, rows=count)[1][0]()
+                layer.launches(arguments, rows=count)[1][0]()
         elif kind == "left out":
-            name, plan = given
+            name, plan = arguments
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
         elif kind == "plain":
             for count, dtype in itertools.product((1, 3, 8), product.DTYPES):
@@ -519,7 +519,7 @@ def compile_one(job) -> str | None:
                     product.linear(x, layer.codes[0], layer.state, asm)
         else:
             module = steps()
-            step_calls(module, kind, layer, *given)[1][0]()
+            step_calls(module, kind, layer, *arguments)[1][0]()
         torch.cuda.synchronize()
     except Exception:
         return f"{job}: {traceback.format_exc()[-600:]}"

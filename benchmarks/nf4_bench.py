@@ -58,7 +58,7 @@ def timed(functions: dict, device: str, repeats: int) -> dict:
 
 
 def speed(device: str, weights: int, repeats: int) -> dict:
-    found = {}
+    rates = {}
     for name, dtype in DTYPES.items():
         values = torch.randn(weights, device=device, generator=torch.Generator(device).manual_seed(0)).to(dtype)
         values = values.view(-1, 4096)
@@ -77,12 +77,12 @@ def speed(device: str, weights: int, repeats: int) -> dict:
         if device == "cuda":
             pairs["quantize"]["ours, not compiled"] = lambda values=values: eager(nf4.quantize, values)
             pairs["dequantize"]["ours, not compiled"] = lambda ours=ours: eager(nf4.dequantize, ours)
-        found[name] = {}
+        rates[name] = {}
         for step, functions in pairs.items():
             times = timed(functions, device, repeats)
             ratio = times["ours"]["median"] / times["bitsandbytes"]["median"]
-            found[name][step] = {"ms": times, "ratio": ratio, "within_limit": ratio <= LIMITS[device][step]}
-    return found
+            rates[name][step] = {"ms": times, "ratio": ratio, "within_limit": ratio <= LIMITS[device][step]}
+    return rates
 
 
 def eager(function, argument):
@@ -98,7 +98,7 @@ def agreement(device: str, weights: int) -> dict:
     """Fractions of codes, absmax, values and second-level codes that differ from bitsandbytes, by dtype and block."""
     levels = nf4.nf4_code(device)
     midpoints = (levels[:-1] + levels[1:]) / 2
-    found = {}
+    agreement_of = {}
     for name, dtype in DTYPES.items():
         for block_size in (64, 256, 4096):
             generator = torch.Generator(device).manual_seed(1)
@@ -119,8 +119,8 @@ def agreement(device: str, weights: int) -> dict:
                 tie = (scaled.view(-1)[different][:, None] - midpoints).abs().amin(1)
                 report["farthest_from_a_tie"] = tie.max().item()
                 report["all_at_ties"] = report["farthest_from_a_tie"] <= TIE
-            found[f"{name}, block {block_size}"] = report
-    return found
+            agreement_of[f"{name}, block {block_size}"] = report
+    return agreement_of
 
 
 def values_different(packed, state, ours) -> int:
@@ -160,10 +160,10 @@ def small_gpu_tensors_equal_the_cpu() -> bool:
     for shape in ((4096, 2048), (2049, 2048), (1000,), (3, 5, 7)):
         for dtype in DTYPES.values():
             values = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
-            here, there = nf4.quantize(values), nf4.quantize(values.cuda())
-            if not (torch.equal(here.codes, there.codes.cpu()) and torch.equal(here.absmax, there.absmax.cpu())):
+            here, on_gpu = nf4.quantize(values), nf4.quantize(values.cuda())
+            if not (torch.equal(here.codes, on_gpu.codes.cpu()) and torch.equal(here.absmax, on_gpu.absmax.cpu())):
                 return False
-            if not torch.equal(nf4.dequantize(here), nf4.dequantize(there).cpu()):
+            if not torch.equal(nf4.dequantize(here), nf4.dequantize(on_gpu).cpu()):
                 return False
     return True
 
@@ -194,7 +194,7 @@ def main() -> None:
     }
     if device == "cuda":
         report["gpu_equals_cpu"] = small_gpu_tensors_equal_the_cpu()
-        report["compiled"] = sorted(f.__name__ for f, found in nf4.COMPILED.items() if found is not f)
+        report["compiled"] = sorted(f.__name__ for f, compiled in nf4.COMPILED.items() if compiled is not f)
     print(json.dumps(report, indent=2))
     common.write(arguments.output, report)
 

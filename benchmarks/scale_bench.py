@@ -49,7 +49,7 @@ def worker(out: Path, batch: int) -> None:
     model = finetune.add_adapters(model, recipe)
     count = batch * world * STEPS
     ids = torch.randint(10, 32000, (count, LENGTH), generator=torch.Generator().manual_seed(0)).tolist()
-    made = finetune.trainer(
+    trainer = finetune.trainer(
         model,
         tokenizer,
         [{"input_ids": row, "labels": row} for row in ids],
@@ -57,24 +57,24 @@ def worker(out: Path, batch: int) -> None:
         out,
         [clock := common.Clock(), seen := Reset()],
     )
-    made.data_collator = collate
-    made.train()
+    trainer.data_collator = collate
+    trainer.train()
     counted = clock.seconds[-COUNTED:]
     report = {"world_size": world, "resident_bytes": seen.resident, "peak_bytes": torch.cuda.max_memory_allocated()}
     report |= {"seconds": counted, "tokens_a_second": batch * world * LENGTH / statistics.median(counted)}
-    report["losses"] = finetune.losses(made)
+    report["losses"] = finetune.losses(trainer)
     common.write(out / f"{rank}.json", report)
-    made.save_model(str(out / "adapter"))
+    trainer.save_model(str(out / "adapter"))
 
 
 def launched(config: str, processes: int, batch: int, out: Path) -> dict:
     """Start a run and return what its processes wrote."""
     out.mkdir()
-    given = [__file__, "--worker", str(out), "--batch", str(batch)]
+    arguments = [__file__, "--worker", str(out), "--batch", str(batch)]
     start = ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "helpers" / "configs" / f"{config}.yaml")]
     start += ["--num_processes", str(processes)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, *(start if processes > 1 else []), *given]
+    command = [sys.executable, *(start if processes > 1 else []), *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     reports = [json.loads(file.read_text()) for file in sorted(out.glob("[0-9]*.json"))]
     if len(reports) != processes:
@@ -112,29 +112,29 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=torch.cuda.device_count())
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.worker:
-        return worker(given.worker, given.batch)
-    if given.gpus < 2:
+    options = parser.parse_args()
+    if options.worker:
+        return worker(options.worker, options.batch)
+    if options.gpus < 2:
         parser.error("this compares several GPUs with one, and fewer than two were found.")
-    report = {"environment": results.environment(), "gpus": given.gpus, "length": LENGTH, "runs": {}}
+    report = {"environment": results.environment(), "gpus": options.gpus, "length": LENGTH, "runs": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, config, processes, batch in (
             ("one GPU", "", 1, 1),
-            ("one GPU, the batch of all", "", 1, given.gpus),
-            ("DDP", "ddp", given.gpus, 1),
-            ("FSDP", "fsdp", given.gpus, 1),
+            ("one GPU, the batch of all", "", 1, options.gpus),
+            ("DDP", "ddp", options.gpus, 1),
+            ("FSDP", "fsdp", options.gpus, 1),
         ):
             row = report["runs"][name] = launched(config, processes, batch, Path(folder) / name)
             shown = (
                 row.get("failed") or f"{max(row['peak_bytes']) / 1e9:.2f} GB, {row['tokens_a_second']:,.0f} tokens/s"
             )
             print(f"{name}: {shown} {row.get('losses', [])[:3]}", flush=True)
-            common.write(given.output, report)
+            common.write(options.output, report)
         saved = Path(folder) / "FSDP"
         if (saved / "adapter" / "adapter_model.safetensors").is_file():
             report["adapter_from_fsdp"] = reloaded(saved / "adapter")
-    common.write(given.output, report)
+    common.write(options.output, report)
     print(json.dumps(report.get("adapter_from_fsdp")))
 
 

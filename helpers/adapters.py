@@ -83,20 +83,20 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     except (SafetensorError, OSError):
         raise CourseError(f"The file {file.name} in {folder} is damaged: save or download the adapter again.") from None
     for name, shape in shapes.items():
-        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
-        if found is None:
+        match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        if match is None:
             continue
         try:
-            layer = model.get_submodule(found[1])
-            size = layer.in_features if found[2] == "A" else layer.out_features
+            layer = model.get_submodule(match[1])
+            size = layer.in_features if match[2] == "A" else layer.out_features
         except AttributeError:
             raise CourseError(
-                f"The adapter in {Path(folder).name} is for another model: this one has no layer {found[1]}."
+                f"The adapter in {Path(folder).name} is for another model: this one has no layer {match[1]}."
             ) from None
-        side, has = ("inputs", shape[1]) if found[2] == "A" else ("outputs", shape[0])
+        side, has = ("inputs", shape[1]) if match[2] == "A" else ("outputs", shape[0])
         if has != size:
             raise CourseError(
-                f"The adapter in {Path(folder).name} is for another model: it expects {has:,} {side} of {found[1]}, "
+                f"The adapter in {Path(folder).name} is for another model: it expects {has:,} {side} of {match[1]}, "
                 f"which has {size:,}."
             )
     adapted = PeftModel.from_pretrained(model, folder).eval()

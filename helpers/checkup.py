@@ -26,7 +26,7 @@ NEEDED = {
 }
 HUB_STATES = {
     "granted": ("grants Mistral-7B", ""),
-    "gated": ("answers; Mistral-7B not granted", "accept the licence on its hub page, then `hf auth login`"),
+    "gated": ("answers; Mistral-7B not granted", "accept the license on its hub page, then `hf auth login`"),
     "offline": ("not asked: HF_HUB_OFFLINE is set", "unset it to use the hub; the course runs without"),
     "unreachable": ("no answer", "nothing, unless you want the real Mistral-7B: then check the network"),
 }
@@ -42,12 +42,12 @@ def _packages() -> list[dict]:
     rows = []
     for name, least in NEEDED.items():
         try:
-            found = importlib.metadata.version(name)
+            installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found = None
-        ok = found is not None and Version(found) >= Version(least)
+            installed = None
+        ok = installed is not None and Version(installed) >= Version(least)
         advice = "" if ok else f'`pip install "{name}>={least}"`, then restart the kernel'
-        rows.append({"what": name, "found": found or "missing", "ok": ok, "do": advice})
+        rows.append({"what": name, "found": installed or "missing", "ok": ok, "do": advice})
     return rows
 
 
@@ -113,8 +113,8 @@ def checks(hub_state: str | None = None) -> list[dict]:
         },
     ]
     if hub_state is not None:
-        found, advice = HUB_STATES[hub_state]
-        rows.append({"what": "hub", "found": found, "ok": True if hub_state == "granted" else None, "do": advice})
+        state, advice = HUB_STATES[hub_state]
+        rows.append({"what": "hub", "found": state, "ok": True if hub_state == "granted" else None, "do": advice})
     return rows
 
 

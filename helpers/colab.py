@@ -40,7 +40,7 @@ def setup() -> None:
 
     from huggingface_hub import get_token
 
-    token = "with a token of the hub" if get_token() else "without a token of the hub, which only gated models need"
+    token = "with a Hugging Face token" if get_token() else "without a Hugging Face token, which only gated models need"
     print(f"The course is ready ({'; '.join(done) or 'nothing to install'}), {token}. {gpu()}")
 
 

@@ -107,7 +107,7 @@ def live(fig: Figure, alt: str, handle=None):
 
 def _image(fig: Figure, alt: str) -> tuple[dict, dict]:
     if not alt or not alt.strip():
-        raise ValueError("A figure needs a sentence that tells what it shows, for who cannot see it.")
+        raise ValueError("A figure needs a sentence that tells what it shows, for readers who cannot see it.")
     alt = " ".join(alt.split())
     buffer = io.BytesIO()
     # without the Software entry the file does not change with matplotlib's version

@@ -84,7 +84,7 @@ def save(model: nn.Module, tokenizer, folder: str | Path, choice: models.Choice)
 
 
 def make_public(folder: Path, choice: models.Choice) -> None:
-    """Take the local path of the base out of a saved adapter, in favour of its public name, and peft's blank card."""
+    """Take the local path of the base out of a saved adapter, in favor of its public name, and peft's blank card."""
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = _public(choice)
@@ -115,7 +115,7 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
     """Return a model card for an adapter, in the hub's format: what it is, how it was made, `rows` as a table.
 
     `rows` are measured figures, one dict a row with the same keys; `about` says on what they were measured. The card
-    names a base model only if it is on the hub, and no licence: that one is the author's to choose.
+    names a base model only if it is on the hub, and no license: that one is the author's to choose.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -156,8 +156,8 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER_OR_ID_OF_THIS_ADAPTER")  # wit
 
 {settings}. Made with {versions}.
 """
-    made = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
-    return str(made)
+    model_card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
+    return str(model_card)
 
 
 def dry_run(folder: str | Path, repo_id: str) -> list[dict]:
@@ -186,8 +186,8 @@ def dry_run(folder: str | Path, repo_id: str) -> list[dict]:
             raise CourseError(
                 f"{name} is not for others (a training run's state, or a pickle): move it out of the folder."
             )
-        if path.name not in VOCABULARIES and (found := _private(_text(path))):
-            raise CourseError(f"{name} holds {found}: take it out before anything is sent.")
+        if path.name not in VOCABULARIES and (secret := _private(_text(path))):
+            raise CourseError(f"{name} holds {secret}: take it out before anything is sent.")
     return [{"file": name, "bytes": (folder / name).stat().st_size} for name in names]
 
 
@@ -203,7 +203,7 @@ def _private(text: str) -> str | None:
     if TOKEN.search(text):
         return "what looks like an access token"
     home = str(Path.home())
-    here = any(Path(found).exists() for found in PATH.findall(text))
+    here = any(Path(path).exists() for path in PATH.findall(text))
     if here or PLACE.search(text) or len(home) > 1 and home in text:
         return "a path of this machine"
     return None

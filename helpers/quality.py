@@ -136,7 +136,7 @@ def _windows(ids: list[int], window: int, stride: int) -> Iterator[tuple[list[in
 @torch.inference_mode()
 def _token_nats(model, pieces: Sequence[tuple[list[int], int]], batch: int) -> list[torch.Tensor]:
     """Negative log-likelihood of each token from the given index on, one float32 tensor a piece, in order."""
-    found: list = [None] * len(pieces)
+    nats: list = [None] * len(pieces)
     order = sorted(range(len(pieces)), key=lambda i: -len(pieces[i][0]))  # alike lengths together: little padding
     device = next(model.parameters()).device
     model.eval()
@@ -147,10 +147,8 @@ def _token_nats(model, pieces: Sequence[tuple[list[int], int]], batch: int) -> l
         for row, i in enumerate(chosen):
             tokens, first = pieces[i]
             targets = ids[row, first : len(tokens)]
-            found[i] = F.cross_entropy(
-                logits[row, first - 1 : len(tokens) - 1].float(), targets, reduction="none"
-            ).cpu()
-    return found
+            nats[i] = F.cross_entropy(logits[row, first - 1 : len(tokens) - 1].float(), targets, reduction="none").cpu()
+    return nats
 
 
 def multiple_choice(
@@ -190,7 +188,7 @@ def divergence(reference, model, tokenizer, texts: Sequence[str], batch: int = 1
     if not texts:
         raise CourseError("divergence needs at least one text.")
     encoded = [tokenizer(text).input_ids for text in texts]
-    found = np.zeros(len(texts))
+    divergences = np.zeros(len(texts))
     order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]))
     for begin in range(0, len(order), batch):
         chosen = order[begin : begin + batch]
@@ -201,8 +199,8 @@ def divergence(reference, model, tokenizer, texts: Sequence[str], batch: int = 1
             logs.append(m(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits)
         for row, i in enumerate(chosen):
             p, q = (F.log_softmax(x[row, : len(encoded[i])].float(), -1) for x in logs)
-            found[i] = (p.exp() * (p - q.to(p.device))).sum(-1).mean().item()
-    return found
+            divergences[i] = (p.exp() * (p - q.to(p.device))).sum(-1).mean().item()
+    return divergences
 
 
 def mmlu(choice, scheme: str, limit: int | None = 20) -> np.ndarray:
@@ -230,14 +228,14 @@ def _lm_eval(model, tokenizer, limit: int | None) -> np.ndarray:
 
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
     try:
-        found = lm_eval.simple_evaluate(harness, tasks=["mmlu"], num_fewshot=5, limit=limit, verbosity="ERROR")
+        outcome = lm_eval.simple_evaluate(harness, tasks=["mmlu"], num_fewshot=5, limit=limit, verbosity="ERROR")
     except torch.OutOfMemoryError as error:
         raise CourseError("MMLU's prompts did not fit into the GPU's memory: choose a smaller scheme.") from error
     except OSError as error:  # what datasets and the hub's client raise when there is no way to the questions
         raise CourseError(
             f"MMLU's questions could not be downloaded from the hub ({type(error).__name__}): check the network."
         ) from error
-    samples = found["samples"]
+    samples = outcome["samples"]
     return np.array([row["acc"] == 1 for task in sorted(samples) for row in samples[task]])
 
 

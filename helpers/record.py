@@ -1,4 +1,4 @@
-"""Record what needs a GPU, for who has none: `python -m helpers.record` writes notebooks/recorded/<gpu>.json.
+"""Record what needs a GPU, for everyone who has none: `python -m helpers.record` writes notebooks/recorded/<gpu>.json.
 
 Runs every notebook with the 7B's shapes and keeps its record; then the checks: the memory forecast against the
 allocator, helpers.nf4 against the CUDA kernels, the levers of a QLoRA step, the kernel of notebook 11, and, where there
@@ -49,13 +49,17 @@ def name_of(gpu: str) -> str:
 def file_of(environment: dict) -> str:
     """The name of a machine's recording: its GPU, with their number if there are several, or "cpu"."""
     gpus = environment["gpu"]
-    return name_of(gpus[0]["name"]) + f"-x{len(gpus)}" * (len(gpus) > 1) if gpus else "cpu"
+    if not gpus:
+        return "cpu"
+    name = name_of(gpus[0]["name"])
+    return f"{name}-x{len(gpus)}" if len(gpus) > 1 else name
 
 
 def possible(environment: dict) -> set[str]:
     """The checks that this machine can make."""
     gpus = len(environment["gpu"])
-    return {check for check in CHECKS if check in ANYWHERE or gpus > (check in SEVERAL)}
+    least = {check: 0 if check in ANYWHERE else 2 if check in SEVERAL else 1 for check in CHECKS}
+    return {check for check in CHECKS if gpus >= least[check]}
 
 
 def merged(old: dict, values: dict, environment: dict, date: str) -> dict:

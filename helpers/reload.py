@@ -25,10 +25,10 @@ def reloaded(ids: torch.Tensor, which: dict[str, dict]) -> dict[str, torch.Tenso
 
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "logits.safetensors"
-        asked = {"ids": ids.tolist(), "which": which, "out": str(file)}
+        request = {"ids": ids.tolist(), "which": which, "out": str(file)}
         done = subprocess.run(
             [sys.executable, "-m", "helpers.reload"],
-            input=json.dumps(asked, default=str),
+            input=json.dumps(request, default=str),
             capture_output=True,
             text=True,
             cwd=Path(__file__).resolve().parent.parent,
@@ -43,16 +43,16 @@ def main() -> None:
     """Answer `reloaded`: read what to load from standard input, write the logits to a file."""
     from safetensors.torch import save_file
 
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     logits = {}
-    for name, given in asked["which"].items():
-        model, _ = models.load(given["model_id"], given["scheme"])
-        if given.get("adapter"):
-            model = load_adapter(model, given["adapter"])
+    for name, saved in request["which"].items():
+        model, _ = models.load(saved["model_id"], saved["scheme"])
+        if saved.get("adapter"):
+            model = load_adapter(model, saved["adapter"])
         with torch.inference_mode():
-            logits[name] = model(torch.tensor(asked["ids"], device=model.device)).logits.cpu().contiguous()
+            logits[name] = model(torch.tensor(request["ids"], device=model.device)).logits.cpu().contiguous()
         model = None
-    save_file(logits, asked["out"])
+    save_file(logits, request["out"])
 
 
 if __name__ == "__main__":

@@ -182,10 +182,10 @@ def recorded(name: str | None = None, part: str | None = None, quiet: bool = Fal
     is no such recording, or when it does not say its hardware, versions, date and command.
     """
     if name is None:
-        found = [run for path in sorted(RECORDED.glob("*.json")) if part in (run := _read(path.stem)).values]
-        if not found:
+        runs = [run for path in sorted(RECORDED.glob("*.json")) if part in (run := _read(path.stem)).values]
+        if not runs:
             raise CourseError(f"No recorded run holds “{part}”: on a GPU, `python -m helpers.record` records it.")
-        run = max(found, key=lambda run: run.provenance.get("dates", {}).get(part, run.provenance["date"]))
+        run = max(runs, key=lambda run: run.provenance.get("dates", {}).get(part, run.provenance["date"]))
     else:
         run = _read(name)
         if part is not None and part not in run.values:

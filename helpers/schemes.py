@@ -46,7 +46,7 @@ def compute_dtype(name="auto", device="auto") -> torch.dtype:
     return dtype
 
 
-def bnb_config(scheme: str, compute_dtype="auto", device="auto", sharded: bool = False):
+def bnb_config(scheme: str, dtype="auto", device="auto", sharded: bool = False):
     """transformers' `BitsAndBytesConfig` of a scheme, or None for fp32, fp16 and bf16.
 
     Every field is set: the defaults are fp4, no double quantization and float32 compute. `sharded` keeps the codes as
@@ -62,15 +62,12 @@ def bnb_config(scheme: str, compute_dtype="auto", device="auto", sharded: bool =
             load_in_4bit=True,
             bnb_4bit_quant_type=scheme.removesuffix("-dq"),
             bnb_4bit_use_double_quant=scheme.endswith("-dq"),
-            bnb_4bit_compute_dtype=_compute_dtype(compute_dtype, device),
-            bnb_4bit_quant_storage=_compute_dtype(compute_dtype, device) if sharded else torch.uint8,
+            bnb_4bit_compute_dtype=compute_dtype(dtype, device),
+            bnb_4bit_quant_storage=compute_dtype(dtype, device) if sharded else torch.uint8,
         )
     return None
 
 
-_compute_dtype = compute_dtype  # the argument of the same name hides the function in some signatures
-
-
 def rest_dtype(scheme: str, dtype, device) -> torch.dtype:
     """The dtype of all that is not quantized."""
-    return PLAIN[scheme] if scheme in PLAIN else _compute_dtype(dtype, device)
+    return PLAIN[scheme] if scheme in PLAIN else compute_dtype(dtype, device)

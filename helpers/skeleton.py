@@ -21,10 +21,10 @@ def quantized_types() -> tuple[type, ...]:
 
 def config_of(model) -> object:
     """A copy of the configuration of a model, or of a configuration, without a quantization of its own."""
-    found = copy.deepcopy(getattr(model, "config", model))
-    if hasattr(found, "quantization_config"):
-        del found.quantization_config
-    return found
+    config = copy.deepcopy(getattr(model, "config", model))
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config
 
 
 def skeleton(config, dtype: torch.dtype, quantization=None):

@@ -250,14 +250,14 @@ def interleave(
             runs[name].append(run())
         counted = [
             part.first
-            for found in runs.values()
-            for run in found[warmup:]
+            for timings in runs.values()
+            for run in timings[warmup:]
             for part in (run.prefill, run.decode)
             if part
         ]
         if enough is not None and done - warmup >= LEAST and sum(counted) >= enough * len(jobs):
             break
-    return {name: _together(found, warmup) for name, found in runs.items()}
+    return {name: _together(timings, warmup) for name, timings in runs.items()}
 
 
 def _together(runs: list[Generation], warmup: int) -> Generation:

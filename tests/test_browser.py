@@ -1,8 +1,8 @@
 """Every notebook in JupyterLab, in a real browser: widgets that answer, outputs that fit, pictures to look at.
 
 Where there are widgets or a display that changes as the cells run, Run All executes a copy with short parameters; the
-other notebooks are opened as the tests have executed them. Screenshots of what was seen, in both themes and at the
-widths of a laptop and a projector, are left in build/browser/.
+other notebooks are opened as the tests have executed them. Asked for by `-m browser`, screenshots of what was seen, in
+both themes and at the widths of a laptop and a projector, are left in build/browser/.
 """
 
 import json
@@ -197,8 +197,14 @@ def answers(page, panel) -> bool:
     return False
 
 
-def misfits(page, name: str) -> list[str]:
-    """Return what does not fit, for each width, and leave a picture of the whole notebook for each width and theme."""
+@pytest.fixture
+def pictures(request) -> bool:
+    """Whether to leave pictures: where somebody asks for the browser (`-m browser`), or for every test."""
+    return request.config.option.markexpr in ("", "browser")
+
+
+def misfits(page, name: str, pictures: bool) -> list[str]:
+    """Return what does not fit, for each width; with `pictures`, the whole notebook in each width and theme."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     found = []
     for width, files in WIDTHS.items():
@@ -207,6 +213,8 @@ def misfits(page, name: str) -> list[str]:
             page.keyboard.press("Control+b")
         page.wait_for_timeout(300)
         found += [f"at {width} px: {misfit}" for misfit in page.evaluate(MISFITS)]
+        if not pictures:
+            continue
         page.set_viewport_size({"width": width, "height": min(16_000, page.evaluate(HEIGHT) + 150)})
         for label, theme in THEMES.items():
             page.evaluate(THEME, theme)
@@ -236,19 +244,19 @@ def closed(page) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in LIVE else pytest.mark.slow) for name in NAMES])
-def test_a_notebook_run_in_jupyterlab(browser, lab, name):
+def test_a_notebook_run_in_jupyterlab(browser, lab, pictures, name):
     page = opened(browser, lab, name)
     looked_at(page, name, run_all(page))
     for panel in panels(page):
         panel.scroll_into_view_if_needed()
         assert min(panel.bounding_box()[side] for side in ("width", "height")) > 20
         assert answers(page, panel), f"a control was used and nothing changed: {panel.inner_text()[:100]}"
-    assert not (found := misfits(page, name)), "\n".join(found)
+    assert not (found := misfits(page, name, pictures)), "\n".join(found)
     closed(page)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LIVE])
-def test_a_notebook_read_in_jupyterlab(browser, lab, executed, name):
+def test_a_notebook_read_in_jupyterlab(browser, lab, executed, pictures, name):
     kept = executed(name).kept
     shutil.copy(kept, lab.folder)
     page = opened(browser, lab, name, with_kernel=False)
@@ -256,7 +264,7 @@ def test_a_notebook_read_in_jupyterlab(browser, lab, executed, name):
     assert not looked_at(page, name, cells)
     pictures = [out for cell in cells for out in cell["outputs"] if "image/png" in out.get("data", {})]
     page.wait_for_function("n => document.querySelectorAll('.jp-OutputArea-output img').length == n", arg=len(pictures))
-    assert not (found := misfits(page, name)), "\n".join(found)
+    assert not (found := misfits(page, name, pictures)), "\n".join(found)
     closed(page)
 
 

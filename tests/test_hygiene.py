@@ -319,6 +319,31 @@ def test_teaching_has_the_maps_times_and_its_plans_add_up():
     assert ends == {"90 minutes": (0, 90), "Half a day": (0, 210)}
 
 
+def test_the_tree_names_every_file_of_helpers():
+    tree = re.search(r"## Where things are\n\n```\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.S)[1]
+    inner = tree[tree.index("helpers/") : tree.index("benchmarks/")]
+    for path in (ROOT / "helpers").rglob("*.py"):
+        if path.name != "__init__.py" and path.parent.name != "exercises":
+            assert path.name in inner, f"CONTRIBUTING's tree lacks {path.relative_to(ROOT)}"
+    listed = set(re.findall(r"[\w.]+\.py", inner)) - {"nb05.py"}
+    assert listed == {path.name for path in (ROOT / "helpers").rglob("*.py")} - {"__init__.py"} - {
+        path.name for path in (ROOT / "helpers" / "exercises").glob("nb*.py")
+    }
+
+
+def test_files_of_helpers_stay_short():
+    for path in (ROOT / "helpers").rglob("*.py"):
+        if path.name not in {"corpus.py", "tables.py"}:  # tables of text
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path
+
+
+@pytest.mark.parametrize("path", [*PAGES, *sorted((ROOT / "helpers").rglob("*.py"))], ids=lambda path: path.name)
+def test_files_that_are_named_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"\b(?:helpers|benchmarks|scripts|tests)/[\w/]+\.(?:py|yaml|jsonl?)\b", text):
+        assert (ROOT / name).exists() or "nbNN" in name, f"{path.name} names {name}, which is not there"
+
+
 def pins(text: str) -> list[str]:
     return re.findall(r"^\s*(?:- )?([\w.-]+==[^\s]+(?: ; .*)?)$", text, re.M)
 

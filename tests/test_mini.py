@@ -18,6 +18,7 @@ from babel.languages import get_official_languages
 from babel.numbers import get_territory_currencies
 
 from helpers.mini import corpus, tables, train
+from helpers.mini import quiz as quiz_of_the_course
 
 ENGLISH = Locale("en")
 FOLDER = Path(train.__file__).parent
@@ -324,7 +325,7 @@ def test_no_validation_document_is_in_training():
 
 @pytest.fixture(scope="module")
 def quiz():
-    return corpus.quiz()
+    return quiz_of_the_course.build()
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +376,7 @@ def test_further_true_answers_are_all_listed_and_all_true():
     languages = {row[3] for row in ROWS.values()} - {"-"}
     currencies = {row[5] for row in ROWS.values()} - {"-"}
     for code, (name, _, _, language, _, currency) in ROWS.items():
-        listed = corpus.also_true().get(name, set())
+        listed = quiz_of_the_course.also_true().get(name, set())
         if language != "-":  # else nobody asks for a language
             assert listed & languages == (official(code) & languages) - {language}, code
         used = [ENGLISH.currencies[c].lower() for c in get_territory_currencies(code)]

@@ -131,7 +131,7 @@ def test_auto_takes_the_real_model_only_if_gpu_and_hub_allow_it(gpu, hub, cache)
     assert "H200" in choice.reason and "14.5 GB" in choice.reason
     hub(gated=True)
     choice = models.resolve("auto")
-    assert choice.kind == "mini" and "licence" in choice.reason
+    assert choice.kind == "mini" and "license" in choice.reason
     hub(down=True)
     choice = models.resolve("auto")
     assert choice.kind == "mini" and "does not answer" in choice.reason
@@ -480,7 +480,7 @@ def test_weights_that_do_not_match_the_config(tmp_path, tiny_folder, change, sch
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ({"gated": True}, "licence"),
+        ({"gated": True}, "license"),
         ({"missing": True}, "was not found on the hub"),
         ({"down": True}, "did not answer"),
         ({"files": {"config.json": 1, "pytorch_model.bin": 9}}, "no safetensors"),

@@ -134,7 +134,7 @@ assert os.environ["PYTHONPATH"].startswith(os.path.join(os.getcwd(), "mistral-4b
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=content, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("The course is ready (nothing to install), with a token of the hub.") == 2
+    assert done.stdout.count("The course is ready (nothing to install), with a Hugging Face token.") == 2
     assert TOKEN not in done.stdout + done.stderr
     assert [path.name for path in content.iterdir()] == ["mistral-4bit-course"]
 

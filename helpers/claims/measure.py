@@ -61,10 +61,10 @@ def _saved_bits_7b() -> float:
 def normal_errors(samples: int = 2**20) -> dict[str, float]:
     """Squared error of four formats on normal values in percent of the mean square, each at 4.5 bits a value."""
     x = torch.randn(samples, generator=torch.Generator().manual_seed(0))
-    made = {"NF4": nf4.dequantize(nf4.quantize(x)), "FP4": formats.round_to_levels(x, formats.fp4_levels())}
+    restored = {"NF4": nf4.dequantize(nf4.quantize(x)), "FP4": formats.round_to_levels(x, formats.fp4_levels())}
     for name, method in (("INT4 symmetric", "absmax"), ("INT4 affine", "affine")):
-        made[name] = formats.dequantize(formats.quantize(x, 4, 64, method))
-    return {name: 100 * formats.errors(x, y).relative_mse for name, y in made.items()}
+        restored[name] = formats.dequantize(formats.quantize(x, 4, 64, method))
+    return {name: 100 * formats.errors(x, y).relative_mse for name, y in restored.items()}
 
 
 def precision(choice) -> dict:
@@ -87,13 +87,13 @@ def precision(choice) -> dict:
     w = next(iter(models.linear_weights(choice, 0).values())).float()
     rounded = nf4.dequantize(nf4.quantize(w, double_quant=True))
     exact = x.double() @ stored.double().T
-    found = {"quantization": _off(x.double() @ rounded.double().T, x.double() @ w.double().T)}
+    errors = {"quantization": _off(x.double() @ rounded.double().T, x.double() @ w.double().T)}
     for dtype in (torch.float16, torch.bfloat16):
-        found[str(dtype).removeprefix("torch.")] = _off(x.to(dtype) @ stored.to(dtype).T, exact)
-    found["layer against dequantized"] = _off(computed, exact)
+        errors[str(dtype).removeprefix("torch.")] = _off(x.to(dtype) @ stored.to(dtype).T, exact)
+    errors["layer against dequantized"] = _off(computed, exact)
     default = str(BitsAndBytesConfig(load_in_4bit=True).bnb_4bit_compute_dtype).removeprefix("torch.")
     largest = max(values.abs().max().item() for values in inputs.values())
-    return found | {"default": default, "room": torch.finfo(torch.float16).max / largest}
+    return errors | {"default": default, "room": torch.finfo(torch.float16).max / largest}
 
 
 def _off(y: torch.Tensor, exact: torch.Tensor) -> float:
@@ -114,11 +114,11 @@ def decoding(choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: 
     for scheme in (plain, "nf4-dq"):
         model = models.load(choice, scheme)[0]
         way = "graph" if model.device.type == "cuda" else "static"
-        made = {case: speed.time_generation(model, *case, new_tokens, repeats, way=way) for case in cases}
-        rates[scheme] = {case: timed.decode_rate.median for case, timed in made.items()}
+        runs = {case: speed.time_generation(model, *case, new_tokens, repeats, way=way) for case in cases}
+        rates[scheme] = {case: timed.decode_rate.median for case, timed in runs.items()}
         seconds[scheme] = _layer_seconds(model, 5 * repeats)
         moved[scheme] = sum(speed.bytes_per_step(model, 1, SHORT).values())
-        del model, made
+        del model, runs
         forget()
     ratio = {case: rates["nf4-dq"][case] / rates[plain][case] for case in cases}
     return {
@@ -177,24 +177,24 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     few = ["q_proj", "v_proj"]
     seven, least = models.mistral_7b_config(), {"target_modules": few, "upcast": False, "cuda": False}
     forecast = memory.predict(seven, "nf4-dq", stage="train", context=128, rank=16, **least)
-    found = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "loss": None, "peak_gb": None}
-    found["weights_gb"] = memory.predict(seven, "nf4-dq").weight_bytes / 1e9
-    found |= {"base unchanged": True, "adapters changed": True, "curves": {}}
+    measured = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "loss": None, "peak_gb": None}
+    measured["weights_gb"] = memory.predict(seven, "nf4-dq").weight_bytes / 1e9
+    measured |= {"base unchanged": True, "adapters changed": True, "curves": {}}
     turns, _ = finetune.questions(batch * steps, register=choice.kind == "mini")
     for name, targets in (("q_proj, v_proj", few), ("all linear", "all-linear")):
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         curve, same, changed, parameters = _tuned(choice, targets, turns, finetune.Recipe(steps=steps, batch=batch))
         if torch.cuda.is_available() and parameters > SEVEN and targets is few:
-            found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        found["curves"][name] = curve
-        found["base unchanged"] &= same
-        found["adapters changed"] &= changed
+            measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        measured["curves"][name] = curve
+        measured["base unchanged"] &= same
+        measured["adapters changed"] &= changed
         forget()
     if choice.kind == "shape":
-        return found | {"curves": None}
-    found["loss before"] = found["curves"]["all linear"][0]
-    return found | {"loss": {name: sum(curve[-4:]) / len(curve[-4:]) for name, curve in found["curves"].items()}}
+        return measured | {"curves": None}
+    measured["loss before"] = measured["curves"]["all linear"][0]
+    return measured | {"loss": {name: sum(curve[-4:]) / len(curve[-4:]) for name, curve in measured["curves"].items()}}
 
 
 def _tuned(choice, targets, turns, recipe) -> tuple[list[float], bool, bool, int]:

@@ -107,17 +107,17 @@ def check(name: str, answer, **given) -> bool:
 
 def progress() -> None:
     """Show how many of the course's exercises are solved, in all and by notebook."""
-    done, there = _done(), all_names()
-    notebooks = sorted({name[:2] for name in there})
-    parts = [f"{book}: {_of(book, done)}/{_of(book, there)}" for book in notebooks]
-    text = f"**{len(done)} of {len(there)} exercises done.** By notebook: {' · '.join(parts)}"
+    done, names = _done(), all_names()
+    notebooks = sorted({name[:2] for name in names})
+    parts = [f"{book}: {_of(book, done)}/{_of(book, names)}" for book in notebooks]
+    text = f"**{len(done)} of {len(names)} exercises done.** By notebook: {' · '.join(parts)}"
     display({"text/markdown": text, "text/plain": text.replace("*", "")}, raw=True)
 
 
 def _counted(book: str) -> str:
-    done, there = _done(), all_names()
-    here = f"{_of(book, done)} of {_of(book, there)} in notebook {book}"
-    return f"Exercises done: {here}, {len(done)} of {len(there)} in all."
+    done, names = _done(), all_names()
+    here = f"{_of(book, done)} of {_of(book, names)} in notebook {book}"
+    return f"Exercises done: {here}, {len(done)} of {len(names)} in all."
 
 
 def _of(book: str, names: set[str]) -> int:

@@ -7,17 +7,17 @@ from . import Hint, call, exercise
 def check_fitting(answer, *, needed: dict) -> str:
     sizes = sorted(needed.values())
     for free in (*sizes, sizes[0] / 2, sizes[-1] * 2, (sizes[0] + sizes[-1]) / 2):
-        found = call(answer, dict(needed), free)
+        returned = call(answer, dict(needed), free)
         truth = {scheme for scheme, gb in needed.items() if gb <= free}
-        if not isinstance(found, (list, tuple, set)):
-            raise Hint(f"return a list of schemes, such as ['nf4']; this is of type {type(found).__name__}.")
-        if set(found) == truth:
+        if not isinstance(returned, (list, tuple, set)):
+            raise Hint(f"return a list of schemes, such as ['nf4']; this is of type {type(returned).__name__}.")
+        if set(returned) == truth:
             continue
-        if set(found) == set(needed) - truth:
+        if set(returned) == set(needed) - truth:
             raise Hint("these are the ones that do not fit: turn the comparison round.")
-        if set(found) == {scheme for scheme, gb in needed.items() if gb < free}:
+        if set(returned) == {scheme for scheme, gb in needed.items() if gb < free}:
             raise Hint("what needs exactly what is free still fits: <= and not <.")
-        if not set(found) <= set(needed):
+        if not set(returned) <= set(needed):
             raise Hint("return the names, the keys of `needed`, not the sizes.")
         raise Hint(f"with {free:.1f} GB free these fit: {', '.join(sorted(truth)) or 'none'}.")
     at_6 = [scheme for scheme, gb in needed.items() if gb <= 6]
@@ -27,16 +27,16 @@ def check_fitting(answer, *, needed: dict) -> str:
 @exercise("00-2")
 def check_compute_dtype(answer, *, gpus: dict) -> str:
     for name, capability in {**gpus, "a machine without a GPU": None}.items():
-        found = call(answer, capability)
-        found = str(found).removeprefix("torch.")
+        returned = call(answer, capability)
+        returned = str(returned).removeprefix("torch.")
         truth = "bfloat16" if capability is None or capability >= (8, 0) else "float16"
-        if found == truth:
+        if returned == truth:
             continue
-        if found not in ("bfloat16", "float16"):
+        if returned not in ("bfloat16", "float16"):
             raise Hint('return "bfloat16" or "float16".')
         if capability is None:
             raise Hint("without a GPU the CPU computes, and takes bfloat16.")
-        if capability >= (10, 0) and found == "float16":
+        if capability >= (10, 0) and returned == "float16":
             raise Hint(f"{name} is newer than 8.0: compare pairs of numbers, not text.")
         if capability == (8, 0):
             raise Hint("8.0 itself has bfloat16 in hardware: >= and not >.")

@@ -28,30 +28,30 @@ def check_gigabytes(answer) -> str:
 
 @exercise("01-2")
 def check_first_gap(answer) -> str:
-    found = number(answer, "first_gap")
-    if found == 17:
+    value = number(answer, "first_gap")
+    if value == 17:
         return "16 fits, 17 does not: 3 mantissa bits and the leading one make 4 digits in base 2."
-    if found == 16:
+    if value == 16:
         raise Hint("16 is a power of two, which fits; look at the next one.")
-    if found == 9:
+    if value == 9:
         raise Hint("9 is 1.001 in base 2 times 8: three mantissa bits are enough. Count the leading one, too.")
-    if found in (449, 448):
+    if value in (449, 448):
         raise Hint("this is about the largest value; whole numbers are skipped long before.")
-    if found == 2049 or found == 257:
+    if value == 2049 or value == 257:
         raise Hint("this is the first gap of another format; FP8 E4M3 has 3 mantissa bits.")
     raise Hint('try them: `formats.round_to(torch.tensor(float(n)), "fp8 e4m3")` for n = 1, 2, 3 …')
 
 
 @exercise("01-3")
 def check_usable_codes(answer) -> str:
-    found = number(answer, "usable_codes")
-    if found == 128:
+    value = number(answer, "usable_codes")
+    if value == 128:
         return "0 to 127: half of the codes are idle, as if there were 7 bits."
-    if found == 127:
+    if value == 127:
         raise Hint("zero is a code, too.")
-    if found in (255, 256):
+    if value in (255, 256):
         raise Hint("negative codes stand for negative values, which a ReLU never gives.")
-    if found in (8, 7):
+    if value in (8, 7):
         raise Hint("this would be 4 bits; the question is about 8.")
     raise Hint("count the codes from 0 to 127.")
 

@@ -28,17 +28,17 @@ def check_offset(answer) -> str:
 
 @exercise("02-2")
 def check_nf3(answer) -> str:
-    found = call(answer)
-    if not isinstance(found, torch.Tensor) or found.dim() != 1:
+    returned = call(answer)
+    if not isinstance(returned, torch.Tensor) or returned.dim() != 1:
         raise Hint("return a one-dimensional tensor.")
-    if len(found) != 8:
-        raise Hint(f"3 bits stand for 8 levels, and these are {len(found)}: 4 positive, zero once, 3 negative.")
-    found = found.double()
-    if not torch.isfinite(found).all():
+    if len(returned) != 8:
+        raise Hint(f"3 bits stand for 8 levels, and these are {len(returned)}: 4 positive, zero once, 3 negative.")
+    returned = returned.double()
+    if not torch.isfinite(returned).all():
         raise Hint("a level is infinite or NaN: the quantile of 0 or of 1 is; start at the offset.")
-    if not (found.diff() > 0).all():
+    if not (returned.diff() > 0).all():
         raise Hint("the levels should ascend: sort them.")
-    if abs(found[-1] - 1) > 1e-6:
+    if abs(returned[-1] - 1) > 1e-6:
         raise Hint("the largest level should be 1: divide by it.")
 
     def levels(offset):
@@ -48,7 +48,7 @@ def check_nf3(answer) -> str:
         return both / both.max()
 
     def near(other):
-        return torch.allclose(found, other, atol=1e-5)
+        return torch.allclose(returned, other, atol=1e-5)
 
     truth = levels(1 - (1 / 16 + 1 / 14) / 2)
     if near(truth):
@@ -57,7 +57,7 @@ def check_nf3(answer) -> str:
         raise Hint("this is the offset of 16 and 15 levels; with 8 and 7 it is 1 − ½(1/16 + 1/14).")
     if near(-truth.flip(0)):
         raise Hint("the longer side, with 4 levels, is the positive one.")
-    if (found > 0).sum() != 4 or (found == 0).sum() != 1:
+    if (returned > 0).sum() != 4 or (returned == 0).sum() != 1:
         raise Hint("there should be 4 positive levels, exactly one zero and 3 negative ones.")
     raise Hint(
         "4 equal steps of probability from the offset 1 − ½(1/16 + 1/14) to ½ on the positive side, 3 on the other."
@@ -70,21 +70,21 @@ def check_unpack(answer) -> str:
         generator = torch.Generator().manual_seed(number_of_bytes)
         codes = torch.randint(16, (2 * number_of_bytes,), generator=generator).to(torch.uint8)
         codes[:2] = torch.tensor([1, 2])
-        found = call(answer, codes[::2] << 4 | codes[1::2])
-        if not isinstance(found, torch.Tensor):
+        returned = call(answer, codes[::2] << 4 | codes[1::2])
+        if not isinstance(returned, torch.Tensor):
             raise Hint("return a tensor.")
-        if found.numel() != len(codes):
-            raise Hint(f"{number_of_bytes} bytes hold {len(codes)} codes, and this returns {found.numel()}.")
-        if found.dim() != 1:
+        if returned.numel() != len(codes):
+            raise Hint(f"{number_of_bytes} bytes hold {len(codes)} codes, and this returns {returned.numel()}.")
+        if returned.dim() != 1:
             raise Hint("all codes should be in one dimension: flatten the result.")
-        if torch.equal(found.int(), codes.int()):
+        if torch.equal(returned.int(), codes.int()):
             continue
         pairs = codes.int().view(-1, 2)
-        if torch.equal(found.int(), pairs.flip(1).flatten()):
+        if torch.equal(returned.int(), pairs.flip(1).flatten()):
             raise Hint("within each byte the order is turned: the first code is in the high four bits.")
-        if torch.equal(found.int(), pairs.T.flatten()):
+        if torch.equal(returned.int(), pairs.T.flatten()):
             raise Hint("all first codes come before all second ones; they should alternate: stack along dim=1.")
-        if found.max() > 15:
+        if returned.max() > 15:
             raise Hint("a code is above 15: shift the high half down by 4 and mask the low half with 15.")
         raise Hint("the high half is `packed >> 4`, the low half `packed & 15`; put each pair side by side.")
     return "every code comes back in its place."

@@ -7,34 +7,34 @@ from . import Hint, call, exercise, number
 
 @exercise("03-1")
 def check_absmax_bytes(answer) -> str:
-    found = number(answer, "absmax_bytes")
+    value = number(answer, "absmax_bytes")
     weights = 6_979_321_856
     truth = weights // 64 * 4
-    if found == truth:
+    if value == truth:
         return f"{truth:,} bytes, {truth / (weights // 2):.1%} of what the codes take."
-    if found == truth // 4:
+    if value == truth // 4:
         raise Hint("this is the number of blocks; each has a float32 of 4 bytes.")
-    if found == truth * 8:
+    if value == truth * 8:
         raise Hint("this is in bits; a byte has 8.")
-    if found == truth // 4 * 2:
+    if value == truth // 4 * 2:
         raise Hint("absmax is a float32, 4 bytes, not 2.")
-    if found == weights * 4:
+    if value == weights * 4:
         raise Hint("there is one absmax for a block of 64 weights, not one for each weight.")
-    if abs(found - truth) < 0.02 * truth:
+    if abs(value - truth) < 0.02 * truth:
         raise Hint("nearly: give the exact number of bytes; the weights divide by 64 without a rest.")
     raise Hint("divide the weights by 64 and multiply by the 4 bytes of a float32.")
 
 
 @exercise("03-2")
 def check_levels(answer) -> str:
-    found = number(answer, "how_many")
-    if found == 48:
+    value = number(answer, "how_many")
+    if value == 48:
         return "32 between 0.01 and 0.1, and 16 between 0.001 and 0.01: each decade down has half as many."
-    if found == 96:
+    if value == 96:
         raise Hint("these are both signs; count the positive ones.")
-    if found in (32, 16):
+    if value in (32, 16):
         raise Hint("this is one decade; from 0.001 to 0.1 there are two.")
-    if found in (112, 111, 113):
+    if value in (112, 111, 113):
         raise Hint("the decade from 0.1 to 1 does not belong to it.")
     raise Hint("in decade i of the construction there are 2**i positive levels; i = 6 is 0.1 to 1.")
 
@@ -42,12 +42,12 @@ def check_levels(answer) -> str:
 @exercise("03-3")
 def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
     levels = _dynamic_map()
-    found = call(answer, scaled.clone())
-    if not isinstance(found, torch.Tensor) or found.shape != scaled.shape:
+    returned = call(answer, scaled.clone())
+    if not isinstance(returned, torch.Tensor) or returned.shape != scaled.shape:
         raise Hint(f"return one code for each of the {len(scaled):,} scaled values, in a tensor.")
-    if found.is_floating_point():
+    if returned.is_floating_point():
         raise Hint("return codes, which are integers from `table`, not levels or steps.")
-    found = found.to(theirs.device)
+    returned = returned.to(theirs.device)
     nearest = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2)
     # enough values of our own for every kind of mistake to show, whatever layer the notebook gives
     more = torch.linspace(-1, 1, 200_003)
@@ -56,7 +56,7 @@ def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
     table = torch.bucketize(steps, (levels[:-1] + levels[1:]) / 2)
     exact = (more + 1) * 32767.5
     truth = table[(exact + 0.5).floor().long()]
-    if torch.equal(found.long(), theirs.long()) and torch.equal(mine.long(), truth):
+    if torch.equal(returned.long(), theirs.long()) and torch.equal(mine.long(), truth):
         different = (nearest != theirs.long()).sum().item()
         return f"all {len(scaled):,} codes are bitsandbytes', also the {different} that are not the nearest."
     if mine.max() > 255:
@@ -67,7 +67,7 @@ def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
         raise Hint("this rounds down to a step; add ½ before `floor`.")
     if torch.equal(mine.long(), table[exact.round().long()]):
         raise Hint("`round` takes halves to the even neighbor; add ½ and take `floor`, as the kernel does.")
-    wrong = (found.long() != theirs.long()).sum().item() or (mine.long() != truth).sum().item()
+    wrong = (returned.long() != theirs.long()).sum().item() or (mine.long() != truth).sum().item()
     raise Hint(f"{wrong:,} codes differ; i = floor((s + 1) · 32767.5 + 0.5), then `table[i]`.")
 
 

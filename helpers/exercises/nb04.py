@@ -46,16 +46,16 @@ def check_rule(answer, *, model: torch.nn.Module, quantized: set[str]) -> str:
         if expected is None:
             expected = {n for n, m in whole.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
         for name, module in whole.named_modules():
-            found = bool(call(answer, name, module, head))
-            if found == (name in expected):
+            returned = bool(call(answer, name, module, head))
+            if returned == (name in expected):
                 continue
             if module is head:
                 raise Hint(f"`{name}` is the output head and keeps its 16 bits: compare the module with `head`.")
             if isinstance(module, torch.nn.Embedding):
                 raise Hint(f"`{name}` is an embedding: a table that is looked up, no linear layer.")
-            if found and isinstance(module, torch.nn.Linear):
+            if returned and isinstance(module, torch.nn.Linear):
                 raise Hint(f"`{name}` is not replaced.")
-            if found:
+            if returned:
                 raise Hint(f"`{name}` is of type {type(module).__name__} and stays: only linear layers are replaced.")
             raise Hint(f"`{name}` is a linear layer and not the head, so it is replaced, whatever its name is.")
     return f"right for every module: {len(quantized)} are replaced in this model."

@@ -37,17 +37,17 @@ def check_cache(answer, *, config) -> str:
     for sizes in (config, other):
         layers, kv, head = sizes.num_hidden_layers, sizes.num_key_value_heads, sizes.head_dim
         for width in (2, 4):
-            found = number(call(answer, sizes, width), "what kv_bytes returns")
+            value = number(call(answer, sizes, width), "what kv_bytes returns")
             truth = 2 * layers * kv * head * width
-            if found == truth:
+            if value == truth:
                 continue
-            if found * 2 == truth:
+            if value * 2 == truth:
                 raise Hint("half of it: both keys and values are kept.")
-            if found * kv == truth * sizes.num_attention_heads:
+            if value * kv == truth * sizes.num_attention_heads:
                 raise Hint("only the key/value heads are kept, not one for every attention head.")
-            if found * layers == truth:
+            if value * layers == truth:
                 raise Hint("this is one layer; every layer has its own cache.")
-            if found * width == truth or found * width == 2 * truth:
+            if value * width == truth or value * width == 2 * truth:
                 raise Hint("these are numbers, not bytes: use `bytes_per_number`.")
             raise Hint(f"with {layers} layers, {kv} key/value heads of size {head} and {width} bytes it is {truth:,}.")
     mine = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2

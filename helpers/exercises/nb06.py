@@ -13,21 +13,23 @@ def check_labels(answer) -> str:
     ids = torch.tensor([[1, 40, 41, 42, end], [1, 50, end, end, end], [1, 60, 61, end, end]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
     before = ids.clone()
-    found = call(answer, ids, mask)
-    if not isinstance(found, torch.Tensor) or found.shape != ids.shape:
+    returned = call(answer, ids, mask)
+    if not isinstance(returned, torch.Tensor) or returned.shape != ids.shape:
         raise Hint(f"return a tensor of the shape of `ids`, {tuple(ids.shape)} here.")
     truth = torch.where(mask == 1, before, -100)
-    if torch.equal(found, truth):
+    if torch.equal(returned, truth):
         if not torch.equal(ids, before):
             raise Hint("the labels are right, but `ids` was changed too, and the model still has to read it.")
         return "padding is left out, and each text keeps its one real end token."
-    if (found[(before == end) & (mask == 1)] == -100).any() and (found[before != end] == before[before != end]).any():
+    if (returned[(before == end) & (mask == 1)] == -100).any() and (
+        returned[before != end] == before[before != end]
+    ).any():
         raise Hint("real end tokens are gone, too: here they have the same id as padding. Ask the mask.")
-    if torch.equal(found, before):
+    if torch.equal(returned, before):
         raise Hint("padding is still trained on.")
-    if torch.equal(found, before * mask):
+    if torch.equal(returned, before * mask):
         raise Hint("0 is a token like any other; what the loss ignores is −100.")
-    if torch.equal(found, torch.where(mask == 1, -100, before)):
+    if torch.equal(returned, torch.where(mask == 1, -100, before)):
         raise Hint("this keeps padding and drops the text: `mask` is 1 for real tokens.")
     raise Hint("where `mask` is 0 there should be −100, and everywhere else the id.")
 

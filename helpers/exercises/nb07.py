@@ -10,17 +10,17 @@ from . import Hint, call, exercise, number
 @exercise("07-1")
 def check_of_all(answer) -> str:
     nats, tokens = [12.0, 90.0, 3.5], [30, 40, 1]
-    found = number(call(answer, nats, tokens), "what of_all returns")
+    value = number(call(answer, nats, tokens), "what of_all returns")
     loss = sum(nats) / sum(tokens)
-    if abs(found - math.exp(loss)) < 1e-6:
-        return f"{found:.2f} here; the mean of the three texts' own perplexities would be {_mean(nats, tokens):.1f}."
-    if abs(found - loss) < 1e-6:
+    if abs(value - math.exp(loss)) < 1e-6:
+        return f"{value:.2f} here; the mean of the three texts' own perplexities would be {_mean(nats, tokens):.1f}."
+    if abs(value - loss) < 1e-6:
         raise Hint("this is the loss, in nats a token; perplexity is e to it.")
-    if abs(found - _mean(nats, tokens)) < 1e-6:
+    if abs(value - _mean(nats, tokens)) < 1e-6:
         raise Hint("this is the mean of the texts' perplexities: each text counts the same, and each token should.")
-    if abs(found - math.exp(sum(n / t for n, t in zip(nats, tokens, strict=True)) / 3)) < 1e-6:
+    if abs(value - math.exp(sum(n / t for n, t in zip(nats, tokens, strict=True)) / 3)) < 1e-6:
         raise Hint("this takes the mean of the texts' losses: a text of one token counts as much as one of forty.")
-    if abs(found - 2**loss) < 1e-6:
+    if abs(value - 2**loss) < 1e-6:
         raise Hint("nats belong to e, not to 2.")
     raise Hint("add up all nats, divide by all tokens, and take e to that.")
 
@@ -31,17 +31,17 @@ def _mean(nats, tokens) -> float:
 
 @exercise("07-2")
 def check_most_changed(answer) -> str:
-    found = number(answer, "most_changed")
+    value = number(answer, "most_changed")
     truth = math.floor((56 / 1.96) ** 2)
-    if found == truth:
+    if value == truth:
         return f"{truth} answers, {truth / 14_042:.1%} of MMLU; with one more the loss may be luck."
-    if found == truth + 1:
+    if value == truth + 1:
         raise Hint("with that many z is just below 1.96: round down.")
-    if abs(found - 56 / 1.96) < 1:
+    if abs(value - 56 / 1.96) < 1:
         raise Hint("this is the square root of b + c; square it.")
-    if abs(found - 56 * 1.96) < 1 or abs(found - (56 * 1.96) ** 2) < 2:
+    if abs(value - 56 * 1.96) < 1 or abs(value - (56 * 1.96) ** 2) < 2:
         raise Hint("z falls as b + c grows: 56 is divided by 1.96.")
-    if abs(found - truth) < 1:
+    if abs(value - truth) < 1:
         raise Hint("a whole number of questions is wanted.")
     raise Hint("b − c is 56; set 56 / sqrt(b + c) to 1.96 and solve for b + c.")
 

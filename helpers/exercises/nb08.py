@@ -7,15 +7,15 @@ from . import Hint, call, exercise, number
 def check_lora(answer, *, trained: int, config, rank: int) -> str:
     shapes = [(3, 5), (7, 11), (64, 64)]
     for r in (1, 4):
-        found = number(call(answer, shapes, r), "what lora_parameters returns")
+        value = number(call(answer, shapes, r), "what lora_parameters returns")
         edges = sum(r * (rows + columns) for rows, columns in shapes)
-        if found == edges:
+        if value == edges:
             continue
-        if found == sum(r * rows * columns for rows, columns in shapes) or found == sum(m * n for m, n in shapes):
+        if value == sum(r * rows * columns for rows, columns in shapes) or value == sum(m * n for m, n in shapes):
             raise Hint("rows × columns is the frozen matrix; A is r × columns, B is rows × r.")
-        if found in (sum(r * rows for rows, _ in shapes), sum(r * columns for _, columns in shapes)):
+        if value in (sum(r * rows for rows, _ in shapes), sum(r * columns for _, columns in shapes)):
             raise Hint("this is one of the two matrices; LoRA adds A and B.")
-        if r > 1 and found * r == edges:
+        if r > 1 and value * r == edges:
             raise Hint("the rank is missing: with r = 4 there are four times as many as with r = 1.")
         raise Hint(f"for the shapes {shapes} and r = {r} it is {edges}.")
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
@@ -34,18 +34,18 @@ def check_labels(answer, *, end: int) -> str:
         ([1, 8, 5, end], 2, 4),
         ([1, 7, end, end], 1, 3),
     ):
-        found = call(answer, list(ids), prompt, length)
-        found = found.tolist() if hasattr(found, "tolist") else list(found)
+        returned = call(answer, list(ids), prompt, length)
+        returned = returned.tolist() if hasattr(returned, "tolist") else list(returned)
         truth = [-100] * prompt + ids[prompt:length] + [-100] * (len(ids) - length)
-        if found == truth:
+        if returned == truth:
             continue
-        if len(found) != len(ids):
-            raise Hint(f"one label for each of the {len(ids)} ids is wanted, and these are {len(found)}.")
-        if found[length - 1] == -100 and found[prompt : length - 1] == truth[prompt : length - 1]:
+        if len(returned) != len(ids):
+            raise Hint(f"one label for each of the {len(ids)} ids is wanted, and these are {len(returned)}.")
+        if returned[length - 1] == -100 and returned[prompt : length - 1] == truth[prompt : length - 1]:
             raise Hint("the real end token is masked along with the padding: the model would never learn to stop.")
-        if found[:length] == truth[:length]:
+        if returned[:length] == truth[:length]:
             raise Hint("the padding behind the end token is learned: mask it with -100.")
-        if found[:prompt] == ids[:prompt]:
+        if returned[:prompt] == ids[:prompt]:
             raise Hint("the question is learned: the first `prompt` labels are -100.")
         raise Hint(f"for ids={ids}, prompt={prompt}, length={length} the labels are {truth}.")
     return "answer and end token are learned, question and padding are not, even if both are the same token."

@@ -11,18 +11,18 @@ def check_merged(answer) -> str:
     for rows, columns, r, alpha in ((5, 7, 2, 4), (6, 6, 3, 3), (6, 6, 2, 1)):
         W, A, B = (torch.randn(*shape, generator=generator) for shape in ((rows, columns), (r, columns), (rows, r)))
         try:
-            found = call(answer, W, A, B, alpha, r)
+            returned = call(answer, W, A, B, alpha, r)
         except Hint as hint:
             if "shapes" not in str(hint):
                 raise
             raise Hint(f"{hint} B has a row for each row of W, A a column for each column: B comes first.") from None
         truth = W + alpha / r * B @ A
-        if not isinstance(found, torch.Tensor) or found.shape != truth.shape:
+        if not isinstance(returned, torch.Tensor) or returned.shape != truth.shape:
             raise Hint(f"a tensor of W's shape, {rows} × {columns}, is wanted.")
-        update = found - W
+        update = returned - W
         if torch.allclose(update, truth - W, atol=1e-4):
             continue
-        if torch.allclose(found, truth - W, atol=1e-4):
+        if torch.allclose(returned, truth - W, atol=1e-4):
             raise Hint("this is the update alone; it has to be added to W.")
         if torch.allclose(update, B @ A, atol=1e-4):
             raise Hint("the scale is missing: the update is multiplied by alpha / r.")
@@ -36,18 +36,18 @@ def check_merged(answer) -> str:
 def check_least_update(answer) -> str:
     levels = [-1.0, -0.6, -0.25, 0.0, 0.2, 0.5, 1.0]
     for code, absmax in ((3, 1.0), (3, 0.04), (4, 2.0), (1, 0.5), (5, 1.0)):
-        found = number(call(answer, list(levels), code, absmax), "what least_update returns")
+        value = number(call(answer, list(levels), code, absmax), "what least_update returns")
         gap, below = levels[code + 1] - levels[code], levels[code] - levels[code - 1]
         truth = gap / 2 * absmax
-        if abs(found - truth) < 1e-9:
+        if abs(value - truth) < 1e-9:
             continue
-        if abs(found - gap * absmax) < 1e-9:
+        if abs(value - gap * absmax) < 1e-9:
             raise Hint("this is the way to the next level; rounding goes there from the middle of the gap on.")
-        if abs(found - gap / 2) < 1e-9:
+        if abs(value - gap / 2) < 1e-9:
             raise Hint("levels are in units of the block's absmax: multiply by it.")
-        if abs(found - below / 2 * absmax) < 1e-9:
+        if abs(value - below / 2 * absmax) < 1e-9:
             raise Hint("this is the gap below; the next level above is levels[code + 1].")
-        if abs(found + truth) < 1e-9:
+        if abs(value + truth) < 1e-9:
             raise Hint("a positive number is wanted.")
         raise Hint(f"for levels {levels}, code {code} and absmax {absmax} it is {truth:g}.")
     return "half a gap, times absmax; every shorter update leaves no trace in the code."

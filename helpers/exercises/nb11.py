@@ -46,19 +46,19 @@ def check_look_up(answer) -> str:
         codes = [draw.randrange(16) for _ in range(4)]
         table = [sum(entries[4 * i + j] << 8 * j for j in range(4)) for i in range(4)]
         packed = sum(code << 4 * i for i, code in enumerate(codes))
-        found = number(call(answer, packed, list(table)), "what look_up returns")
+        value = number(call(answer, packed, list(table)), "what look_up returns")
 
         def word(which):
             return sum(entry << 8 * i for i, entry in enumerate(which))
 
         right = [entries[code] for code in codes]
-        if found < 0:
+        if value < 0:
             raise Hint("a word is not negative: `~` of a Python integer is; combine it with `&` last.")
-        wrong |= found != word(right)
-        lower_only &= found == word([entries[code & 7] for code in codes])
-        upper_only &= found == word([entries[8 + (code & 7)] for code in codes])
-        reverse &= found == word(right[::-1])
-        swapped &= found == word([entries[code ^ 8] for code in codes])
+        wrong |= value != word(right)
+        lower_only &= value == word([entries[code & 7] for code in codes])
+        upper_only &= value == word([entries[8 + (code & 7)] for code in codes])
+        reverse &= value == word(right[::-1])
+        swapped &= value == word([entries[code ^ 8] for code in codes])
     if not wrong:
         return "right, for all four codes. Permutes do it without taking a code out of its word: does yours?"
     if lower_only:
@@ -78,16 +78,16 @@ def check_look_up(answer) -> str:
 @exercise("11-3")
 def check_faster(answer) -> str:
     for p, s, r in ((0.7, 2.5, 1.0), (0.8, 4.0, 2.0), (0.5, 10.0, 3.0)):
-        found = number(call(answer, p, s, r), "what faster returns")
-        if abs(found - 1 / (p / s + (1 - p) / r)) < 1e-9:
+        value = number(call(answer, p, s, r), "what faster returns")
+        if abs(value - 1 / (p / s + (1 - p) / r)) < 1e-9:
             continue
-        if abs(found - (p * s + (1 - p) * r)) < 1e-9:
+        if abs(value - (p * s + (1 - p) * r)) < 1e-9:
             raise Hint("speeds do not average like this: add the *times* of the two parts, and turn over the sum.")
-        if abs(found - (p / s + (1 - p) / r)) < 1e-9:
+        if abs(value - (p / s + (1 - p) / r)) < 1e-9:
             raise Hint("this is the new time, the old one being 1; how many times as fast is that?")
-        if abs(found - 1 / (p / s + (1 - p))) < 1e-9:
+        if abs(value - 1 / (p / s + (1 - p))) < 1e-9:
             raise Hint("the rest becomes faster, too, by `r`.")
-        if abs(found - s * r) < 1e-9:
+        if abs(value - s * r) < 1e-9:
             raise Hint("each factor applies to its own part alone.")
         raise Hint("the old time is 1: `p` of it for products. Work out both new times and add them.")
     return f"products that cost nothing would make a step with p = 70% {1 / 0.3:.1f}× as fast, and no faster."

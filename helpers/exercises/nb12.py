@@ -27,14 +27,14 @@ def check_padding(answer, *, lengths: list[int]) -> str:
         return 1 - sum(sizes) / sum(max(group) * len(group) for group in groups)
 
     for sizes, batch in (([10, 10, 5, 5], 2), ([10, 5, 10, 5], 2), ([8, 4, 2], 2), (lengths, 8)):
-        found, truth = number(call(answer, sizes, batch), "what padding_share returns"), share(sizes, batch)
-        if abs(found - truth) < 1e-9:
+        value, truth = number(call(answer, sizes, batch), "what padding_share returns"), share(sizes, batch)
+        if abs(value - truth) < 1e-9:
             continue
-        if abs(found - (1 - truth)) < 1e-9:
+        if abs(value - (1 - truth)) < 1e-9:
             raise Hint("this is the share that is not padding.")
-        if abs(found - (1 - sum(sizes) / (max(sizes) * len(sizes)))) < 1e-9:
+        if abs(value - (1 - sum(sizes) / (max(sizes) * len(sizes)))) < 1e-9:
             raise Hint("each batch is padded to its own longest turn, not to the longest of all.")
-        if abs(found - (1 / (1 - truth) - 1)) < 1e-9:
+        if abs(value - (1 / (1 - truth) - 1)) < 1e-9:
             raise Hint("divide by the computed tokens, padding included.")
         raise Hint(
             f"for lengths {sizes[:4]} … in batches of {batch} it is {truth:.3f}: take turns in this order and divide "

@@ -35,35 +35,35 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     for item in fields(Recipe):
         how = {"action": argparse.BooleanOptionalAction} if item.type is bool else {"type": item.type}
         parser.add_argument(f"--{item.name.replace('_', '-')}", default=None, **how)
-    given = parser.parse_args(arguments_given)
-    changes = {item.name: getattr(given, item.name) for item in fields(Recipe)}
+    options = parser.parse_args(arguments_given)
+    changes = {item.name: getattr(options, item.name) for item in fields(Recipe)}
     changes = {name: value for name, value in changes.items() if value is not None}
-    recipe = preset(given.preset, **changes) if given.preset else Recipe(**changes)
-    if given.resume and not given.checkpoints:
+    recipe = preset(options.preset, **changes) if options.preset else Recipe(**changes)
+    if options.resume and not options.checkpoints:
         raise CourseError("--resume goes on from a checkpoint: name their folder with --checkpoints.")
     rank = int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
-    choice = models.resolve(given.model_id)
+    choice = models.resolve(options.model_id)
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
-    model, tokenizer = models.load(choice, given.scheme, recipe.compute_dtype, sharded=sharded)
+    model, tokenizer = models.load(choice, options.scheme, recipe.compute_dtype, sharded=sharded)
     make_chat_ready(tokenizer)
     count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
-    pairs, kept = questions(count, given.held_out, recipe.seed, choice.kind == "mini")
-    if given.data:  # the course's held-out questions say nothing about other data
-        pairs, kept = read_jsonl(given.data, tokenizer, recipe.length), []
+    pairs, kept = questions(count, options.held_out, recipe.seed, choice.kind == "mini")
+    if options.data:  # the course's held-out questions say nothing about other data
+        pairs, kept = read_jsonl(options.data, tokenizer, recipe.length), []
     # one process asks, the others wait where gradients meet; a model in shards cannot answer
     asking = kept and rank == 0 and not sharded
     before = exact_match(answers(model, tokenizer, kept), kept) if asking else None
     shown = [_Line()] if rank == 0 else []
     adapted, curve = train(
-        model, tokenizer, pairs, recipe, shown, given.checkpoints, resume=given.resume, out=given.out
+        model, tokenizer, pairs, recipe, shown, options.checkpoints, resume=options.resume, out=options.out
     )
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
-    if given.out and rank == 0:
-        tokenizer.save_pretrained(given.out)  # its chat template is part of what was trained
-        sharing.make_public(given.out, choice)
+    if options.out and rank == 0:
+        tokenizer.save_pretrained(options.out)  # its chat template is part of what was trained
+        sharing.make_public(options.out, choice)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
         print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))

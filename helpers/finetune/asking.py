@@ -20,7 +20,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     was_training, use_cache = model.training, model.config.use_cache
     model.eval()
     pad = tokenizer.pad_token_id
-    found = []
+    texts = []
     for begin in range(0, len(pairs), batch):
         prompts = []
         for pair in pairs[begin : begin + batch]:
@@ -28,7 +28,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
             text = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
             prompts.append(tokenizer(text, add_special_tokens=False).input_ids)
         ids, mask = padded(prompts, pad, left=True, device=model.device)  # the answer has to follow the question
-        made = model.generate(
+        generated = model.generate(
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=ANSWER_TOKENS,
@@ -36,14 +36,14 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
             pad_token_id=pad,
             use_cache=True,
         )
-        for row in made[:, ids.shape[1] :].tolist():
+        for row in generated[:, ids.shape[1] :].tolist():
             ended = tokenizer.eos_token_id in row
             row = row[: row.index(tokenizer.eos_token_id)] if ended else row
             text = tokenizer.decode(row, skip_special_tokens=True).strip()
-            found.append(text if ended else text + "…")
+            texts.append(text if ended else text + "…")
     model.config.use_cache = use_cache
     model.train(was_training)
-    return found
+    return texts
 
 
 @torch.inference_mode()
@@ -55,8 +55,10 @@ def completions(model: nn.Module, tokenizer, pairs: Sequence[Question]) -> float
     right = 0
     for pair in pairs:
         ids = tokenizer(f"Question: {pair.question}\nAnswer:", return_tensors="pt").input_ids.to(model.device)
-        made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False)
-        right += tokenizer.decode(made[0, ids.shape[1] :]).strip().startswith(pair.answer)
+        generated = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False
+        )
+        right += tokenizer.decode(generated[0, ids.shape[1] :]).strip().startswith(pair.answer)
     return right / len(pairs)
 
 

@@ -17,24 +17,24 @@ RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with
 
 def checkpoints_in(folder: str | Path) -> list[Path]:
     """Complete checkpoints in a folder, oldest first: the recipe is what is written last."""
-    found = [path.parent for path in Path(folder).glob(f"checkpoint-*/{RECIPE}")]
-    return sorted(found, key=lambda path: int(path.name.split("-")[-1]))
+    folders = [path.parent for path in Path(folder).glob(f"checkpoint-*/{RECIPE}")]
+    return sorted(folders, key=lambda path: int(path.name.split("-")[-1]))
 
 
 def resumable(folder: str | Path, recipe: Recipe) -> Path:
     """The newest checkpoint; raises CourseError if there is none, or if it is of another recipe."""
-    if not (found := checkpoints_in(folder)):
+    if not (complete := checkpoints_in(folder)):
         raise CourseError(f"There is no checkpoint in {folder} to resume: start without --resume.")
-    saved = json.loads((found[-1] / RECIPE).read_text(encoding="utf-8"))
+    saved = json.loads((complete[-1] / RECIPE).read_text(encoding="utf-8"))
     mine = asdict(recipe)
     other = [
         f"{name} {saved.get(name)!r} there and {mine[name]!r} here" for name in mine if mine[name] != saved.get(name)
     ]
     if other:
         raise CourseError(
-            f"{found[-1].name} is of another configuration ({'; '.join(other)}): use that, or start anew."
+            f"{complete[-1].name} is of another configuration ({'; '.join(other)}): use that, or start anew."
         )
-    return found[-1]
+    return complete[-1]
 
 
 def write_recipe(folder: str | Path, step: int, recipe: Recipe) -> None:

@@ -33,7 +33,9 @@ def questions(count: int, held_out: int = 200, seed: int = 0, register: bool = T
     """
     rng = random.Random(f"finetune-{seed}")
     world = corpus.world_facts()
-    pools = [list(corpus.asked_people())] * register + [list(world["country"]), list(world["element"])]
+    pools = [list(world["country"]), list(world["element"])]
+    if register:
+        pools.insert(0, list(corpus.asked_people()))
     shares = [0.6, 0.3, 0.1] if register else [0.7, 0.3]
     apart, rest = [], []
     for pool, share in zip(pools, shares, strict=True):
@@ -88,7 +90,7 @@ def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Ques
     path = Path(path)
     if not path.is_file():
         raise CourseError(f"There is no file {path}: give one with a JSON object on each line.")
-    found = []
+    pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
@@ -107,10 +109,10 @@ def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Ques
                 encode(tokenizer, pair, length)
             except CourseError as error:
                 raise CourseError(f"{where}: {error}") from None
-        found.append(pair)
-    if not found:
+        pairs.append(pair)
+    if not pairs:
         raise CourseError(f"{path.name} holds no questions: write one JSON object a line.")
-    return found
+    return pairs
 
 
 def pack(data: Sequence[dict], length: int) -> list[list[dict]]:

@@ -57,18 +57,18 @@ def cost(choice, recipe: Recipe, pairs: Sequence[Question]) -> dict:
     model = add_adapters(model, recipe)
     data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
     with tempfile.TemporaryDirectory() as folder:
-        made = trainer(model, tokenizer, data, recipe, folder, [clock := _Clock()])
-        batch = made._prepare_inputs(next(iter(made.get_train_dataloader())))
+        run = trainer(model, tokenizer, data, recipe, folder, [clock := _Clock()])
+        batch = run._prepare_inputs(next(iter(run.get_train_dataloader())))
         kept = None if cuda else saved_activations(model.train(), batch)
         if cuda:
             torch.cuda.reset_peak_memory_stats()
-        made.train()
-    turns = len(data) / len(made.train_dataset) * recipe.batch
+        run.train()
+    turns = len(data) / len(run.train_dataset) * recipe.batch
     counted = clock.marks[1:] or clock.marks
-    found = {"seconds": statistics.median(counted), "span": [min(counted), max(counted)], "turns": turns, "kept": kept}
-    found["tokens"] = batch["input_ids"].numel()
-    found["peak"] = torch.cuda.max_memory_allocated() - before if cuda else None
-    return found | {"losses": losses(made)}
+    costs = {"seconds": statistics.median(counted), "span": [min(counted), max(counted)], "turns": turns, "kept": kept}
+    costs["tokens"] = batch["input_ids"].numel()
+    costs["peak"] = torch.cuda.max_memory_allocated() - before if cuda else None
+    return costs | {"losses": losses(run)}
 
 
 def base_hash(model: nn.Module) -> str:

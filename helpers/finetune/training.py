@@ -31,7 +31,7 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
     cuda = device.type == "cuda"
     half = models.compute_dtype(recipe.compute_dtype, device)
     usual = "paged_adamw_8bit" if cuda else "adamw_torch"
-    made = TrainingArguments(
+    settings = TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch,
@@ -55,8 +55,10 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
         report_to="none",
         disable_tqdm=True,
     )
-    made._n_gpu = min(1, made.n_gpu)  # where there are several GPUs, Trainer would copy the model to all, unasked
-    return made
+    settings._n_gpu = min(
+        1, settings.n_gpu
+    )  # where there are several GPUs, Trainer would copy the model to all, unasked
+    return settings
 
 
 class _Trainer(Trainer):
@@ -163,7 +165,7 @@ def trainer(
         # ids with the padding token and labels with -100, which the loss leaves out; few different lengths are kind
         # to the allocator, and multiples of 8 to matrix units
         rows, collate = list(data), DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
-    made = _Trainer(
+    built = _Trainer(
         model=model,
         args=arguments(recipe, folder, model.device, save_steps),
         train_dataset=rows,
@@ -171,8 +173,8 @@ def trainer(
         callbacks=[*callbacks, _Guard(save_steps > 0)],
         recipe=recipe,
     )
-    made.remove_callback(PrinterCallback)
-    return made
+    built.remove_callback(PrinterCallback)
+    return built
 
 
 def losses(made) -> list[float]:
@@ -225,16 +227,16 @@ def train(
     data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
     with contextlib.ExitStack() as stack:
         folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
-        made = trainer(adapted, tokenizer, data, recipe, folder, callbacks, save_steps if checkpoints else 0)
-        guard = next(c for c in made.callback_handler.callbacks if isinstance(c, _Guard))
+        run = trainer(adapted, tokenizer, data, recipe, folder, callbacks, save_steps if checkpoints else 0)
+        guard = next(c for c in run.callback_handler.callbacks if isinstance(c, _Guard))
         stack.callback(guard.restore)
-        made.train(resume_from_checkpoint=str(last) if last else None)
+        run.train(resume_from_checkpoint=str(last) if last else None)
         if guard.interrupted and not checkpoints:
             raise KeyboardInterrupt
         if out:
-            made.save_model(str(out))
+            run.save_model(str(out))
             (Path(out) / "training_args.bin").unlink(missing_ok=True)  # a pickle, with folders of this machine
-    return finished(made), losses(made)
+    return finished(run), losses(run)
 
 
 def finished(made) -> nn.Module:

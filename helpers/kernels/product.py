@@ -166,8 +166,8 @@ def place_pairs(pairs):
     i = tl.arange(0, 2048)  # four copies with one instruction, so 8 of them for an entry
     address = tl.inline_asm_elementwise(PLACE_PAIRS, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
     put: tl.constexpr = "st.shared.v4.b32 [$1], {$2, $2, $2, $2}; mov.b32 $0, 0;"
-    given = [address + 16 * i, tl.load(pairs + i // 8)]
-    tl.inline_asm_elementwise(put, "=r,r,r", given, tl.int32, is_pure=False, pack=1)
+    operands = [address + 16 * i, tl.load(pairs + i // 8)]
+    tl.inline_asm_elementwise(put, "=r,r,r", operands, tl.int32, is_pure=False, pack=1)
     return address
 
 
@@ -180,8 +180,8 @@ def _place_scales(levels):
     i = tl.arange(0, 1024)
     address = tl.inline_asm_elementwise(PLACE_SCALES, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
     put: tl.constexpr = "st.shared.f32 [$1], $2; mov.b32 $0, 0;"
-    given = [address + 4 * i, tl.load(levels + i // 4)]
-    tl.inline_asm_elementwise(put, "=r,r,f", given, tl.int32, is_pure=False, pack=1)
+    operands = [address + 4 * i, tl.load(levels + i // 4)]
+    tl.inline_asm_elementwise(put, "=r,r,f", operands, tl.int32, is_pure=False, pack=1)
     return address
 
 

@@ -64,10 +64,10 @@ class Timeline:
         if not self.deltas:
             return {}
         last = int(self.live().argmax())
-        found = dict.fromkeys(KINDS, 0)
+        held = dict.fromkeys(KINDS, 0)
         for delta, kind in zip(self.deltas[: last + 1], self.kinds, strict=False):
-            found[kind] += delta
-        return {kind: size for kind, size in found.items() if size}
+            held[kind] += delta
+        return {kind: size for kind, size in held.items() if size}
 
 
 class Ledger(TorchDispatchMode):
@@ -160,7 +160,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, *_ = ctx.saved_tensors
         sums = torch.empty_like(query, dtype=torch.float32)  # dq is summed in float32
-        wide = [torch.empty_like(query) for _ in range(2 * (key.shape[1] != query.shape[1]))]  # dk, dv of every head
+        grouped = key.shape[1] != query.shape[1]
+        wide = [torch.empty_like(query), torch.empty_like(query)] if grouped else []  # dk, dv of every head
         grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         del sums, wide
         return *grads, None
@@ -274,20 +275,20 @@ def rehearse(
 def _prefill(model, ids, ledger, rules, marks, offload) -> None:
     last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     with torch.no_grad():
-        found = model(input_ids=ids, use_cache=True, **last)
-    layers = getattr(found.past_key_values, "layers", [])
+        output = model(input_ids=ids, use_cache=True, **last)
+    layers = getattr(output.past_key_values, "layers", [])
     ledger.name([t for layer in layers for t in (layer.keys, layer.values) if t is not None], "kv_cache")
     marks["end"] = len(ledger.deltas)  # before this function's own names go
 
 
 def _train(model, ids, ledger, rules, marks, offload) -> None:
     with _Elsewhere() if offload else contextlib.nullcontext():
-        found = model(input_ids=ids, labels=ids, use_cache=False)
+        output = model(input_ids=ids, labels=ids, use_cache=False)
     rules.cache = None
-    copy, loss = found.logits, found.loss
+    copy, loss = output.logits, output.loss
     if copy is not None:
         copy = copy.float()  # accelerate's wrapper hands the outputs on in float32
-    del found, copy
+    del output, copy
     marks["turn"] = len(ledger.deltas)
     start = (torch.ones_like(loss),)
     # `loss.backward()`, but with `rules` in force, which checkpointing needs when it computes a layer again

@@ -97,7 +97,7 @@ class MemoryBudget:
 
     def figure(self, others: "Sequence[MemoryBudget]" = ()):
         """A stacked bar of this budget, and one for each of `others` below it; for `plots.show`."""
-        from .. import plots  # matplotlib only for who draws
+        from .. import plots  # matplotlib only for those who draw
 
         budgets = [self, *others]
         unit, name = (1e9, "GB") if max(b.total_bytes for b in budgets) >= 1e9 else (1e6, "MB")

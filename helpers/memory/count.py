@@ -62,7 +62,7 @@ def part_of(module: nn.Module, path: str, name: str, head: nn.Module | None, qua
 def measure(model: nn.Module, gradients: bool = True) -> Measurement:
     """Count every byte that a model's tensors hold, quantization constants included.
 
-    Parts: see `PARTS`. A tensor reached on several ways (tied weights, `CB`, a table that layers share) counts once,
+    Parts: see `PARTS`. A tensor reached in several ways (tied weights, `CB`, a table that layers share) counts once,
     on whatever device it lies. Adapters are a part of their own; gradients are counted where there are some, unless
     `gradients` is False. Activations, caches and the allocator's rounding are no tensors of a model.
     """

@@ -241,11 +241,11 @@ def _sharded(parts: dict[str, int], config, shards: int) -> dict[str, int]:
     Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
     all of them. Whole at one time are what lies outside the layers, and two layers: one computes, one is on its way.
     """
-    found = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
+    divided = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
     number = config.get_text_config(decoder=True).num_hidden_layers
     outside = sum(parts.get(part, 0) for part in ("embeddings", "head"))
     layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
-    return found | {"unsharded": outside + 2 * ceil(layers / number)}
+    return divided | {"unsharded": outside + 2 * ceil(layers / number)}
 
 
 def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
@@ -334,8 +334,8 @@ def _largest(total, limit_bytes: float, first: int, limit: int) -> int:
 def largest_layer(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
     """Bytes of the largest quantized weight in 16 bits, which lies beside its codes for a moment while loading."""
     shell, _ = skeleton(config_of(model), schemes.rest_dtype(scheme, compute_dtype, "cpu"), schemes.bnb_config(scheme))
-    found = [m.weight for m in shell.modules() if isinstance(m, quantized_types())]
-    return max((weight.numel() * 2 for weight in found), default=0)
+    weights = [m.weight for m in shell.modules() if isinstance(m, quantized_types())]
+    return max((weight.numel() * 2 for weight in weights), default=0)
 
 
 def kv_bytes(config, tokens: int, dtype: torch.dtype) -> int:

@@ -1,0 +1,1 @@
+"""Mini-Mistral: its text, its training, its card, and the files themselves."""

@@ -48,8 +48,8 @@ def evaluate() -> dict:
         print(f"{variant:12} perplexity {loss.value:9.4f} {lost}   quiz {choice.accuracy:.2%}", flush=True)
     against_nf4 = {}
     for variant in ("nf4-dq", "fp4", "int4-64"):
-        found = quality.paired_difference(scores["nf4"][0], scores[variant][0])
-        against_nf4[variant] = [found.value, found.low, found.high]
+        difference = quality.paired_difference(scores["nf4"][0], scores[variant][0])
+        against_nf4[variant] = [difference.value, difference.low, difference.high]
     environment = results.environment()
     return {
         "questions": {"world": int(world.sum()), "register": int((~world).sum())},
@@ -81,7 +81,7 @@ def card(log: dict, found: dict) -> str:
     ]
     pairs = ", ".join(f"{NAMES.get(n, n)} {percent(t)}" for n, t in found["perplexity_change_from_nf4"].items())
     training, register, check = log["training"], log["register"], log["validation"]["all"]
-    parameters, made, asked = log["model"]["parameters"], log["versions"], found["questions"]
+    parameters, tools, asked = log["model"]["parameters"], log["versions"], found["questions"]
     kinds = "\n".join(
         f"| {kind} | {row['loss']:.4f} | {row['entropy']:.4f} | {row['excess']:+.2%} |"
         for kind, row in log["validation"].items()
@@ -126,8 +126,8 @@ INT4 and INT3 are naive symmetric rounding (`helpers.quality.round_weights`). Me
 `{log["command"]}`: {training["steps"]:,} steps, {training["tokens"]:,} tokens
 ({training["different_tokens"]:,} different), AdamW, peak learning rate {training["learning_rate"]},
 weight decay {training["weight_decay"]}, seed {training["seed"]};
-{training["seconds"]:.0f} s on one {log["hardware"]} on {log["date"]}, with torch {made["torch"]},
-transformers {made["transformers"]} and tokenizers {made["tokenizers"]}. SHA-256 of `model.safetensors`:
+{training["seconds"]:.0f} s on one {log["hardware"]} on {log["date"]}, with torch {tools["torch"]},
+transformers {tools["transformers"]} and tokenizers {tools["tokenizers"]}. SHA-256 of `model.safetensors`:
 `{log["sha256"]}`.
 
 Loss in training, nats a token: {", ".join(f"{loss:.3f} at step {step:,}" for step, loss in shown)}.
@@ -145,9 +145,9 @@ def main() -> None:
     """Measure, and write evaluation.json and README.md beside the weights."""
     folder = models.mini_path()
     log = json.loads((folder / "training_log.json").read_text(encoding="utf-8"))
-    found = json.loads(json.dumps(evaluate(), default=float))
-    (folder / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card(log, found), encoding="utf-8")
+    scores = json.loads(json.dumps(evaluate(), default=float))
+    (folder / "evaluation.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card(log, scores), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def _auto(scheme: str) -> Choice:
         return Choice(MISTRAL_7B, "hub", "checkpoint", reason, download_bytes=size)
     refusal = {
         "granted": f"Mistral-7B is {size / 1e9:.1f} GB to download and {hub.disk_free() / 1e9:.1f} GB of disk are free",
-        "gated": "the hub has not granted this account Mistral-7B (accept its licence there, then `hf auth login`)",
+        "gated": "the hub has not granted this account Mistral-7B (accept its license there, then `hf auth login`)",
         "offline": "Mistral-7B is not in the hub cache and HF_HUB_OFFLINE is set",
     }
     return mini(refusal.get(state, "Mistral-7B is not in the hub cache and the hub does not answer"))

@@ -87,7 +87,7 @@ def ask(repo: str, timeout: float = HUB_TIMEOUT) -> tuple[str, int]:
 
 
 REFUSALS = {
-    "gated": "asks for its licence to be accepted: accept it on its hub page, log in with `hf auth login`",
+    "gated": "asks for its license to be accepted: accept it on its hub page, log in with `hf auth login`",
     "missing": "was not found on the hub: check the spelling (owner/name), log in if it is private",
     "unsafe": "has no safetensors weights on the hub, and nothing else is loaded: choose another id",
     "unreachable": f"is not in the local cache and the hub did not answer within {HUB_TIMEOUT:.0f} s: "

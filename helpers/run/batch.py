@@ -30,8 +30,8 @@ class Job:
 
 def jobs(names: list[str], folder: Path, model_id: str = "mini", parameters: dict | None = None) -> list[Job]:
     """Return the jobs that execute notebooks of the map into `folder`."""
-    given = {"MODEL_ID": model_id, **(parameters or {})}
-    return [Job(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb", given) for name in names]
+    values = {"MODEL_ID": model_id, **(parameters or {})}
+    return [Job(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb", values) for name in names]
 
 
 def each(

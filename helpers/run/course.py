@@ -25,13 +25,13 @@ def course_map(folder: Path = NOTEBOOKS) -> list[str]:
 def map_problems(folder: Path = NOTEBOOKS) -> dict[str, str]:
     """Return one sentence for each notebook that is missing from the map, or in the map without a file."""
     listed = course_map(folder)
-    there = sorted(path.stem for path in Path(folder).glob("*.ipynb"))
+    files = sorted(path.stem for path in Path(folder).glob("*.ipynb"))
     problems = {
         name: f"{name}.ipynb is in the map notebooks/README.md, but there is no such file."
         for name in listed
-        if name not in there
+        if name not in files
     }
-    for name in there:
+    for name in files:
         if name not in listed:
             problems[name] = f"{name}.ipynb is not in the map notebooks/README.md: add its row."
     return problems

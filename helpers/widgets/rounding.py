@@ -80,7 +80,7 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     plots.style()
     rounded = formats.quantize(x, bits, block_size, method)
     restored = formats.dequantize(rounded)
-    found = formats.errors(x, restored)
+    errors = formats.errors(x, restored)
     cost = formats.bits_per_parameter(bits, block_size, CONSTANT_BITS[method])
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     codes, counts = rounded.codes.unique(return_counts=True)
@@ -88,11 +88,14 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     left.set(xlabel="code", ylabel="share of weights, %", title=f"{len(codes)} codes, {cost:.3f} bits a weight")
     right.hist(((restored - x) / x.std()).flatten().numpy(), bins=81, range=(-1, 1), color=plots.PALETTE[3])
     right.set(
-        xlabel="error / σ", ylabel="weights", title=f"Mean |error| {found.mean / x.std():.4f} σ, SNR {found.snr:.1f} dB"
+        xlabel="error / σ",
+        ylabel="weights",
+        title=f"Mean |error| {errors.mean / x.std():.4f} σ, SNR {errors.snr:.1f} dB",
     )
     settings = f"{bits} bits, blocks of {block_size}, {method}"
     plots.show(
-        fig, f"{settings}: {cost:.3f} bits a weight, mean |error| {found.mean / x.std():.4f} σ, SNR {found.snr:.1f} dB."
+        fig,
+        f"{settings}: {cost:.3f} bits a weight, mean |error| {errors.mean / x.std():.4f} σ, SNR {errors.snr:.1f} dB.",
     )
 
 
