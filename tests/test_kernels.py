@@ -380,7 +380,7 @@ def test_where_it_cannot_run_it_says_why(monkeypatch):
     assert "NVIDIA GPUs" in product.why_not("cpu")
     with pytest.raises(CourseError, match="bitsandbytes' kernels: the kernel runs on NVIDIA GPUs"):
         model = layer()
-        monkeypatch.setattr(product, "why_not", lambda device: "the kernel runs on NVIDIA GPUs, and this is a CPU")
+        monkeypatch.setattr(switch, "why_not", lambda device: "the kernel runs on NVIDIA GPUs, and this is a CPU")
         switch.use(model)
     monkeypatch.undo()
     monkeypatch.setattr(product, "INTERPRETED", False)

@@ -1,7 +1,9 @@
 """The runner, held against small notebooks that are each broken in one way."""
 
+import asyncio
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -170,6 +172,29 @@ def test_a_kernel_that_dies_with_words_is_quoted_and_one_that_ends_with_words_is
             with pytest.raises(NotebookError, match=r"died in cell 4 of 5 .*\(it said: Assertion failed: x \(src/"):
                 execute(path, tmp_path / "out.ipynb")
     assert capfd.readouterr().err == ""
+
+
+def test_an_answer_whose_event_got_lost_is_found_all_the_same():
+    calls = []
+
+    async def deaf_once(timeout):
+        calls.append(timeout)
+        if len(calls) == 1:  # the message is there, and nobody says so
+            await asyncio.sleep(timeout)
+            raise queue.Empty
+        return "reply"
+
+    assert asyncio.run(engine.patient(deaf_once, each=0.05)(timeout=60)) == "reply"
+    assert len(calls) == 2 and calls[0] == 0.05
+
+    async def nothing(timeout):
+        await asyncio.sleep(timeout)
+        raise queue.Empty
+
+    begun = time.monotonic()
+    with pytest.raises(queue.Empty):
+        asyncio.run(engine.patient(nothing, each=0.05)(timeout=0.3))
+    assert 0.3 <= time.monotonic() - begun < 5
 
 
 def test_endless_cell(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import tempfile
 import threading
 import time
@@ -201,6 +202,36 @@ class Watch:
         self.stderr.close()
 
 
+class _Client(PapermillNotebookClient):
+    """papermill's client, which looks at its sockets now and then, whether or not they say that there is something.
+
+    On a busy machine it has happened that a kernel had done its work and the answer lay there, but the event that tells
+    of it did not come: ZeroMQ's file descriptor speaks up once for several messages. A poll begun anew sees them.
+    """
+
+    async def async_start_new_kernel_client(self):
+        kernel_client = await super().async_start_new_kernel_client()
+        for channel in (kernel_client.shell_channel, kernel_client.iopub_channel):
+            channel.get_msg = patient(channel.get_msg)
+        return kernel_client
+
+
+def patient(get: Callable, each: float = 2.0) -> Callable:
+    """Return a channel's `get_msg` that asks `get` again every `each` seconds, up to the time-out it is given."""
+
+    async def get_msg(timeout: float | None = None):
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = each if end is None else min(each, end - time.monotonic())
+            try:
+                return await get(timeout=max(0.0, left))
+            except queue.Empty:
+                if end is not None and time.monotonic() >= end:
+                    raise
+
+    return get_msg
+
+
 class CourseEngine(NBClientEngine):
     """papermill's own engine, with the course's environment for the kernel and somebody who watches it."""
 
@@ -210,7 +241,7 @@ class CourseEngine(NBClientEngine):
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.id = "injected-parameters"  # papermill's is another one each time
         watch.begin(nb_man.nb)
-        watch.client = PapermillNotebookClient(
+        watch.client = _Client(
             nb_man,
             kernel_name=kernel_name,
             timeout=execution_timeout,
