@@ -1,4 +1,4 @@
-"""sharing: merged weights against W + (α/r) B A by hand, files that are whole or not there, what may be published."""
+"""Merged weights against W + (α/r) B A by hand, files that are whole or not there, what may be published."""
 
 import errno
 import json
@@ -408,6 +408,6 @@ def test_the_card_is_one_that_the_hub_reads():
 def test_the_new_process_complains_in_one_line():
     asked = json.dumps({"ids": [[1]], "which": {"x": {"model_id": "mini", "scheme": "nf5"}}, "out": "nowhere"})
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.sharing"], input=asked, cwd=run.ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "helpers.reload"], input=asked, cwd=run.ROOT, capture_output=True, text=True
     )
     assert done.returncode == 1 and done.stderr.strip().startswith("Unknown scheme 'nf5'")

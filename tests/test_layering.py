@@ -4,6 +4,7 @@ A room is a module, or a package with all that is in it. Within a package import
 """
 
 import ast
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -110,6 +111,12 @@ def test_imports_run_down():
 def test_an_import_that_is_turned_round_is_found(low, line, said):
     turned = TEXTS | {low: f"{TEXTS[low]}\n{line}\n"}
     assert [said in sentence for sentence in climbs(turned)] == [True]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_module_can_be_imported(name):
+    """A program's `__main__`, too, which nothing else imports."""
+    assert importlib.import_module(f"helpers.{name}")
 
 
 def test_helpers_know_nothing_of_what_is_built_on_them():

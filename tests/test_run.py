@@ -347,10 +347,11 @@ for _ in range(600):
         assert run.measures_time(path) == (name == "07_times")
         jobs.append(run.Job(path, tmp_path / "out" / path.name))
     records = {}
-    for done in run.each(jobs, at_once=2):
+    started = []
+    for done in run.each(jobs, at_once=2, progress=lambda name, cell, cells: cell or started.append(name)):
         assert not done.error
         records[done.name] = done.record
-    assert list(records)[-1] == "07_times"  # begun last
+    assert sorted(started[:2]) == ["05_a", "06_b"] and started[2:] == ["07_times"]
     share = str(max(1, results.cores() // 2))
     assert records["05_a"]["threads"] == records["06_b"]["threads"] == share
     assert records["07_times"]["threads"] == os.environ.get("OMP_NUM_THREADS")

@@ -1,9 +1,10 @@
-"""fitting: sentences that follow from the budgets, and a panel that follows its menus."""
+"""Sentences that follow from the budgets, and a panel that follows its menus."""
 
 import pytest
 
 from helpers import memory, models, widgets
 from helpers.errors import CourseError
+from helpers.widgets import fitting
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_sentences():
 
 def test_the_panel_follows_its_menus(monkeypatch):
     said = []
-    monkeypatch.setattr(widgets.results, "show", said.append)
+    monkeypatch.setattr(fitting.results, "show", said.append)
     panel = widgets.panel(512)
     menus = {menu.description: menu for menu in panel.children[0].children}
     assert said[-1].startswith("Mistral-7B in nf4-dq, prefill of 1 × 512 tokens")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from .. import models, sharing
+from .. import models, publish
 from ..errors import CourseError
 from ..recipe import PRESETS, Recipe, preset
 from .asking import answers, exact_match
@@ -63,7 +63,7 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
     if options.out and rank == 0:
         tokenizer.save_pretrained(options.out)  # its chat template is part of what was trained
-        sharing.make_public(options.out, choice)
+        publish.make_public(options.out, choice)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
         print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))
