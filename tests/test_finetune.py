@@ -451,7 +451,8 @@ _flat_param.FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()
 """
 
 
-PROCESSES = [("ddp", "float32"), ("fsdp", "float32"), ("fsdp", "bfloat16")]
+PROCESSES = [("ddp", "float32"), ("fsdp", "float32")]
+PROCESSES.append(pytest.param("fsdp", "bfloat16", marks=pytest.mark.slow))
 
 
 @pytest.mark.parametrize("kind, dtype", PROCESSES)

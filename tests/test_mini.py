@@ -527,6 +527,7 @@ def tiny_runs(tmp_path_factory):
     return folders
 
 
+@pytest.mark.slow
 def test_training_repeats_itself_bit_for_bit(tiny_runs):
     logs = [json.loads((folder / "model/training_log.json").read_text()) for folder in tiny_runs]
     first, second = [(folder / "model/model.safetensors").read_bytes() for folder in tiny_runs]
@@ -537,6 +538,7 @@ def test_training_repeats_itself_bit_for_bit(tiny_runs):
     assert logs[0]["hardware"] == "CPU" and set(logs[0]["validation"]) == {"all", *corpus.KINDS}
 
 
+@pytest.mark.slow
 def test_training_writes_the_shipped_data_and_a_model_that_loads(tiny_runs):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
