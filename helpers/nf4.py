@@ -171,11 +171,11 @@ def double_quantize(absmax: torch.Tensor, block_size: int = 256) -> DoubleQuanti
     offset = values.mean()
     padded = functional.pad(values - offset, (0, -len(values) % block_size))
     blocks = padded.view(-1, block_size)
-    largest = _absmax(blocks)
+    second_absmax = _absmax(blocks)
     levels = dynamic_map(values.device)
-    scaled = blocks * (1.0 / largest.clamp(min=TINY))[:, None]
+    scaled = blocks * (1.0 / second_absmax.clamp(min=TINY))[:, None]
     codes = torch.bucketize(scaled.view(-1), (levels[:-1] + levels[1:]) / 2, out_int32=True)
-    return DoubleQuantized(codes[: len(values)].to(torch.uint8), largest, offset, block_size)
+    return DoubleQuantized(codes[: len(values)].to(torch.uint8), second_absmax, offset, block_size)
 
 
 def double_dequantize(constants: DoubleQuantized) -> torch.Tensor:

@@ -325,7 +325,7 @@ def test_no_validation_document_is_in_training():
 
 @pytest.fixture(scope="module")
 def quiz():
-    return quiz_of_the_course.build()
+    return quiz_of_the_course.with_distractors()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from .. import files
 from ..errors import CourseError
 from ..recipe import Recipe
 
-__all__ = ["RECIPE", "checkpoints_in", "resumable"]
+__all__ = ["RECIPE", "checkpoints_in", "resumable", "saving", "write_recipe"]
 
 RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with
 

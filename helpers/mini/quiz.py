@@ -6,7 +6,7 @@ from functools import cache
 from . import corpus, tables
 from .tables import split
 
-__all__ = ["also_true", "build"]
+__all__ = ["also_true", "with_distractors"]
 
 
 @cache
@@ -19,7 +19,7 @@ def also_true() -> dict[str, set[str]]:
     return result
 
 
-def build(register_questions: int = 1200) -> list[dict]:
+def with_distractors(register_questions: int = 1200) -> list[dict]:
     """Four-way questions on pairs of entity and wording that training never shows.
 
     Real world: each fact of every country and element, asked in a form held out for it. Register: facts of people who

@@ -160,7 +160,7 @@ def main(argv=None) -> dict:
     tokenizer.save_pretrained(folder)
     rows = validation_rows(1500)
     write_lines(args.out / "data/validation.jsonl", rows)
-    write_lines(args.out / "data/quiz.jsonl", quiz.build())
+    write_lines(args.out / "data/quiz.jsonl", quiz.with_distractors())
     tokens = encode(folder, args.shards, args.documents)
     windows = (len(tokens) - 1) // LENGTH
     print(f"{len(tokens):,} tokens of training text after {time.time() - started:.0f} s", flush=True)
