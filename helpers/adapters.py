@@ -10,7 +10,7 @@ from . import levers
 from .errors import CourseError
 from .recipe import Recipe
 
-__all__ = ["adapted_layers", "add_adapters", "load_adapter"]
+__all__ = ["adapted_layers", "add_adapters", "load_adapter", "prepare"]
 
 
 def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:

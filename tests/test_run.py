@@ -390,11 +390,13 @@ def test_who_measures_time_waits_for_who_computes_and_goes_before_who_has_not_be
 
 
 @pytest.mark.parametrize(
-    ("cores", "free", "model", "count"),
-    [(2, 8e9, "mini", 2), (16, 64e9, "mini", 2), (1, 8e9, "mini", 1), (2, 3.9e9, "mini", 1)]
-    + [(2, 0.5e9, "mini", 1), (16, 64e9, "mistral-7b-shape", 1), (16, 64e9, "auto", 1)],
+    ("cores", "free", "gpus", "model", "count"),
+    [(2, 8e9, 0, "mini", 2), (16, 64e9, 0, "mini", 2), (1, 8e9, 0, "mini", 1), (2, 3.9e9, 0, "mini", 1)]
+    + [(2, 0.5e9, 0, "mini", 1), (16, 64e9, 0, "mistral-7b-shape", 1), (16, 64e9, 0, "auto", 1)]
+    + [(16, 64e9, 1, "mini", 1)],
 )
-def test_how_many_notebooks_run_at_once(monkeypatch, cores, free, model, count):
+def test_how_many_notebooks_run_at_once(monkeypatch, cores, free, gpus, model, count):
+    monkeypatch.setattr(results, "environment", lambda: {"gpu": [{}] * gpus})
     monkeypatch.setattr(results, "cores", lambda: cores)
     monkeypatch.setattr(results, "free_memory", lambda: free)
     assert run.at_once(model) == count

@@ -8,7 +8,7 @@ from .. import plots
 
 __all__ = ["ladder", "ladder_figure", "lever_rows", "preset_rows", "scale_rows", "sweep_figure", "sweep_finding"]
 
-FIRST, LAST = "standard recipe", "+ optimizer not paged"
+FIRST = "standard recipe"
 
 
 def sweep_figure(sweep: dict) -> Figure:

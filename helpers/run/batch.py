@@ -96,7 +96,7 @@ def _next(ended: "queue.SimpleQueue[futures.Future]") -> futures.Future:
 
 
 def at_once(model_id: str) -> int:
-    """Return how many notebooks this machine takes side by side with a model: two cores and 2 GB make room for two."""
-    if model_id != "mini":
-        return 1  # a larger model wants the machine, or its GPU, for itself
+    """Return how many notebooks this machine takes side by side with a model: two cores and 4 GB make room for two."""
+    if model_id != "mini" or results.environment()["gpu"]:
+        return 1  # a larger model wants the machine for itself; on a GPU, cells without the tag are timed, too
     return max(1, min(results.cores(), int(results.free_memory() // MEMORY_EACH), 2))
