@@ -105,7 +105,8 @@ def looked_at(text: str) -> tuple[str, str]:
     warned = [out.text for cell in cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
     if warned:
         return setup, f"stray output of a library: {warned[0][:300]}"
-    return setup, "the token was shown, or not found" if TOKEN in text or "with a Hugging Face token" not in setup else ""
+    told = "with a Hugging Face token" in setup
+    return setup, "" if told and TOKEN not in text else "the token was shown, or not found"
 
 
 def main(arguments: list[str] | None = None) -> int:
