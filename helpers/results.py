@@ -17,14 +17,14 @@ from .errors import CourseError
 
 __all__ = [
     "MIME",
-    "Recorded",
+    "Recording",
     "cores",
     "environment",
     "free_memory",
     "markdown_table",
     "plain",
+    "read_recording",
     "record",
-    "recorded",
     "show",
     "table",
 ]
@@ -161,7 +161,7 @@ def _memory_bytes() -> int | None:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recording:
     """A run made elsewhere: its `values`, and the `provenance` (hardware, versions, date, command) they hold for."""
 
     name: str
@@ -175,7 +175,7 @@ class Recorded:
         return f"Recorded run “{self.name}”: " + "; ".join(str(part) for part in parts if part) + "."
 
 
-def recorded(name: str | None = None, part: str | None = None, quiet: bool = False) -> Recorded:
+def read_recording(name: str | None = None, part: str | None = None, quiet: bool = False) -> Recording:
     """Read `notebooks/recorded/<name>.json` and, unless `quiet`, show one line on where its values come from.
 
     Without a name it is the recording in which `part`, a notebook or check, was run last. Raises CourseError when there
@@ -197,7 +197,7 @@ def recorded(name: str | None = None, part: str | None = None, quiet: bool = Fal
     return run
 
 
-def _read(name: str) -> Recorded:
+def _read(name: str) -> Recording:
     path = RECORDED / f"{name}.json"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in RECORDED.glob("*.json"))) or "none yet"
@@ -210,7 +210,7 @@ def _read(name: str) -> Recorded:
         raise CourseError(f"The recorded run “{name}” cannot be read ({error}); restore its file.") from None
     if lacking:
         raise CourseError(f"The recorded run “{name}” does not say its {', '.join(lacking)}; record it again.")
-    return Recorded(name, values, provenance)
+    return Recording(name, values, provenance)
 
 
 def show(markdown: str, plain: str | None = None) -> None:

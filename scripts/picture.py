@@ -17,7 +17,7 @@ GUIDE = {"fp32": 28, "fp16": 14, "int8": 7, "nf4-dq": 3.5}
 def numbers() -> dict:
     """Return what the picture shows: GB by scheme, speed by batch, change of perplexity in % with its interval."""
     mistral = models.mistral_7b_config()
-    speed = results.recorded("h200", quiet=True).values["06_generate_and_time"]["speeds"]
+    speed = results.read_recording("h200", quiet=True).values["06_generate_and_time"]["speeds"]
     evaluation = json.loads((models.mini_path() / "evaluation.json").read_text(encoding="utf-8"))
     replay = {scheme: speed[scheme]["graph"] for scheme in ("bf16", "nf4-dq")}
     return {

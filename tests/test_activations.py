@@ -162,7 +162,7 @@ def test_mistral_7b_as_measured_on_an_h200(batch, length, checkpointing, dropout
     assert budget.allocator_bytes / 1e9 == pytest.approx(gb, rel=0.02)
 
 
-H200 = results.recorded("h200", quiet=True).values["forecast"]["rows"]
+H200 = results.read_recording("h200", quiet=True).values["forecast"]["rows"]
 
 
 @pytest.mark.parametrize("name", sorted({row["architecture"] for row in H200}))
@@ -293,7 +293,7 @@ def test_bad_questions(arguments, says):
 # Levers, as a GPU measured them
 
 
-LADDER = results.recorded(part="levers", quiet=True).values["levers"]
+LADDER = results.read_recording(part="levers", quiet=True).values["levers"]
 MODELLED = {  # Liger's kernels are not, so the rungs from there on have no forecast
     "standard recipe": {"upcast": True},
     "no float32 upcast": {},
@@ -320,7 +320,7 @@ def test_presets_against_what_a_gpu_measured_within_its_cap(row):
     assert row["peak_bytes"] < row["reserved_bytes"] < row["cap_bytes"] - 0.5e9
 
 
-SCALE = results.recorded(part="scale", quiet=True).values["scale"]
+SCALE = results.read_recording(part="scale", quiet=True).values["scale"]
 
 
 @pytest.mark.parametrize("name", [name for name, run in SCALE["runs"].items() if "peak_bytes" in run])

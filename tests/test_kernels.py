@@ -221,7 +221,7 @@ def test_error_is_no_larger_than_bitsandbytes_in_float16():
 
 
 def test_the_recorded_checks_passed_on_a_gpu():
-    recorded = results.recorded(part="kernels", quiet=True).values["kernels"]
+    recorded = results.read_recording(part="kernels", quiet=True).values["kernels"]
     assert len(recorded["checks"]) > 50 and all(recorded["checks"].values()) and not recorded["failed"]
     for layer in recorded["shapes"].values():
         for rows, errors in layer["error"].items():

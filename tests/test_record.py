@@ -87,13 +87,13 @@ def test_a_machine_records_what_it_can_under_a_name_of_its_own(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in results.RECORDED.glob("*.json")))
 def test_every_recording_says_where_it_comes_from(name):
-    found = results.recorded(name, quiet=True)
+    found = results.read_recording(name, quiet=True)
     assert set(found.provenance["dates"]) == set(found.values)
     assert set(found.values) <= {*record.CHECKS, *run.course_map()}
 
 
 def test_the_recording_that_is_shipped_can_be_read_and_is_of_notebooks_that_exist():
-    found = results.recorded("h200", quiet=True)
+    found = results.read_recording("h200", quiet=True)
     assert found.provenance["hardware"] == "NVIDIA H200"
     assert set(found.values) - set(record.CHECKS) <= set(run.course_map())
     assert set(found.provenance["dates"]) == set(found.values)

@@ -77,10 +77,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_recorded_returns_values_and_says_where_they_come_from(folder, displayed):
     (folder / "h.json").write_text(json.dumps({"provenance": PROVENANCE, "values": {"gb": 4.125}}))
-    run = results.recorded("h")
+    run = results.read_recording("h")
     assert run.values == {"gb": 4.125} and run.provenance == PROVENANCE
     assert displayed[0]["data"]["text/plain"] == "Recorded run “h”: A GPU; torch 2.13.0; 2026-11-24."
-    results.recorded("h", quiet=True)
+    results.read_recording("h", quiet=True)
     assert len(displayed) == 1
 
 
@@ -95,7 +95,7 @@ def test_recorded_is_clear_about_a_missing_broken_or_anonymous_run(folder):
         "undated": "does not say its date",
     }.items():
         with pytest.raises(CourseError, match=said):
-            results.recorded(name)
+            results.read_recording(name)
 
 
 def test_a_part_is_found_where_it_was_recorded_last(folder, displayed):
@@ -107,14 +107,14 @@ def test_a_part_is_found_where_it_was_recorded_last(folder, displayed):
 
     written("a", "2026-11-30", x="2026-11-02", y="2026-11-30")
     written("b", "2026-11-03", x="2026-11-03")
-    assert results.recorded(part="x").name == "b" and results.recorded(part="y", quiet=True).name == "a"
+    assert results.read_recording(part="x").name == "b" and results.read_recording(part="y", quiet=True).name == "a"
     assert displayed[-1]["data"]["text/plain"].endswith("2026-11-03.")
-    assert results.recorded("a", part="x").values["x"] == "a"
+    assert results.read_recording("a", part="x").values["x"] == "a"
     assert displayed[-1]["data"]["text/plain"].endswith("2026-11-02.")
     with pytest.raises(CourseError, match="No recorded run holds “z”"):
-        results.recorded(part="z")
+        results.read_recording(part="z")
     with pytest.raises(CourseError, match="does not hold “y”: it has x"):
-        results.recorded("b", part="y")
+        results.read_recording("b", part="y")
 
 
 def test_table_aligns_numbers_and_escapes(displayed):

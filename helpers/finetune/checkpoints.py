@@ -10,7 +10,7 @@ from .. import files
 from ..errors import CourseError
 from ..recipe import Recipe
 
-__all__ = ["RECIPE", "checkpoints_in", "resumable", "saving", "write_recipe"]
+__all__ = ["RECIPE", "checkpoints_in", "resumable", "whole_or_gone", "write_recipe"]
 
 RECIPE = "recipe.json"  # in every checkpoint: what it may be resumed with
 
@@ -44,7 +44,7 @@ def write_recipe(folder: str | Path, step: int, recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def saving(folder: str | Path, step: int):
+def whole_or_gone(folder: str | Path, step: int):
     """Around what writes a checkpoint: one that could not be written whole goes, and the error names the last good one.
 
     Raises CourseError for a full disk and whatever else the system refuses.

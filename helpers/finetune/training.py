@@ -18,7 +18,7 @@ from .. import levers, memory, models, plots
 from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
-from .checkpoints import resumable, saving, write_recipe
+from .checkpoints import resumable, whole_or_gone, write_recipe
 from .data import Packed, Question, encode, pack
 
 __all__ = ["Watch", "arguments", "finished", "losses", "train", "trainer"]
@@ -101,7 +101,7 @@ class _Trainer(Trainer):
             save_file(lora, Path(output_dir) / "adapter_model.safetensors", {"format": "pt"})
 
     def _save_checkpoint(self, model, trial):
-        with saving(self.args.output_dir, self.state.global_step):
+        with whole_or_gone(self.args.output_dir, self.state.global_step):
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
                 write_recipe(self.args.output_dir, self.state.global_step, self.recipe)

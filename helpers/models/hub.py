@@ -65,7 +65,7 @@ def ask(repo: str, timeout: float = HUB_TIMEOUT) -> tuple[str, int]:
         return "offline", 0
     answer = ["unreachable", 0]
 
-    def ask():
+    def query():
         try:
             HfApi().auth_check(repo)
             files = HfApi().model_info(repo, files_metadata=True, timeout=timeout).siblings or []
@@ -80,7 +80,7 @@ def ask(repo: str, timeout: float = HUB_TIMEOUT) -> tuple[str, int]:
             safe = any(f.rfilename.endswith(".safetensors") for f in wanted)
             answer[:] = ("granted", sum(f.size or 0 for f in wanted)) if safe else ("unsafe", 0)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=query, daemon=True)
     thread.start()
     thread.join(timeout)
     return ("unreachable", 0) if thread.is_alive() else (answer[0], answer[1])
