@@ -8,13 +8,26 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
+from helpers import files
+from helpers.errors import CourseError
+
 __all__ = ["Clock", "forget", "write"]
+
+WRITTEN: set[Path] = set()
 
 
 def write(file: str | Path | None, report: dict) -> None:
-    """Write a report as JSON, if there is a file to write it to; called after every row, so that a stop takes none."""
-    if file:
-        Path(file).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a report as JSON, if there is a file to write it to; called after every row, so that a stop takes none.
+
+    Raises CourseError for a file that is there and was not written by this process: it might be anybody's.
+    """
+    if not file:
+        return
+    file = Path(file)
+    if file not in WRITTEN and file.exists():
+        raise CourseError(f"{file} is there already: name a new file, or move it.")
+    WRITTEN.add(file)
+    files.write(file, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def forget() -> None:

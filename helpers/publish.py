@@ -1,11 +1,8 @@
 """Save whole or not at all, and make a folder fit to be public: for notebook 09."""
 
-import contextlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +22,6 @@ __all__ = [
     "dry_run",
     "folder_bytes",
     "forecast",
-    "make_public",
     "save",
 ]
 
@@ -39,56 +35,39 @@ PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|content|mnt|tmp|var|o
 PATH = re.compile(r"(?<![\w.:/-])(?:/[\w.@+-]+/[\w.@+-]+|[A-Z]:\\\\?[\w.@+-]+)")
 
 
-@contextlib.contextmanager
-def _whole(folder: Path, needed: int) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place once it is complete; if it cannot be, all is as before."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    kept = "what was saved there before is kept" if folder.exists() else "nothing is left behind"
-    free = shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise CourseError(
-            f"{folder.name} takes {needed / 1e9:,.3g} GB and {free / 1e9:,.3g} GB of disk are free; {kept}: make room "
-            "or choose another folder."
-        )
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        new, old = Path(place) / "new", Path(place) / "old"
-        try:
-            yield new
-        except Exception as error:
-            if not files.disk_is_full(error):
-                raise
-            raise CourseError(
-                f"The disk became full while {folder.name} was saved; {kept}: make room or choose another folder."
-            ) from error
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-
-
-def save(model: nn.Module, tokenizer, folder: str | Path, choice: models.Choice) -> int:
+def save(
+    model: nn.Module,
+    tokenizer,
+    folder: str | Path,
+    choice: models.Choice,
+    write: Callable[[str], object] | None = None,
+) -> int:
     """Save an adapter or a model with its tokenizer, whole or not at all; returns the bytes of the folder.
 
     The tokenizer goes along because its chat template is part of what was trained. peft writes the local path of the
     base into the adapter's configuration and into a card with blanks to fill: the first becomes `choice`'s public name,
-    the second is left out (`card` writes one). Raises CourseError for a full disk; an earlier folder is then kept.
+    the second is left out (`card` writes one). `write` saves the model instead of its own `save_pretrained`.
+    Raises CourseError for a full disk, an earlier folder being kept, and for a folder that holds somebody's files:
+    replaced is only what an earlier `save` made, and what was added to that comes along.
     """
     folder = Path(folder).absolute()
     adapter = hasattr(model, "peft_config")
     tensors = [p for name, p in model.named_parameters() if not adapter or "lora_" in name]
-    with _whole(folder, sum(t.numel() * t.element_size() for t in tensors)) as new, quiet.loading():
-        model.save_pretrained(new)
+    with files.replacing(folder, sum(t.numel() * t.element_size() for t in tensors)) as new, quiet.loading():
+        (write or model.save_pretrained)(str(new))
         tokenizer.save_pretrained(new)
+        (new / "training_args.bin").unlink(missing_ok=True)  # of Trainer's: a pickle, with folders of this machine
         if adapter:
-            make_public(new, choice)
+            (new / "README.md").unlink(missing_ok=True)  # peft's card, with blanks
+            _name_the_base(new / "adapter_config.json", choice)
     return folder_bytes(folder)
 
 
-def make_public(folder: Path, choice: models.Choice) -> None:
-    """Take the local path of the base out of a saved adapter, in favor of its public name, and peft's blank card."""
-    (folder / "README.md").unlink(missing_ok=True)
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+def _name_the_base(file: Path, choice: models.Choice) -> None:
+    """Take the local path of the base out of a saved adapter's configuration, in favor of its public name."""
+    config = json.loads(file.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = _public(choice)
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _public(choice: models.Choice) -> str:

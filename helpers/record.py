@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import results, run
+from . import files, results, run
 from .errors import CourseError
 
 CHECKS = {
@@ -79,6 +79,17 @@ def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
     return {"provenance": provenance, "values": {**old.get("values", {}), **values}}
 
 
+def earlier(out: Path) -> dict:
+    """The recording in a file, or nothing if there is none; CourseError for a file that is no recording."""
+    try:
+        old = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+        if not out.exists() or {"provenance", "values"} <= set(old):
+            return old
+    except (OSError, ValueError, TypeError):
+        pass
+    raise CourseError(f"{out} is there and is no recording of the course: it is left as it is; name another file.")
+
+
 def checked(name: str) -> run.NotebookRun:
     """What one of `CHECKS` writes, as the `record` of a run; its last line is the `error` when it fails."""
     with tempfile.TemporaryDirectory() as folder:
@@ -110,10 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{', '.join(lacking)} compares several GPUs with one, and one was found.", file=sys.stderr)
         return 2
     out = options.out or results.RECORDED / f"{file_of(environment)}.json"
-    old = json.loads(out.read_text(encoding="utf-8")) if out.is_file() and not options.fresh else {}
+    old = earlier(out)
+    old = {} if options.fresh else old
     notebooks = [part for part in wanted if part not in CHECKS]
     values, failed = {}, []
     names = run.select(run.course_map(), ",".join(notebooks)) if notebooks or not wanted else []
+    files.claim(options.build, [f"{name}.ipynb" for name in names])
     jobs = [job for name in names for job in run.jobs([name], options.build, "mistral-7b-shape", PARAMETERS.get(name))]
     checks = [check for check in CHECKS if check in (wanted or can)]
     for done in itertools.chain(run.each(jobs), map(checked, checks)):
@@ -127,8 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
             values[done.name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
             print(f"{done.name}: {done.seconds:.0f} s, {done.headline}", flush=True)
         recording = merged(old, values, environment, results.today())
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(recording, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write(out, json.dumps(recording, indent=1, ensure_ascii=False) + "\n")
     return 1 if failed else 0
 
 

@@ -25,6 +25,7 @@ def reloaded(ids: torch.Tensor, which: dict[str, dict]) -> dict[str, torch.Tenso
 
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "logits.safetensors"
+        which = {name: {key: _from_here(value) for key, value in saved.items()} for name, saved in which.items()}
         request = {"ids": ids.tolist(), "which": which, "out": str(file)}
         done = subprocess.run(
             [sys.executable, "-m", "helpers.reload"],
@@ -37,6 +38,11 @@ def reloaded(ids: torch.Tensor, which: dict[str, dict]) -> dict[str, torch.Tenso
             said = done.stderr.strip().splitlines() or ["it ended without a word"]
             raise CourseError(f"The new process could not load what was saved: {said[-1]}")
         return load_file(file)
+
+
+def _from_here(value):
+    """A folder as the new process, which works elsewhere, has to name it."""
+    return str(Path(value).absolute()) if isinstance(value, str | Path) and Path(value).is_dir() else value
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from helpers import run  # noqa: E402
+from helpers import files, run  # noqa: E402
 
 REPO2DOCKER = "jupyter-repo2docker==2026.4.0"
 GRANTED, LIMIT = 1.0e9, 2.0e9  # bytes
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except run.NotebookError as error:
         raise SystemExit(str(error)) from None
     build = ROOT / "build" / "binder"
-    build.mkdir(parents=True, exist_ok=True)
+    files.claim(build, ["recipe.txt", *(f"{name}.ipynb" for name in names)])
     (build / "recipe.txt").write_text(recipe(build), encoding="utf-8")
     print(f"{REPO2DOCKER} accepts the repository: build/binder/recipe.txt", flush=True)
     failed = []

@@ -7,7 +7,6 @@ a clone of the last commit, with an address and a tag, for the published course:
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,7 +17,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from helpers import run  # noqa: E402
+from helpers import files, run  # noqa: E402
 
 REPO, TAG = "example/mistral-4bit-course", "colab-check"
 TOKEN = "hf_" + "x" * 34  # must show up in no output
@@ -66,7 +65,7 @@ def versions(interpreter: Path) -> dict[str, str]:
 def publish(folder: Path) -> None:
     """Clone the last commit into `folder` and give it an address and a tag."""
     git = ["git", "-C", folder, "-c", "user.name=check", "-c", "user.email=check@example.org"]
-    shutil.rmtree(folder, ignore_errors=True)
+    files.remove(folder)
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     links = [sys.executable, "scripts/links.py", "--repo", REPO, "--tag", TAG]
     subprocess.run(links, check=True, cwd=folder)
@@ -119,6 +118,8 @@ def main(arguments: list[str] | None = None) -> int:
     except run.NotebookError as error:
         raise SystemExit(str(error)) from None
     build = ROOT / "build" / "colab"
+    files.claim(build)
+    files.remove(build / "content")
     interpreter = environment(build, options.python)
     before = versions(interpreter)
     publish(build / "origin")
@@ -127,7 +128,6 @@ def main(arguments: list[str] | None = None) -> int:
     jobs = []
     for name in names:
         content = build / "content" / name  # as empty as Colab's own folder
-        shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
         source = build / "origin" / "notebooks" / f"{name}.ipynb"
         jobs.append(run.Job(source, build / source.name, {"MODEL_ID": "mini"}, content))

@@ -18,6 +18,10 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from helpers import files  # noqa: E402
+
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LINUX, MAC = ("posix", "linux", "Linux"), ("posix", "darwin", "Darwin")
 PLATFORMS = {  # wheel tags, and what the pins' markers ask for
@@ -88,7 +92,7 @@ def build(target: str, python: str) -> Path:
         download(course / "wheels", target, python)
         (course / "OFFLINE.md").write_text(OFFLINE.format(platform=target, python=python), encoding="utf-8")
         archive = ROOT / "build" / "workshop" / name
-        archive.parent.mkdir(parents=True, exist_ok=True)
+        files.claim(archive.parent, [f"{name}.zip"])
         return Path(shutil.make_archive(str(archive), "zip", temporary, name))
 
 

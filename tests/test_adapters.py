@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file, save_file
 
-from helpers import adapters, finetune, layers, merge, models, nf4, publish, reload, run
+from helpers import adapters, files, finetune, layers, merge, models, nf4, publish, reload, run
 from helpers.errors import CourseError
 
 CHOICE = models.resolve("mini")
@@ -339,7 +339,7 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
     listed = {row["file"]: row["bytes"] for row in publish.dry_run(place, "you/it")}
     assert listed == {op.path_in_repo: op.upload_info.size for op in sent}
     names = {"README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"}
-    assert set(listed) == names | {"tokenizer.json", "tokenizer_config.json"}
+    assert set(listed) == names | {"tokenizer.json", "tokenizer_config.json", files.MADE}
     assert listed["adapter_model.safetensors"] == (folder / "adapter_model.safetensors").stat().st_size
 
 
@@ -359,7 +359,7 @@ def test_the_dry_run_lists_what_the_hub_client_would_commit(folder, tmp_path, mo
 )
 def test_what_is_not_for_others_is_refused(folder, tmp_path, name, text, says):
     place = ready(folder, tmp_path / "adapter")
-    assert len(publish.dry_run(place, "you/it")) == 6
+    assert len(publish.dry_run(place, "you/it")) == 7
     (place / name).parent.mkdir(exist_ok=True)
     (place / name).write_text(text)
     with pytest.raises(CourseError, match=says):

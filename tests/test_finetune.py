@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkey
     model = models.load("mini", "nf4-dq", device="cpu")[0]
     with pytest.raises(CourseError, match=r"Checkpoint 2 .*the disk is full.*last good checkpoint is checkpoint-1"):
         finetune.train(model, tokenizer, pairs, recipe, [], tmp_path, save_steps=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["checkpoint-1"]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(model, tokenizer):

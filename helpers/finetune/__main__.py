@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from .. import models, publish
+from .. import files, models, publish
 from ..errors import CourseError
 from ..recipe import PRESETS, Recipe, preset
 from .asking import answers, exact_match
 from .data import make_chat_ready, questions, read_jsonl
-from .training import train
+from .training import finished, train
 
 __all__ = ["main"]
 
@@ -42,6 +43,9 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     if options.resume and not options.checkpoints:
         raise CourseError("--resume goes on from a checkpoint: name their folder with --checkpoints.")
     rank = int(os.environ.get("RANK", 0))
+    if options.out and rank == 0:
+        with files.beside(options.out.absolute()):  # tried now, and not after hours of training
+            pass
     local = int(os.environ.get("LOCAL_RANK", 0))
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
@@ -57,17 +61,33 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     asking = kept and rank == 0 and not sharded
     before = exact_match(answers(model, tokenizer, kept), kept) if asking else None
     shown = [_Line()] if rank == 0 else []
-    adapted, curve = train(
-        model, tokenizer, pairs, recipe, shown, options.checkpoints, resume=options.resume, out=options.out
-    )
+
+    def keep(run) -> None:
+        if rank == 0:
+            _save(run, tokenizer, options.out, choice, sharded)
+        elif sharded:
+            run.save_model(str(options.out))  # takes part in gathering the shards, and writes nothing
+
+    folder = {"checkpoints": options.checkpoints, "resume": options.resume, "keep": keep if options.out else None}
+    adapted, curve = train(model, tokenizer, pairs, recipe, shown, **folder)
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
-    if options.out and rank == 0:
-        tokenizer.save_pretrained(options.out)  # its chat template is part of what was trained
-        publish.make_public(options.out, choice)
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
         print(json.dumps({**report, "losses": [curve[0], curve[-1]]}, indent=1))
     return report
+
+
+def _save(run, tokenizer, out: Path, choice, sharded: bool) -> None:
+    """Save what was trained; where that fails after all, in a new folder of the system's, and say where."""
+    if sharded:  # gathered from all processes, once
+        publish.save(run.model, tokenizer, out, choice, run.save_model)
+        return
+    try:
+        publish.save(finished(run), tokenizer, out, choice)
+    except (CourseError, OSError) as error:
+        instead = Path(tempfile.mkdtemp(prefix="adapter-"))
+        publish.save(finished(run), tokenizer, instead, choice)
+        raise CourseError(f"{error} What was trained is in {instead}.") from error
 
 
 class _Line(TrainerCallback):
@@ -84,3 +104,6 @@ if __name__ == "__main__":
         main()
     except CourseError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped{f' {stopped}' if str(stopped) else ''}.", file=sys.stderr)
+        raise SystemExit(130) from None

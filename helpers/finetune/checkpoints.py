@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def whole_or_gone(folder: str | Path, step: int):
         full = files.disk_is_full(error)
         if not full and not isinstance(error, OSError):
             raise
-        shutil.rmtree(Path(folder) / f"checkpoint-{step}", ignore_errors=True)
+        files.remove(Path(folder) / f"checkpoint-{step}")
         good = checkpoints_in(folder)
         left = f"the last good checkpoint is {good[-1].name}" if good else "there is no earlier checkpoint"
         why = "the disk is full" if full else f"{type(error).__name__}: {error}"

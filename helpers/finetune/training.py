@@ -6,7 +6,7 @@ import math
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from .. import levers, memory, models, plots
+from .. import files, levers, memory, models, plots
 from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
@@ -211,15 +211,18 @@ def train(
     checkpoints: str | Path | None = None,
     save_steps: int = 0,
     resume: bool = False,
-    out: str | Path | None = None,
+    keep: Callable[[Trainer], object] | None = None,
 ):
     """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was.
 
     `checkpoints` is a folder that keeps the last two of them, one every `save_steps` (a tenth of the steps by default)
     and, after Ctrl-C, one of the last whole step. `resume` goes on from the newest. Raises CourseError at a loss that
-    is not a number, for a full disk, and for a checkpoint of another recipe. `out` is a folder for the adapter,
-    gathered from all processes if the model lies in shards.
+    is not a number, for a full disk, for a checkpoint of another recipe, and for a folder of somebody's files: old
+    checkpoints are removed there. `keep` is called in every process with the Trainer that has run, also after Ctrl-C,
+    to save what was trained before anything else can fail.
     """
+    if checkpoints:
+        files.claim(Path(checkpoints))
     last = resumable(checkpoints, recipe) if resume and checkpoints else None
     if checkpoints and not save_steps:
         save_steps = max(1, recipe.steps // 10)
@@ -231,11 +234,10 @@ def train(
         guard = next(c for c in run.callback_handler.callbacks if isinstance(c, _Guard))
         stack.callback(guard.restore)
         run.train(resume_from_checkpoint=str(last) if last else None)
+        if keep:
+            keep(run)
         if guard.interrupted and not checkpoints:
-            raise KeyboardInterrupt
-        if out:
-            run.save_model(str(out))
-            (Path(out) / "training_args.bin").unlink(missing_ok=True)  # a pickle, with folders of this machine
+            raise KeyboardInterrupt(f"after step {run.state.global_step} of {recipe.steps}")
     return finished(run), losses(run)
 
 

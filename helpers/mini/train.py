@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .. import files
 from . import corpus, quiz
 
 FOLDER = Path(__file__).parent
@@ -154,6 +155,9 @@ def main(argv=None) -> dict:
     started = time.time()
 
     folder = args.out / "model"
+    if args.out != FOLDER:
+        for part in (folder, args.out / "data"):
+            files.claim(part)
     folder.mkdir(parents=True, exist_ok=True)
     sample = [t for _, t, _ in corpus.documents("tokenizer", 0, min(60_000, args.documents))]
     tokenizer = train_tokenizer(sample)

@@ -5,7 +5,13 @@ parameter, a missing `parameters` tag, a missing or wrong record, a kernel that 
 time, and lets nothing run beside a cell that measures time.
 """
 
-from .batch import Job, at_once, each, jobs
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"]:  # this is becoming a program: Ctrl-C ends in a sentence while it is still importing, too
+    signal.signal(signal.SIGINT, lambda *_: (print("\nStopped: nothing was run.", file=sys.stderr), sys.exit(130)))
+
+from .batch import Job, at_once, each, jobs  # noqa: E402
 from .course import NOTEBOOKS, ROOT, TIMING, course_map, map_problems, measures_time, select
 from .engine import CELL_TIMEOUT, QUIET, execute
 from .outcome import NotebookError, NotebookRun

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import nbformat
 
 from .. import files, results
+from ..errors import CourseError
 from .batch import Job, at_once, each
 from .course import NOTEBOOKS, course_map, map_problems, select
 from .engine import CELL_TIMEOUT, Watch
@@ -17,25 +19,38 @@ from .outcome import NotebookError, NotebookRun
 from .outputs import clean
 from .pages import page, relative, report, summary
 from .progress import Progress
+from .rules import first_line
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the course; return 0, or 1 when a notebook failed and 2 when the request makes no sense."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = _options(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("\nStopped: what ran to its end before is kept.", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a log that knows no arrow, as on Windows, shows a question mark
             stream.reconfigure(errors="replace")
     folder, build = options.notebooks, options.build
     parameters = {"MODEL_ID": options.model_id, **dict(options.parameter)}
+    if Path(str(parameters["MODEL_ID"])).is_dir():  # seen from here; the kernels work in another folder
+        parameters["MODEL_ID"] = str(Path(parameters["MODEL_ID"]).absolute())
     try:
         problems = map_problems(folder)
         names = select(list(dict.fromkeys([*course_map(folder), *problems])), options.only)
-    except NotebookError as error:
+        written = [f"{name}{kind}" for name in names for kind in (".ipynb", ".html", ".failed.ipynb", ".failed.html")]
+        files.claim(build, [*written, "index.html", "results.json"])
+    except (NotebookError, CourseError) as error:
         print(error, file=sys.stderr)
         return 2
-    build.mkdir(parents=True, exist_ok=True)
     progress, entries, begun = Progress(names), {}, time.monotonic()
 
     def ended(run: NotebookRun) -> None:
@@ -54,20 +69,21 @@ def main(arguments: list[str] | None = None) -> int:
             with Watch.machine.place():  # making a page is work, too: not beside a cell that measures time
                 ended(run)
     except KeyboardInterrupt:
-        progress.stop()
-        return 130
+        progress.say_stopped()
+        raise
     finally:
         progress.close()
     entries = {name: entries[name] for name in names}
     failed = [name for name, entry in entries.items() if "error" in entry]
+    warned = [entry["warning"] for entry in entries.values() if "warning" in entry]
     print("\n" + summary(entries))
     print(
         f"\n{len(entries) - len(failed)} of {len(entries)} notebooks ran, in {time.monotonic() - begun:.0f} s. ", end=""
     )
     print(f"Open {relative(build / 'index.html')}; the figures are in {relative(build / 'results.json')}.")
-    for name in failed:
-        print(f"FAILED {entries[name]['error']}", file=sys.stderr)
-    return 1 if failed else 0
+    for said in [*(f"FAILED {entries[name]['error']}" for name in failed), *warned]:
+        print(said, file=sys.stderr)
+    return 1 if failed or warned else 0
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -107,16 +123,34 @@ def _entry(folder: Path, build: Path, run: NotebookRun, parameters: dict, option
     failed = build / f"{run.name}.failed.ipynb"
     if run.error:
         if run.seconds and failed.is_file():
-            html = page(nbformat.read(failed, as_version=4), course_map(folder))
-            files.write(build / f"{run.name}.failed.html", html)
+            entry |= _page(failed, build / f"{run.name}.failed.html", folder)
         return {**entry, "error": run.error}
-    executed = nbformat.read(failed, as_version=4)
-    files.write(build / f"{run.name}.html", page(executed, course_map(folder)))
+    entry |= _page(failed, build / f"{run.name}.html", folder)
     os.replace(failed, build / f"{run.name}.ipynb")
-    (build / f"{run.name}.failed.html").unlink(missing_ok=True)
+    files.remove(build / f"{run.name}.failed.html")
     if options.write_back:
-        files.write(folder / f"{run.name}.ipynb", nbformat.writes(clean(executed)) + "\n")
+        entry |= _write_back(build / f"{run.name}.ipynb", folder / f"{run.name}.ipynb")
     return {**entry, "headline": run.headline, "exercises": run.exercises, "values": run.record}
+
+
+def _page(executed: Path, file: Path, folder: Path) -> dict[str, str]:
+    """Write a notebook's page; a warning, if it cannot be made, and the run goes on without it."""
+    try:
+        files.write(file, page(nbformat.read(executed, as_version=4), course_map(folder)))
+    except Exception as error:  # of the exporter and its templates, which are not ours
+        files.remove(file)  # the one before would show another run
+        return {"warning": f"{file.name} could not be made: {first_line(f'{type(error).__name__}: {error}')}"}
+    return {}
+
+
+def _write_back(executed: Path, source: Path) -> dict[str, str]:
+    """Write clean outputs into the source; a warning, if somebody has changed that while it ran."""
+    outputs = clean(nbformat.read(executed, as_version=4))
+    now = nbformat.read(source, as_version=4)
+    if [(cell.id, cell.source) for cell in outputs.cells] != [(cell.id, cell.source) for cell in now.cells]:
+        return {"warning": f"{source.name} was changed while it ran, so its outputs were not written into it."}
+    files.write(source, nbformat.writes(outputs) + "\n")
+    return {}
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ class Watch:
         self.notebook: nbformat.NotebookNode | None = None
         self.client: PapermillNotebookClient | None = None
         self.cell, self.cells, self.peak = 0, 0, 0
+        self.stopped = False
         self.holds: bool | None = None  # a place on the machine: to compute (False) or to measure time (True)
         # what the kernel's process itself says, at its end above all: for its death certificate, not for the progress
         self.stderr = tempfile.TemporaryFile()
@@ -163,6 +164,8 @@ class Watch:
 
     def cell_started(self, cell, cell_index: int) -> None:
         self.cell = cell_index
+        if self.stopped:  # while the kernel was starting, when there was none to end
+            raise NotebookError("stopped.")
         if self.progress:
             self.progress(cell_index + 1, self.cells)
         if cell.cell_type == "code" and cell.source.strip():
@@ -189,7 +192,10 @@ class Watch:
         return self.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
 
     def stop(self) -> None:
-        """End the kernel and all that it has started."""
+        """End the kernel and all that it has started; one that is about to start gets no cell to run."""
+        self.stopped = True
+        if self.pid is None:  # which psutil takes for this very process
+            return
         with contextlib.suppress(psutil.Error, TypeError, ValueError):
             kernel = psutil.Process(self.pid)
             for process in [*kernel.children(recursive=True), kernel]:

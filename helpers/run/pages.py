@@ -3,6 +3,7 @@
 import copy
 import html
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,10 @@ from .. import files, results
 from .outputs import WIDGET_VIEW
 
 __all__ = ["page", "relative", "report", "summary"]
+
+# The exporter's sanitizer closes <details> before what stands in it, so that a solution would lie open on the page:
+# folds go through it as paragraphs
+OPENS = re.compile(r"<details>\s*<summary>(.*?)</summary>", re.S)
 
 
 def page(notebook: nbformat.NotebookNode, names: list[str]) -> str:
@@ -22,6 +27,8 @@ def page(notebook: nbformat.NotebookNode, names: list[str]) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
+        else:
+            cell.source = OPENS.sub(r"\n\nfold-\1-\n\n", cell.source).replace("</details>", "\n\n-fold\n")
     notebook.metadata["title"] = next((cell.source.splitlines()[0].lstrip("# ") for cell in notebook.cells[:1]), "")
     exporter = HTMLExporter(embed_images=True, require_js_url="", jquery_url="", mermaid_js_url="")
     page, _ = exporter.from_notebook_node(notebook)
@@ -31,6 +38,7 @@ def page(notebook: nbformat.NotebookNode, names: list[str]) -> str:
     nothing = "No description has been provided for this image"
     for image in images:
         page = page.replace(f'alt="{nothing}"', f'alt="{html.escape(image.get("alt", nothing.lower()))}"', 1)
+    page = re.sub(r"<p>fold-(.*?)-</p>", r"<details><summary>\1</summary>", page).replace("<p>-fold</p>", "</details>")
     for name in names:
         page = page.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
     return page.replace('href="README.md"', 'href="index.html"')

@@ -47,7 +47,7 @@ class Progress:
             self.stream.write(("\r\x1b[2K" if self.live else "") + f"{self.heads[name]}  {outcome}\n")
             self.stream.flush()
 
-    def stop(self) -> None:
+    def say_stopped(self) -> None:
         """Say of each notebook that ran that it was stopped."""
         for name in list(self.cells):
             self.end(name, "stopped")
