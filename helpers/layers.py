@@ -1,9 +1,12 @@
 """The linear layers of a model: which ones quantization replaces, and the weight that each multiplies by."""
 
+import copy
+import functools
+
 import torch
 from torch import nn
 
-__all__ = ["dense", "linear_layers"]
+__all__ = ["decode_by_whole_tensor", "dense", "linear_layers"]
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -16,12 +19,67 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def decode_by_whole_tensor(model: nn.Module | None = None) -> None:
+    """Have bitsandbytes decode 4 bits on a CPU as it encoded them: in blocks of the whole tensor, not of each row.
+
+    Its CPU kernel begins a new block with each row, although the encoder does not, so that where rows end inside a
+    block (288 columns, blocks of 64) every weight behind the first row got another block's constant, without a word. A
+    tensor without rows has no such place: given as one, and shaped afterwards, all values are right. That goes for
+    `functional.dequantize_4bit` from then on, and for the products of `model`'s layers, which do not go through it.
+    Seen in bitsandbytes/backends/cpu/ops.py, 0.50.2.
+    """
+    from bitsandbytes import functional
+
+    decode = functional.dequantize_4bit
+    if not hasattr(decode, "by_whole_tensor"):
+
+        @functools.wraps(decode)
+        def by_whole_tensor(A, quant_state=None, *args, **kwargs):
+            if args or kwargs or not _rows_end_inside_a_block(A, quant_state):
+                return decode(A, quant_state, *args, **kwargs)
+            flat = copy.copy(quant_state)
+            flat.shape = torch.Size([quant_state.shape.numel()])
+            whole = decode(A.reshape(-1, 1), flat).reshape(quant_state.shape)
+            return whole.t() if A.shape[0] == 1 else whole  # codes in one row stand for a transposed weight
+
+        by_whole_tensor.by_whole_tensor = True
+        functional.dequantize_4bit = by_whole_tensor
+    for layer in model.modules() if model else ():
+        weight = getattr(layer, "weight", None)
+        if isinstance(layer, nn.Linear) and _rows_end_inside_a_block(weight, getattr(weight, "quant_state", None)):
+            layer.forward = functools.partial(_product, layer)
+
+
+def _rows_end_inside_a_block(codes, state) -> bool:
+    return state is not None and codes.device.type == "cpu" and state.shape[-1] % state.blocksize != 0
+
+
+def _product(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a 4-bit layer computes, with the weight that `dense` gives."""
+    y = _Product.apply(x.to(layer.compute_dtype or x.dtype), layer)
+    return (y if layer.bias is None else y + layer.bias.to(y.dtype)).to(x.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """x → x·Wᵀ for a frozen layer; nothing is kept, W is dequantized again for the gradient."""
+
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.layer = layer
+        return x @ dense(layer, x.dtype).T
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy @ dense(ctx.layer, dy.dtype), None
+
+
 @torch.no_grad()
 def dense(layer: nn.Module, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The weight that a linear layer multiplies by, shape (outputs, inputs), dequantized if it is in 4 bits."""
     weight = layer.weight
     if (state := getattr(weight, "quant_state", None)) is not None:
-        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes import functional
 
-        weight = dequantize_4bit(weight.data, state)
+        decode_by_whole_tensor()
+        weight = functional.dequantize_4bit(weight.data, state)
     return weight.detach().to(dtype)

@@ -9,6 +9,7 @@ from torch import nn
 
 from .. import quiet
 from ..errors import CourseError
+from ..layers import decode_by_whole_tensor
 from ..schemes import bnb_config, check, device_of, rest_dtype
 from . import hub
 from .choose import config, fit, require_memory, resolve, saved_scheme
@@ -80,12 +81,13 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
 
 
 def same_on_every_cpu(model: nn.Module) -> None:
-    """Keep 4-bit layers as they were loaded, on every CPU.
+    """Keep 4-bit layers as they were loaded, on every CPU, and have them decoded as they were encoded.
 
     On CPUs with AVX512-BF16 bitsandbytes' first evaluation forward repacks each layer in place, for a faster product.
     Double quantization is undone by it, logits move by about 1%, and training afterwards gets no gradient through the
     layer, since that product knows no backward (`Linear4bit.forward` in bitsandbytes/nn/modules.py, 0.50.2).
     """
+    decode_by_whole_tensor(model)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
