@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from . import levers
-from .errors import CourseError
+from .errors import CourseError, first_line
 from .recipe import Recipe
 
 __all__ = ["adapted_layers", "add_adapters", "load_adapter", "prepare"]
@@ -42,6 +42,10 @@ def prepare(model: nn.Module, recipe: Recipe, adapters: bool = True, on_meta: bo
         enable({"use_reentrant": False, **({"preserve_rng_state": False} if recipe.graph else {})})
         model.config.use_cache = False  # nothing is generated during training
     if adapters:
+        if isinstance(recipe.targets, list) and (unknown := _unknown(model, recipe.targets)):
+            raise CourseError(
+                f"This model has no layer {unknown[0]} for LoRA (target_modules={recipe.target_modules!r})."
+            )
         lora = LoraConfig(
             r=recipe.rank,
             lora_alpha=recipe.alpha,
@@ -65,6 +69,12 @@ def prepare(model: nn.Module, recipe: Recipe, adapters: bool = True, on_meta: bo
     return model
 
 
+def _unknown(model: nn.Module, targets: list[str]) -> list[str]:
+    """Targets that are the end of no module's name: peft passes over them if another one is."""
+    names = [name for name, _ in model.named_modules()]
+    return [target for target in targets if not any(n == target or n.endswith(f".{target}") for n in names)]
+
+
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     """Put a saved adapter on a freshly loaded base, after a look at whether it belongs there.
 
@@ -86,20 +96,25 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
         match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
         if match is None:
             continue
-        try:
-            layer = model.get_submodule(match[1])
-            size = layer.in_features if match[2] == "A" else layer.out_features
+        try:  # peft names experts, whose weights are one tensor, by what it wraps them in, once for each of two tensors
+            layer = model.get_submodule(match[1].removesuffix(".base_layer"))
         except AttributeError:
             raise CourseError(
                 f"The adapter in {Path(folder).name} is for another model: this one has no layer {match[1]}."
             ) from None
+        if not isinstance(layer, nn.Linear):  # experts, or GPT-2's Conv1D: peft compares the sizes
+            continue
+        size = layer.in_features if match[2] == "A" else layer.out_features
         side, has = ("inputs", shape[1]) if match[2] == "A" else ("outputs", shape[0])
         if has != size:
             raise CourseError(
                 f"The adapter in {Path(folder).name} is for another model: it expects {has:,} {side} of {match[1]}, "
                 f"which has {size:,}."
             )
-    adapted = PeftModel.from_pretrained(model, folder).eval()
+    try:
+        adapted = PeftModel.from_pretrained(model, folder).eval()
+    except (RuntimeError, ValueError) as error:
+        raise CourseError(f"The adapter in {Path(folder).name} is for another model: {first_line(error)}.") from error
     held = {f"base_model.model.{name}" for name in adapted_layers(adapted)}
     if lacking := sorted(held - {name.rpartition(".lora_")[0] for name in shapes}):
         raise CourseError(

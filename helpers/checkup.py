@@ -84,7 +84,7 @@ def checks(hub_state: str | None = None) -> list[dict]:
     """One dict a line of the table: what, found, ok (None: neither good nor bad), and what to do about a lack."""
     from huggingface_hub import get_token
 
-    memory, disk = psutil.virtual_memory().total, hub_questions.disk_free()
+    memory = psutil.virtual_memory().total
     python = platform.python_version()
     rows = [{"what": "Python", "found": python, "ok": Version(python) >= Version("3.11"), "do": ""}]
     if not rows[0]["ok"]:
@@ -97,14 +97,7 @@ def checks(hub_state: str | None = None) -> list[dict]:
             "ok": models.free_memory("cpu") >= 1.5e9,
             "do": "" if models.free_memory("cpu") >= 1.5e9 else "close other programs: a notebook takes up to 1.2 GB",
         },
-        {
-            "what": "disk, for the hub cache",
-            "found": f"{disk / 1e9:.0f} GB free",
-            "ok": None if disk < 16e9 else True,
-            "do": ""
-            if disk >= 16e9
-            else "enough for the course; the real Mistral-7B takes 14.5 GB (HF_HOME moves the cache)",
-        },
+        _disk(),
         {
             "what": "token of the hub",
             "found": "present" if get_token() else "none",
@@ -116,6 +109,18 @@ def checks(hub_state: str | None = None) -> list[dict]:
         state, advice = HUB_STATES[hub_state]
         rows.append({"what": "hub", "found": state, "ok": True if hub_state == "granted" else None, "do": advice})
     return rows
+
+
+def _disk() -> dict:
+    row = {"what": "disk, for the hub cache"}
+    try:
+        free = hub_questions.disk_free()
+    except CourseError:
+        advice = "the course runs without; for models of the hub point HF_HOME at a folder that you may read"
+        return {**row, "found": "cannot be read", "ok": None, "do": advice}
+    room = free >= 16e9
+    advice = "" if room else "enough for the course; the real Mistral-7B takes 14.5 GB (HF_HOME moves the cache)"
+    return {**row, "found": f"{free / 1e9:.0f} GB free", "ok": room or None, "do": advice}
 
 
 def schemes(model="mistral-7b-shape", device="auto") -> list[dict]:

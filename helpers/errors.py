@@ -1,4 +1,8 @@
-"""The one exception whose message is written for the learner."""
+"""The one exception whose message is written for the learner, and what to quote of the others."""
+
+import re
+
+__all__ = ["CourseError", "first_line"]
 
 
 class CourseError(Exception):
@@ -6,3 +10,9 @@ class CourseError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return [f"CourseError: {self}"]
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line, without the folders of this machine and a full stop."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip().rstrip(".")
+    return re.sub(r"(?:/[^\s/'\"]+)+/", "", line)[:160]

@@ -6,7 +6,11 @@ import functools
 import torch
 from torch import nn
 
-__all__ = ["decode_by_whole_tensor", "dense", "linear_layers"]
+from .errors import CourseError
+
+__all__ = ["decode_by_whole_tensor", "dense", "linear_layers", "refuse_transposed"]
+
+TRANSPOSED = ("gpt2", "openai", "decision_transformer", "imagegpt")  # folders of transformers.models with Conv1D
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -17,6 +21,20 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not head and ".lora_" not in name
     }
+
+
+def refuse_transposed(model: nn.Module) -> nn.Module:
+    """Return the model, or raise CourseError for a family whose layers hold their weights the other way round.
+
+    GPT-2 and its like have `Conv1D` where others have `nn.Linear`. transformers quantizes them and turns them over,
+    and neither of both turns back: what is rounded or merged in their place would change nothing, or not load again.
+    """
+    if type(model).__module__.rpartition(".")[0].rpartition(".")[2] in TRANSPOSED:
+        raise CourseError(
+            f"The layers of a {type(model).__name__} are Conv1D, whose weights lie the other way round: it can be "
+            "loaded, measured and trained in 4 bits, but not rounded or merged here."
+        )
+    return model
 
 
 def decode_by_whole_tensor(model: nn.Module | None = None) -> None:

@@ -12,7 +12,9 @@ They change neither the model nor the recipe, only what is kept, moved or launch
 
 import contextlib
 import functools
+import math
 import types
+from collections.abc import Callable
 from unittest import mock
 
 import torch
@@ -28,6 +30,8 @@ IGNORED = -100  # the label of a token that is not learned
 ROWS = 1024  # positions whose logits exist at one time
 WARM_UP = 3  # steps before a graph is recorded: kernels are compiled and chosen in the first ones
 SHAPES = 4  # shapes of batches that are recorded, each with memory of its own
+PROBE = 8  # tokens on which a lever is tried before it is pulled
+ALIKE = 0.02  # 16 bits round by less; another formula is further off
 LEAST_BYTES = 1 << 20  # smaller tensors are not worth a copy to the host
 
 
@@ -101,28 +105,52 @@ def fuse_adapters(model: nn.Module) -> int:
 
 
 class ChunkedLoss(Function):
-    """Mean cross-entropy of frozen-head logits, and its gradient for the hidden states, `rows` positions at a time."""
+    """Mean cross-entropy of frozen-head logits, and its gradient for the hidden states, `rows` positions at a time.
+
+    Some families multiply their logits by `scale`, and some bend them towards ±`cap`: cap · tanh(z / cap).
+    """
 
     @staticmethod
-    def forward(ctx, hidden, head, labels, count, rows):
+    def forward(ctx, hidden, head, labels, count, rows, scale=1.0, cap=None):
         gradient = torch.empty_like(hidden)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for h, target, g in zip(hidden.split(rows), labels.split(rows), gradient.split(rows), strict=True):
-            logits = (h @ head.T).float()
+            logits = _bent((h @ head.T).float(), scale, cap)
+            # by how much a logit follows the product of which it comes
+            slope = scale if cap is None else (logits / cap).square_().neg_().add_(1).mul_(scale)
             learned = (target != IGNORED).float()
             place = target.clamp(min=0)[:, None]
             norm = logits.logsumexp(-1, keepdim=True)
             total += ((norm - logits.gather(1, place))[:, 0] * learned).sum()
             logits.sub_(norm).exp_()  # now probabilities, whose difference to the label is the gradient
             logits.scatter_add_(1, place, torch.full_like(norm, -1.0))
-            g.copy_(logits.mul_(learned[:, None] / count).to(head.dtype) @ head)
+            logits.mul_(learned[:, None] / count)
+            if cap is not None or scale != 1.0:
+                logits.mul_(slope)
+            g.copy_(logits.to(head.dtype) @ head)
         ctx.save_for_backward(gradient)
         return total / count
 
     @staticmethod
     def backward(ctx, d):
         (gradient,) = ctx.saved_tensors
-        return gradient.mul_(d), None, None, None, None
+        return gradient.mul_(d), None, None, None, None, None, None
+
+
+def _bent(logits: torch.Tensor, scale: float, cap: float | None) -> torch.Tensor:
+    """Logits as a family makes them of the head's product, in place."""
+    if scale != 1.0:
+        logits.mul_(scale)
+    return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
+def _scale_and_cap(config) -> tuple[float, float | None]:
+    """What a family does to its logits, by the names in transformers' configurations: Granite, Cohere, Gemma 2."""
+    config = config.get_text_config(decoder=True)
+    scale = 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    multiplied = getattr(config, "logit_scale", None)
+    scale *= multiplied if isinstance(multiplied, (int, float)) and multiplied else 1.0
+    return scale, getattr(config, "final_logit_softcapping", None)
 
 
 def chunk_loss(model: nn.Module, rows: int = ROWS) -> None:
@@ -130,13 +158,15 @@ def chunk_loss(model: nn.Module, rows: int = ROWS) -> None:
 
     With labels the model's output then has a loss and no logits; without them nothing changes. As in transformers the
     sum runs over labels other than -100, divided by their number or by `num_items_in_batch`. Raises CourseError if the
-    output head is trained, since its gradient is not computed.
+    output head is trained, since its gradient is not computed, and for a model whose own logits or loss are not what
+    the pieces give, which is tried on a few tokens.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = base.get_output_embeddings()
     if head is None or head.weight.requires_grad or getattr(head, "bias", None) is not None:
         raise CourseError("The loss can be computed in pieces only behind a frozen output head without bias.")
     whole, decoder = base.forward, base.base_model
+    scale, cap = _scale_and_cap(base.config)
 
     def forward(self, *args, labels=None, num_items_in_batch=None, **kwargs):
         from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -147,9 +177,39 @@ def chunk_loss(model: nn.Module, rows: int = ROWS) -> None:
         hidden = states[:, :-1].reshape(-1, states.shape[-1]).to(head.weight.dtype)
         target = labels[:, 1:].reshape(-1)
         count = (target != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        return CausalLMOutputWithPast(loss=ChunkedLoss.apply(hidden, head.weight, target, count, rows))
+        return CausalLMOutputWithPast(loss=ChunkedLoss.apply(hidden, head.weight, target, count, rows, scale, cap))
 
+    if not head.weight.is_meta:
+        _try_pieces(
+            base, whole, types.MethodType(forward, base), lambda x: _bent((x @ head.weight.T).float(), scale, cap)
+        )
     base.forward = types.MethodType(forward, base)
+
+
+@torch.no_grad()
+def _try_pieces(base: nn.Module, whole: Callable, forward: Callable, logits_of: Callable) -> None:
+    """Raise CourseError unless the pieces give the logits and the loss of the model itself, on a few tokens."""
+    ids = torch.arange(1, 1 + PROBE, device=base.device)[None] % base.config.get_text_config(decoder=True).vocab_size
+    was_training = base.training
+    base.eval()
+    try:
+        own = whole(input_ids=ids, labels=ids)
+        loss = forward(input_ids=ids, labels=ids).loss
+        states = base.base_model(input_ids=ids).last_hidden_state
+        logits = logits_of(states.to(base.get_output_embeddings().weight.dtype))
+        theirs = own.logits.float()
+        off = [abs(loss / own.loss - 1).item(), ((logits - theirs).norm() / theirs.norm()).item()]
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AttributeError):
+        off = [math.inf]
+    finally:
+        base.train(was_training)
+    if not all(distance < ALIKE for distance in off):
+        raise CourseError(
+            f"The loss of a {type(base).__name__} is not what its head's logits alone give, so that pieces of it would "
+            "be another loss: leave chunked off."
+        )
 
 
 class Offload(torch.autograd.graph.saved_tensors_hooks):
@@ -276,14 +336,42 @@ class GraphedStep:
                 return self._warm(inputs)
             if len(self.recorded) == SHAPES:
                 raise CourseError(f"More than {SHAPES} shapes of batches: pack the examples, so that all are alike.")
-            self.recorded[shape] = self._record(inputs)
-        graph, places, loss, gradients = self.recorded[shape]
+            self.recorded[shape] = self._checked(inputs)
+        return self._replay(self.recorded[shape], inputs)
+
+    def _replay(self, recorded: tuple, inputs: dict) -> torch.Tensor:
+        graph, places, loss, gradients = recorded
         for name, tensor in inputs.items():
             places[name].copy_(tensor)
         graph.replay()
         for parameter, gradient in zip(self.trained, gradients, strict=True):
             parameter.grad = gradient
         return loss.clone()
+
+    def _checked(self, inputs: dict) -> tuple:
+        """Record a step, and compare its first replay with the same step launched one by one.
+
+        A graph holds what was launched once: a model that chooses by its numbers (experts, frequencies by length) has
+        no such thing. Raises CourseError for a step that cannot be recorded or gives other gradients.
+        """
+        expected = self._warm(inputs)
+        size = self._size_of_gradients()
+        try:
+            recorded = self._record(inputs)
+        except (RuntimeError, TypeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CourseError("This model's step cannot be recorded as a CUDA graph: leave graph off.") from error
+        loss = self._replay(recorded, inputs)
+        off = [abs(loss / expected - 1).item(), abs(self._size_of_gradients() / size - 1).item()]
+        if not all(distance < ALIKE for distance in off):
+            raise CourseError(
+                "The recorded step of this model gives other gradients than the same step: leave graph off."
+            )
+        return recorded
+
+    def _size_of_gradients(self) -> torch.Tensor:
+        return torch.stack([p.grad.norm() for p in self.trained if p.grad is not None]).norm()
 
     def _warm(self, inputs: dict) -> torch.Tensor:
         self.stream.wait_stream(torch.cuda.current_stream())

@@ -9,7 +9,7 @@ from torch import nn
 from . import models, nf4, quiet
 from .adapters import adapted_layers
 from .errors import CourseError
-from .layers import dense
+from .layers import dense, refuse_transposed
 from .models.loading import same_on_every_cpu
 from .padding import padded
 
@@ -21,6 +21,7 @@ def dequantized(model: nn.Module) -> nn.Module:
 
     The dtype is the one that the layers were quantized from. It is transformers' `dequantize`, without its notice.
     """
+    refuse_transposed(model)
     with quiet.libraries():
         return model.dequantize()
 
@@ -37,7 +38,7 @@ def requantized(model: nn.Module, scheme: str = "nf4-dq") -> nn.Module:
     if not getattr(settings, "load_in_4bit", False):
         raise CourseError(f"{scheme} is no 4-bit scheme: use nf4-dq, nf4 or fp4.")
     compress, kind = settings.bnb_4bit_use_double_quant, settings.bnb_4bit_quant_type
-    for name, layer in models.linear_layers(model).items():
+    for name, layer in models.linear_layers(refuse_transposed(model)).items():
         if not layer.weight.is_floating_point():
             raise CourseError(f"{name} is quantized already: give a model in 16 bits.")
         with torch.device("meta"):

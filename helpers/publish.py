@@ -25,9 +25,12 @@ __all__ = [
     "save",
 ]
 
-SHAREABLE = {".safetensors", ".json", ".jinja", ".md", ".model", ".txt"}
+SHAREABLE = {".safetensors", ".json", ".jinja", ".md", ".model", ".txt", ".png", ".jpg", ".jpeg", ".svg", ".gif"}
+NAMED = {"LICENSE", "NOTICE", ".gitattributes"}  # files without an ending, or with nothing else
+PICTURES = {".png", ".jpg", ".jpeg", ".gif"}
 # Not for others: what a training run needs to go on, some of it in pickles, and notes of this machine.
 PRIVATE = {"trainer_state.json", "recipe.json", "training_args.bin"}
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt"}  # they hold pieces of any text, paths included
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 # Where people's files lie on other machines (a folder may come from one); of this machine any path that exists.
@@ -161,11 +164,16 @@ def dry_run(folder: str | Path, repo_id: str) -> list[dict]:
     names = list(filter_repo_objects(names, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
     for name in names:
         path = folder / name
-        if path.suffix not in SHAREABLE or path.name in PRIVATE:
+        if path.name in PRIVATE or path.suffix in PICKLES:
             raise CourseError(
                 f"{name} is not for others (a training run's state, or a pickle): move it out of the folder."
             )
-        if path.name not in VOCABULARIES and (secret := _private(_text(path))):
+        if path.suffix not in SHAREABLE and path.name not in NAMED:
+            raise CourseError(
+                f"{name} is not what others expect beside an adapter (weights, configuration, text, pictures): move it "
+                "out of the folder."
+            )
+        if path.name not in VOCABULARIES and path.suffix not in PICTURES and (secret := _private(_text(path))):
             raise CourseError(f"{name} holds {secret}: take it out before anything is sent.")
     return [{"file": name, "bytes": (folder / name).stat().st_size} for name in names]
 

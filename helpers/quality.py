@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from . import formats, models
 from .errors import CourseError
+from .layers import refuse_transposed
 from .padding import padded
 
 __all__ = [
@@ -301,7 +302,7 @@ def round_weights(model: nn.Module, bits: int, block_size: int | str = 64) -> nn
     Nothing gets smaller: the rounded values are stored in the old dtype, which is all that quality can notice.
     Raises CourseError for a model that is quantized already and for bits or blocks that `formats.quantize` refuses.
     """
-    for name, layer in models.linear_layers(model).items():
+    for name, layer in models.linear_layers(refuse_transposed(model)).items():
         if not layer.weight.is_floating_point():
             raise CourseError(f"{name} is quantized already: load the model in bf16 and round that.")
         try:

@@ -11,8 +11,8 @@ quantization, adapters on all linear layers, a constant base.
 
 from ..adapters import add_adapters, load_adapter
 from ..recipe import PRESETS, Recipe, preset
-from .asking import ANSWER_TOKENS, answers, completions, exact_match
-from .data import Question, encode, make_chat_ready, pack, questions, read_jsonl
+from .asking import ANSWER_TOKENS, answers, completions, end_ids, exact_match
+from .data import Question, encode, frame, make_chat_ready, pack, questions, read_jsonl
 from .measure import base_hash, cost, optimizer_bytes, saved_activations
 from .training import Watch, arguments, finished, losses, train, trainer
 
@@ -31,8 +31,10 @@ __all__ = [
     "completions",
     "cost",
     "encode",
+    "end_ids",
     "exact_match",
     "finished",
+    "frame",
     "losses",
     "make_chat_ready",
     "optimizer_bytes",

@@ -40,6 +40,8 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     changes = {item.name: getattr(options, item.name) for item in fields(Recipe)}
     changes = {name: value for name, value in changes.items() if value is not None}
     recipe = preset(options.preset, **changes) if options.preset else Recipe(**changes)
+    if options.held_out < 0:
+        raise CourseError(f"--held-out is {options.held_out}: give 0 or more questions.")
     if options.resume and not options.checkpoints:
         raise CourseError("--resume goes on from a checkpoint: name their folder with --checkpoints.")
     rank = int(os.environ.get("RANK", 0))

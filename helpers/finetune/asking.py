@@ -7,16 +7,24 @@ from torch import nn
 
 from ..errors import CourseError
 from ..padding import padded
-from .data import Question
+from .data import Question, check_ids, frame
 
-__all__ = ["ANSWER_TOKENS", "answers", "completions", "exact_match"]
+__all__ = ["ANSWER_TOKENS", "answers", "completions", "end_ids", "exact_match"]
 
 ANSWER_TOKENS = 16  # the longest answer of the course is shorter
 
 
 @torch.inference_mode()
 def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int = 64) -> list[str]:
-    """Return what the model answers in the chat format, greedily; an answer that does not end has "…" behind it."""
+    """Return what the model answers in the chat format, greedily; an answer that does not end has "…" behind it.
+
+    It ends at any token that ends a turn: the tokenizer's, those of the model's `generation_config`, the template's.
+    """
+    check_ids(model, tokenizer)
+    ends, around = end_ids(model, tokenizer), frame(tokenizer, Question("", "Who?", "She"))
+    head = tokenizer.decode(
+        tokenizer(around.head, add_special_tokens=False).input_ids, skip_special_tokens=True
+    ).strip()
     was_training, use_cache = model.training, model.config.use_cache
     model.eval()
     pad = tokenizer.pad_token_id
@@ -34,16 +42,27 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
             max_new_tokens=ANSWER_TOKENS,
             do_sample=False,
             pad_token_id=pad,
+            eos_token_id=ends,
             use_cache=True,
         )
         for row in generated[:, ids.shape[1] :].tolist():
-            ended = tokenizer.eos_token_id in row
-            row = row[: row.index(tokenizer.eos_token_id)] if ended else row
-            text = tokenizer.decode(row, skip_special_tokens=True).strip()
+            end = next((i for i, token in enumerate(row) if token in ends), None)
+            ended = end is not None
+            text = tokenizer.decode(row[:end], skip_special_tokens=True).strip().removeprefix(head).strip()
             texts.append(text if ended else text + "…")
     model.config.use_cache = use_cache
     model.train(was_training)
     return texts
+
+
+def end_ids(model: nn.Module, tokenizer) -> list[int]:
+    """The ids of all tokens that end a turn."""
+    given = model.generation_config.eos_token_id
+    ids = {*(given if isinstance(given, list) else [given]), tokenizer.eos_token_id}
+    end = tokenizer(frame(tokenizer, Question("", "Who?", "She")).end, add_special_tokens=False).input_ids
+    if end and end[0] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder):
+        ids.add(end[0])
+    return sorted(ids - {None})
 
 
 @torch.inference_mode()

@@ -1,18 +1,31 @@
 """Questions and answers as turns of a chat: the course's, or of a JSONL file, masked and packed."""
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .. import models
 from ..errors import CourseError
 from ..mini import corpus
 
-__all__ = ["Packed", "Question", "encode", "make_chat_ready", "pack", "questions", "read_jsonl"]
+__all__ = [
+    "Frame",
+    "Packed",
+    "Question",
+    "check_ids",
+    "encode",
+    "frame",
+    "make_chat_ready",
+    "pack",
+    "questions",
+    "read_jsonl",
+]
 
 
 @dataclass(frozen=True)
@@ -63,22 +76,79 @@ def make_chat_ready(tokenizer) -> None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
 
 
-def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]:
-    """Return `input_ids` and `labels` of one turn in the tokenizer's chat format, with the end token.
+def check_ids(model: nn.Module, tokenizer) -> None:
+    """Raise CourseError unless the model has an embedding for the tokenizer's padding token."""
+    known, pad = model.get_input_embeddings().num_embeddings, tokenizer.pad_token_id
+    if pad is None or not 0 <= pad < known:
+        raise CourseError(
+            f"The padding token {tokenizer.pad_token!r} has the id {pad}, and the model has embeddings for 0 to "
+            f"{known - 1:,}: set tokenizer.pad_token to a token that it knows."
+        )
 
-    Labels are -100 on the question, so that the loss is that of the answer and the end token alone. The template
-    writes the BOS token itself, so none is added. Raises CourseError for a turn longer than `length` tokens, or a
-    tokenizer without a chat template.
+
+@dataclass(frozen=True)
+class Frame:
+    """A turn as a chat template writes it: `prompt` up to where the answer is due, `head`, the answer, and `end`.
+
+    `head` is what some templates put before an answer, such as an empty thought. `end` is the token that ends the
+    turn, which need not be the tokenizer's end token; what follows it, a line break mostly, belongs to the next turn.
     """
+
+    prompt: str
+    head: str
+    end: str
+
+
+def frame(tokenizer, pair: Question) -> Frame:
+    """Return what the tokenizer's chat template puts around an answer. Raises CourseError without a template."""
     if not tokenizer.chat_template:
         raise CourseError("This tokenizer has no chat template: use one of an instruction model, or set one.")
     user = [{"role": "user", "content": pair.question}]
     turn = [*user, {"role": "assistant", "content": pair.answer}]
-    prompt = tokenizer(tokenizer.apply_chat_template(user, tokenize=False), add_special_tokens=False).input_ids
-    ids = tokenizer(tokenizer.apply_chat_template(turn, tokenize=False), add_special_tokens=False).input_ids
+    whole = tokenizer.apply_chat_template(turn, tokenize=False)
+    prompt = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
+    if not whole.startswith(prompt):
+        prompt = os.path.commonprefix([prompt, whole])
+    head, answer, end = whole[len(prompt) :].rpartition(pair.answer.strip())
+    if not answer:
+        raise CourseError("This tokenizer's chat template does not write the answer as it is: set another template.")
+    return Frame(prompt, head, end.strip() or tokenizer.eos_token or "")
+
+
+def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]:
+    """Return `input_ids` and `labels` of one turn in the tokenizer's chat format, up to the token that ends it.
+
+    Labels are -100 on all that stands before the answer is due, so that the loss is that of the answer and its end. The
+    template writes the BOS token itself, so none is added. Raises CourseError for a turn longer than `length` tokens,
+    or a tokenizer without a chat template.
+    """
+    around = frame(tokenizer, pair)
+    whole = f"{around.prompt}{around.head}{pair.answer.strip()}{around.end}"
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    ids = encoded.input_ids
+    if tokenizer.is_fast:  # a token belongs to the prompt if it begins there
+        asked = sum(begin < len(around.prompt) for begin, _ in encoded.offset_mapping)
+    else:
+        asked = len(tokenizer(around.prompt, add_special_tokens=False).input_ids)
     if len(ids) > length:
         raise CourseError(f"A turn has {len(ids)} tokens and length is {length}: raise it to {len(ids)} or more.")
-    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+    return {"input_ids": ids, "labels": [-100] * asked + ids[asked:]}
+
+
+def _lines(path: Path) -> list[str]:
+    """A text file's lines. They end at a line feed alone: other ends of lines may stand in JSON's strings."""
+    written = path.read_bytes()
+    for mark, encoding in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
+        if written.startswith(mark):
+            raise CourseError(
+                f"{path.name} is in {encoding}, as PowerShell's > writes it: save it as UTF-8 "
+                "(there: Out-File -Encoding utf8)."
+            )
+    try:
+        return written.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        number = written[: error.start].count(b"\n") + 1
+        raise CourseError(f"{path.name}, line {number} is not UTF-8: save the file as UTF-8.") from None
 
 
 def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Question]:
@@ -91,7 +161,7 @@ def read_jsonl(path: str | Path, tokenizer=None, length: int = 128) -> list[Ques
     if not path.is_file():
         raise CourseError(f"There is no file {path}: give one with a JSON object on each line.")
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         where = f"{path.name}, line {number}"

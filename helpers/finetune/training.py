@@ -19,9 +19,11 @@ from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
 from .checkpoints import resumable, whole_or_gone, write_recipe
-from .data import Packed, Question, encode, pack
+from .data import Packed, Question, check_ids, encode, pack
 
 __all__ = ["Watch", "arguments", "finished", "losses", "train", "trainer"]
+
+UNPACKED = 0.05  # of a hidden state's length: 16 bits and another order of sums stay below, a neighbor that is seen not
 
 
 def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_steps: int = 0):
@@ -161,6 +163,7 @@ def trainer(
     if recipe.packing:
         rows = [{"turns": turns} for turns in pack(data, recipe.length)]
         collate = Packed(recipe.length, tokenizer.pad_token_id)
+        _try_packing(model, rows[0]["turns"], collate)  # the row with the longest turn
     else:
         # ids with the padding token and labels with -100, which the loss leaves out; few different lengths are kind
         # to the allocator, and multiples of 8 to matrix units
@@ -175,6 +178,47 @@ def trainer(
     )
     built.remove_callback(PrinterCallback)
     return built
+
+
+@torch.no_grad()
+def _try_packing(model: nn.Module, turns: list[dict], collate: Packed) -> None:
+    """Raise CourseError unless each turn of a packed row is read as it is read alone.
+
+    The mask keeps turns apart, but it also takes the place of a family's own: of the windows of some layers, and of
+    distances that are counted from a mask.
+    """
+    config = model.config.get_text_config(decoder=True)
+    window, longest = getattr(config, "sliding_window", None), max(len(turn["input_ids"]) for turn in turns)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if window and longest > window and any("sliding" in kind for kind in kinds):
+        raise CourseError(
+            f"A turn has {longest} tokens, and layers of this model look back {window} at most, which a packed row "
+            "does not heed: leave packing off."
+        )
+    decoder = model.get_base_model().base_model if hasattr(model, "get_base_model") else model.base_model
+    was_training, begin, off = model.training, 0, []
+    model.eval()
+    try:
+        row = {
+            name: tensor.to(model.device) for name, tensor in collate([{"turns": turns}]).items() if name != "labels"
+        }
+        packed = decoder(**row, use_cache=False).last_hidden_state[0]
+        for turn in turns:
+            ids = torch.tensor([turn["input_ids"]], device=model.device)
+            alone = decoder(input_ids=ids, use_cache=False).last_hidden_state[0].float()
+            there = packed[begin : begin + len(alone)].float()
+            off.append(((there - alone).norm() / alone.norm()).item())
+            begin += len(alone)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError):
+        off.append(math.inf)
+    finally:
+        model.train(was_training)
+    if not all(distance < UNPACKED for distance in off):
+        raise CourseError(
+            f"A {type(decoder).__name__} reads a turn differently beside others in a row than alone: leave packing off."
+        )
 
 
 def losses(made) -> list[float]:
@@ -226,6 +270,7 @@ def train(
     last = resumable(checkpoints, recipe) if resume and checkpoints else None
     if checkpoints and not save_steps:
         save_steps = max(1, recipe.steps // 10)
+    check_ids(model, tokenizer)
     adapted = add_adapters(model, recipe)
     data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
     with contextlib.ExitStack() as stack:

@@ -1,5 +1,6 @@
 """Forecast what a model takes at every stage of its life, from its configuration alone: nothing is allocated."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -340,22 +341,35 @@ def largest_layer(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
 
 def kv_bytes(config, tokens: int, dtype: torch.dtype) -> int:
     """Bytes of one sequence's keys and values; a layer with a sliding window keeps at most the window."""
-    config = config.get_text_config(decoder=True)
-    layers = config.num_hidden_layers
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * layers
-    kept = sum(min(tokens, window) if window and "sliding" in kind else tokens for kind in kinds)
-    return 2 * kept * kv_heads * head_dim * dtype.itemsize
+    numbers = _cached_numbers(json.dumps(config_of(config).to_dict(), default=str, sort_keys=True), config)
+    return dtype.itemsize * sum(size * min(tokens, window or tokens) for size, window in numbers)
+
+
+_CACHES: dict[str, list[tuple[int, int | None]]] = {}  # by configuration
+
+
+def _cached_numbers(key: str, config) -> list[tuple[int, int | None]]:
+    """(numbers that a token adds to the cache, window or None) of each layer, from the cache that the model makes.
+
+    One token is read on the meta device: whether heads share keys and values, and whether what is kept are keys and
+    values at all, differs between families, and so do the names in their configurations.
+    """
+    if key not in _CACHES:
+        model, _ = skeleton(config_of(config), torch.bfloat16)
+        with torch.no_grad(), quiet.libraries():
+            ids = torch.zeros(1, 1, dtype=torch.long, device="meta")
+            cache = model.eval()(input_ids=ids, use_cache=True).past_key_values
+        windows = (getattr(layer, "sliding_window", None) for layer in cache.layers)
+        sizes = (layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+        _CACHES[key] = list(zip(sizes, windows, strict=True))
+    return _CACHES[key]
 
 
 def kv_bytes_per_token(model, scheme: str = "nf4-dq", compute_dtype="auto") -> int:
     """Bytes that every further token of one sequence adds to the KV cache, before any sliding window is full.
 
-    2 (keys and values) × layers × key/value heads × head size × bytes of the dtype. Weights in 4 bits do not change
-    it: the cache is kept in the compute dtype.
+    In Mistral and most others 2 (keys and values) × layers × key/value heads × head size × bytes of the dtype. Weights
+    in 4 bits do not change it: the cache is kept in the compute dtype.
     """
     return kv_bytes(config_of(model), 1, schemes.rest_dtype(scheme, compute_dtype, "cpu"))
 

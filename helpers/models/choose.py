@@ -82,11 +82,15 @@ def _auto(scheme: str) -> Choice:
         reason = f"the {name} can hold it in {scheme} and its files are in the hub cache"
         return Choice(MISTRAL_7B, "hub cache", "checkpoint", reason, folder)
     state, size = hub.ask(MISTRAL_7B)
-    if state == "granted" and size < hub.disk_free():
+    try:
+        free = hub.disk_free()
+    except CourseError:
+        return mini("the folder of the hub cache cannot be read")
+    if state == "granted" and size < free:
         reason = f"the {name} can hold it in {scheme} and the hub grants it ({size / 1e9:.1f} GB to download once)"
         return Choice(MISTRAL_7B, "hub", "checkpoint", reason, download_bytes=size)
     refusal = {
-        "granted": f"Mistral-7B is {size / 1e9:.1f} GB to download and {hub.disk_free() / 1e9:.1f} GB of disk are free",
+        "granted": f"Mistral-7B is {size / 1e9:.1f} GB to download and {free / 1e9:.1f} GB of disk are free",
         "gated": "the hub has not granted this account Mistral-7B (accept its license there, then `hf auth login`)",
         "offline": "Mistral-7B is not in the hub cache and HF_HUB_OFFLINE is set",
     }
@@ -127,6 +131,11 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     folder = Path(model_id).expanduser()
     if model_id not in ALIASES and folder.is_dir():
         if not (folder / "config.json").is_file():
+            if (folder / "adapter_config.json").is_file():
+                raise CourseError(
+                    f"The folder {model_id} holds an adapter, which is no model by itself: name the model that it was "
+                    "trained on, and put the adapter on it with `finetune.load_adapter`."
+                )
             raise CourseError(f"The folder {model_id} has no config.json: point MODEL_ID at a saved model.")
         if not hub.weight_files(folder):
             raise CourseError(

@@ -97,13 +97,18 @@ REFUSALS = {
 
 
 def disk_free() -> int:
-    """Bytes free where the hub cache is, or will be."""
+    """Bytes free where the hub cache is, or will be; CourseError if that place cannot be looked at."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise CourseError(
+            f"The folder of the hub cache cannot be read ({error.strerror}): point HF_HOME at a folder of yours."
+        ) from error
 
 
 def download(choice: Choice) -> Path:

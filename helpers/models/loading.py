@@ -1,22 +1,22 @@
 """Load a model in any scheme, quietly, or say in one sentence why not."""
 
-import re
 import warnings
 from pathlib import Path
 
+import bitsandbytes as bnb
 import torch
 from torch import nn
 
 from .. import quiet
-from ..errors import CourseError
+from ..errors import CourseError, first_line
 from ..layers import decode_by_whole_tensor
-from ..schemes import bnb_config, check, device_of, rest_dtype
+from ..schemes import SCHEMES, bnb_config, check, device_of, rest_dtype
 from . import hub
 from .choose import config, fit, require_memory, resolve, saved_scheme
 from .kinds import INSTEAD, mini_path
 from .shapes import shape_model
 
-__all__ = ["first_line", "load", "same_on_every_cpu"]
+__all__ = ["load", "same_on_every_cpu"]
 
 
 def _check_weights(folder: Path, model_id: str) -> None:
@@ -55,8 +55,13 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     model_config = config(choice)
     saved = saved_scheme(model_config)
     if saved not in (None, scheme):
+        if saved in SCHEMES:
+            raise CourseError(
+                f'{choice.model_id} was saved in {saved} and cannot be loaded in {scheme}: ask for "{saved}".'
+            )
         raise CourseError(
-            f'{choice.model_id} was saved in {saved} and cannot be loaded in {scheme}: ask for "{saved}".'
+            f"{choice.model_id} was quantized by {saved}, which the course does not load: take the 16-bit model that "
+            f"it was made from, {INSTEAD}."
         )
     require_memory(choice.model_id, model_config, scheme, device)
     try:
@@ -74,6 +79,10 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
             "restart other kernels or choose a smaller scheme."
         ) from error
     same_on_every_cpu(model)
+    if saved:  # which dtype the products are to have is not stored with the codes, but what they had when it was saved
+        for layer in model.modules():
+            if isinstance(layer, bnb.nn.Linear4bit):
+                layer.compute_dtype, layer.compute_type_is_set = rest_dtype(scheme, compute_dtype, device), True
     if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
@@ -127,12 +136,6 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
             f"{model_id}: {len(unused)} stored tensors are not part of this model ({unused[0]} …).", stacklevel=3
         )
     return model
-
-
-def first_line(error: Exception) -> str:
-    """An error's first line, without the folders of this machine."""
-    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip().rstrip(".")
-    return re.sub(r"(?:/[^\s/'\"]+)+/", "", line)[:160]
 
 
 def _tokenizer(folder: Path, model_id: str):

@@ -21,6 +21,8 @@ def check(path: Path, parameters: dict) -> None:
         raise NotebookError(f"{name}: there is no file {path.name}.") from None
     except Exception as error:
         raise NotebookError(f"{name}: {path.name} is no valid notebook: {first_line(error)}.") from None
+    if (path.parent / "helpers.py").exists():  # Python looks beside the notebook first
+        raise NotebookError(f"{name}: the file helpers.py beside it hides the course's package: give it another name.")
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
@@ -30,15 +32,21 @@ def check(path: Path, parameters: dict) -> None:
     for parameter in parameters:
         if parameter not in known:
             raise NotebookError(f"{name}: unknown parameter {parameter}; it has {', '.join(known) or 'none'}.")
+        given, default = parameters[parameter], known[parameter]
+        number = isinstance(default, float) and isinstance(given, int) and not isinstance(given, bool)
+        if default is not None and type(given) is not type(default) and not number:
+            raise NotebookError(
+                f"{name}: {parameter} is {given!r}; give it as in the notebook, where it is {default!r}."
+            )
 
 
-def parameters_of(name: str, source: str) -> list[str]:
-    """Return the names that the parameters cell assigns; anything but `NAME = literal` is an error."""
+def parameters_of(name: str, source: str) -> dict[str, object]:
+    """Return what the parameters cell assigns, by name; anything but `NAME = literal` is an error."""
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise NotebookError(f"{name}: the parameters cell is no valid Python: {error.msg}.") from None
-    names = []
+    names = {}
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
@@ -47,12 +55,11 @@ def parameters_of(name: str, source: str) -> list[str]:
                 raise ValueError
             if len(targets) > 1 or value is None or targets[0].id in names:
                 raise ValueError
-            ast.literal_eval(value)
+            names[targets[0].id] = ast.literal_eval(value)
         except ValueError:
             text = ast.get_source_segment(source, statement)
             rule = "the parameters cell holds literals only, each name once; compute after it"
             raise NotebookError(f"{name}: {rule} (found: {text[:80]}).") from None
-        names.append(targets[0].id)
     return names
 
 
