@@ -44,7 +44,7 @@ def prepare(model: nn.Module, recipe: Recipe, adapters: bool = True, on_meta: bo
     if adapters:
         if isinstance(recipe.targets, list) and (unknown := _unknown(model, recipe.targets)):
             raise CourseError(
-                f"This model has no layer {unknown[0]} for LoRA (target_modules={recipe.target_modules!r})."
+                f"LoRA finds no layer {unknown[0]} in this model (target_modules={recipe.target_modules!r})."
             )
         lora = LoraConfig(
             r=recipe.rank,

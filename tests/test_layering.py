@@ -13,8 +13,9 @@ import pytest
 HELPERS = Path(__file__).resolve().parent.parent / "helpers"
 # From the ground up. Rooms of one floor do not know each other; `helpers` itself stands on the lowest.
 FLOORS = (
-    "errors layers quiet",
-    "colab exercises files formats levers nf4 padding plots recipe results schemes skeleton",
+    "errors quiet",
+    "files layers",
+    "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
     "adapters kernels run",
     "memory record",
     "models speed",

@@ -22,9 +22,8 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     """
     check_ids(model, tokenizer)
     ends, around = end_ids(model, tokenizer), frame(tokenizer, Question("", "Who?", "She"))
-    head = tokenizer.decode(
-        tokenizer(around.head, add_special_tokens=False).input_ids, skip_special_tokens=True
-    ).strip()
+    head_ids = tokenizer(around.head, add_special_tokens=False).input_ids
+    head = tokenizer.decode(head_ids, skip_special_tokens=True).strip()
     was_training, use_cache = model.training, model.config.use_cache
     model.eval()
     pad = tokenizer.pad_token_id
@@ -39,7 +38,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
         generated = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=ANSWER_TOKENS,
+            max_new_tokens=ANSWER_TOKENS + len(head_ids),
             do_sample=False,
             pad_token_id=pad,
             eos_token_id=ends,

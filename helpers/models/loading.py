@@ -3,14 +3,14 @@
 import warnings
 from pathlib import Path
 
-import bitsandbytes as bnb
 import torch
 from torch import nn
 
 from .. import quiet
 from ..errors import CourseError, first_line
 from ..layers import decode_by_whole_tensor
-from ..schemes import SCHEMES, bnb_config, check, device_of, rest_dtype
+from ..schemes import PLAIN, SCHEMES, bnb_config, check, device_of, rest_dtype
+from ..skeleton import quantized_types
 from . import hub
 from .choose import config, fit, require_memory, resolve, saved_scheme
 from .kinds import INSTEAD, mini_path
@@ -79,14 +79,51 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
             "restart other kernels or choose a smaller scheme."
         ) from error
     same_on_every_cpu(model)
-    if saved:  # which dtype the products are to have is not stored with the codes, but what they had when it was saved
-        for layer in model.modules():
-            if isinstance(layer, bnb.nn.Linear4bit):
-                layer.compute_dtype, layer.compute_type_is_set = rest_dtype(scheme, compute_dtype, device), True
+    _check_share(model, choice.model_id, scheme)
+    if saved:
+        _compute_in(model, rest_dtype(scheme, compute_dtype, device))
     if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
     return model, _tokenizer(folder, choice.model_id)
+
+
+def _check_share(model: nn.Module, model_id: str, scheme: str) -> None:
+    """Refuse a model of which no layer was quantized, and say of how much else than embeddings and head none was.
+
+    transformers replaces `nn.Linear` and GPT-2's `Conv1D` and nothing else: Falcon has a class of its own, and in
+    mixtures of experts the experts' weights are one tensor of three dimensions.
+    """
+    kinds = quantized_types()
+    quantized = sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, kinds))
+    if scheme in PLAIN:
+        return
+    if not quantized:
+        raise CourseError(
+            f"No layer of a {type(model).__name__} is of a kind that is quantized, so that {model_id} in {scheme} "
+            'would be the same 16 bits: load it in "bf16", or choose another model.'
+        )
+    ends = {
+        id(p) for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end for p in end.parameters()
+    }
+    others = [m for m in model.modules() if not isinstance(m, kinds)]
+    left = {id(p): p.numel() for m in others for p in m.parameters(recurse=False) if id(p) not in ends}
+    share = sum(left.values()) / (sum(left.values()) + quantized)
+    if share > 0.1:
+        print(
+            f"{model_id} in {scheme}: {share:.0%} of its inner weights stay in 16 bits, since they are no linear "
+            "layers (experts, mostly)."
+        )
+
+
+def _compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Have a model that was saved in 4 bits compute in `dtype`: from_pretrained keeps to the one it was saved with."""
+    for layer in model.modules():
+        if hasattr(layer, "compute_type_is_set"):
+            layer.compute_dtype, layer.compute_type_is_set = dtype, True
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def same_on_every_cpu(model: nn.Module) -> None:
