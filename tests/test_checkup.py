@@ -99,3 +99,12 @@ def test_schemes_are_forecasts_and_free_memory(monkeypatch):
     assert list(rows) == list(models.SCHEMES)
     assert rows["nf4-dq"]["needed"] == memory.predict(models.mistral_7b_config(), "nf4-dq").total_bytes + 500_000_000
     assert [scheme for scheme, row in rows.items() if row["fits"]] == ["fp4", "nf4", "nf4-dq"]
+
+
+def test_a_hub_cache_that_cannot_be_read_is_a_row_and_no_end(monkeypatch, tmp_path):
+    """An HF_HOME of somebody else's, or one that is a file: the check itself goes on."""
+    monkeypatch.setattr(Path, "exists", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(CourseError, match="point HF_HOME at a folder of yours"):
+        hub.disk_free()
+    (row,) = [row for row in checkup.checks() if row["what"] == "disk, for the hub cache"]
+    assert row["found"] == "cannot be read" and "HF_HOME" in row["do"] and row["ok"] is None

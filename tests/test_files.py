@@ -271,3 +271,22 @@ def test_ctrl_c_while_the_runner_is_still_importing_is_a_sentence():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=run.ROOT, capture_output=True, text=True, **heed)
     assert (done.returncode, done.stderr.strip()) == (130, "Stopped: nothing was run.")
+
+
+@pytest.mark.parametrize("count", ["-5", "-1"])
+def test_a_negative_number_of_questions_ends_in_a_sentence(count):
+    with pytest.raises(CourseError, match=f"--held-out is {count}: give 0 or more"):
+        program.main(["--held-out", count])
+
+
+def test_a_license_and_a_picture_may_be_published_and_a_stray_file_is_named_as_what_it_is(tmp_path):
+    (tmp_path / "README.md").write_text("card")
+    (tmp_path / "LICENSE").write_text("MIT")
+    (tmp_path / "plot.png").write_bytes(b"\x89PNG\r\n\x1a\n/home/someone/ is not text here")
+    assert {row["file"] for row in publish.dry_run(tmp_path, "you/it")} == {"README.md", "LICENSE", "plot.png"}
+    (tmp_path / "program.exe").write_bytes(b"MZ")
+    with pytest.raises(CourseError, match="not what others expect beside an adapter"):
+        publish.dry_run(tmp_path, "you/it")
+    (tmp_path / "program.exe").rename(tmp_path / "optimizer.pt")
+    with pytest.raises(CourseError, match="a training run's state, or a pickle"):
+        publish.dry_run(tmp_path, "you/it")

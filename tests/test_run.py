@@ -246,6 +246,17 @@ def test_map_without_file_and_file_without_map(tmp_path):
         run.course_map(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("given", [1.5, "3", [3], True])
+def test_a_parameter_of_another_kind_is_refused_before_the_kernel_starts(tmp_path, given):
+    message = failure(tmp_path, code(PARAMETERS, "parameters"), code(RECORD), parameters={"STEPS": given})
+    assert f"STEPS is {given!r}; give it as in the notebook, where it is 3" in message
+
+
+def test_a_module_that_hides_the_package_is_named(tmp_path):
+    tmp_path.joinpath("helpers.py").write_text("mine = 1")
+    assert "helpers.py beside it hides" in failure(tmp_path, code(PARAMETERS, "parameters"), code(RECORD))
+
+
 @pytest.fixture
 def course(tmp_path):
     """Return a folder with three notebooks, the second of which fails, and one that the map forgot."""
