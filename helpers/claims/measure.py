@@ -5,6 +5,8 @@ loaded one after the other, each only if the forecast says that it fits.
 """
 
 import gc
+import multiprocessing
+import statistics
 import tempfile
 
 import bitsandbytes as bnb
@@ -17,7 +19,14 @@ from ..layers import dense
 __all__ = ["cpu_works", "decoding", "forget", "loaded", "normal_errors", "precision", "scores", "training"]
 
 TEXT = "The capital of France is Paris. It rained all day, so Anna stayed at home and read."
-ROWS = 256  # of the one layer whose time is taken
+GUIDE = {  # its configuration, as it stands there
+    "load_in_4bit": True,
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_compute_dtype": torch.float16,
+}
+ROWS = 256  # of the layers whose time is taken
+LAYERS = 14  # of two decoder layers: more than a GPU's cache holds
 SHORT = 32  # tokens before decoding begins
 LONG = 4096  # at most, and at most what the model has positions for
 SEVEN = 6.5e9  # parameters from which a model counts as one of 7B
@@ -92,56 +101,103 @@ def precision(choice) -> dict:
         errors[str(dtype).removeprefix("torch.")] = _off(x.to(dtype) @ stored.to(dtype).T, exact)
     errors["layer against dequantized"] = _off(computed, exact)
     default = str(BitsAndBytesConfig(load_in_4bit=True).bnb_4bit_compute_dtype).removeprefix("torch.")
+    guide = str(BitsAndBytesConfig(**GUIDE).bnb_4bit_compute_dtype).removeprefix("torch.")
     largest = max(values.abs().max().item() for values in inputs.values())
-    return errors | {"default": default, "room": torch.finfo(torch.float16).max / largest}
+    return errors | {"default": default, "guide": guide, "room": torch.finfo(torch.float16).max / largest}
 
 
 def _off(y: torch.Tensor, exact: torch.Tensor) -> float:
     return ((y.double() - exact).norm() / exact.norm()).item()
 
 
-def decoding(choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: int = 3) -> dict | None:
-    """Speed of nf4-dq over that of 16 bits: decoding by batch and after a long text, one layer's time, bytes a step.
+def decoding(
+    choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: int = 3, processes: int = 2
+) -> dict | None:
+    """Speed of nf4-dq over that of 16 bits and of fp32: decoding by batch and after a long text, layers' time, bytes.
 
-    Decoding runs with a static cache, from a CUDA graph where there is a GPU. None if 16 bits do not fit.
+    Decoding runs with a static cache, from a CUDA graph where there is a GPU. Schemes take turns, in so many processes
+    one after the other; a ratio is [median, low, high] over all turns of all processes. A scheme that does not fit
+    beside the others is left out; None if 16 bits do not fit.
     """
     if not models.fit(choice, plain).ok:
         return None
-    positions = getattr(models.config(choice), "max_position_embeddings", LONG)
-    long = min(positions, LONG) - new_tokens
-    cases = list(dict.fromkeys([*((batch, SHORT) for batch in batches), (1, SHORT), (1, long)]))
-    rates, seconds, moved = {}, {}, {}
-    for scheme in (plain, "nf4-dq"):
-        model = models.load(choice, scheme)[0]
-        way = "graph" if model.device.type == "cuda" else "static"
-        runs = {case: speed.time_generation(model, *case, new_tokens, repeats, way=way) for case in cases}
-        rates[scheme] = {case: timed.decode_rate.median for case, timed in runs.items()}
-        seconds[scheme] = _layer_seconds(model, 5 * repeats)
-        moved[scheme] = sum(speed.bytes_per_step(model, 1, SHORT).values())
-        del model, runs
-        forget()
-    ratio = {case: rates["nf4-dq"][case] / rates[plain][case] for case in cases}
+    forget()
+    spawn = multiprocessing.get_context("spawn")
+    runs = []
+    for _ in range(processes):
+        with spawn.Pool(1) as pool:
+            runs.append(pool.apply(_decoded_once, (choice, plain, tuple(batches), new_tokens, repeats)))
+    rounds = [turn for run in runs for turn in run["rounds"]]
+    short, long = runs[0]["lengths"]
+    cases = {"short": f"1 × {short}", "long": f"1 × {long}"} | {str(batch): f"{batch} × {short}" for batch in batches}
+
+    def ratio(base: str, case: str) -> list[float] | None:
+        values = [turn[f"nf4-dq, {case}"] / turn[f"{base}, {case}"] for turn in rounds if f"{base}, {case}" in turn]
+        return [statistics.median(values), min(values), max(values)] if values else None
+
+    against_fp32 = {str(batch): ratio("fp32", f"{batch} × {short}") for batch in batches}
+    layers = [turn["layers, nf4-dq"] / turn[f"layers, {plain}"] for turn in rounds]
+    rates = {key: statistics.median(turn[key] for turn in rounds) for key in rounds[0] if "layers" not in key}
     return {
-        "by batch": {str(batch): ratio[batch, SHORT] for batch in batches},
+        "by batch": {str(batch): ratio(plain, cases[str(batch)]) for batch in batches},
+        "over fp32": {batch: value for batch, value in against_fp32.items() if value},
         "tokens/s": [
-            {"batch": b, "tokens before": n, "16 bits": rates[plain][b, n], "nf4-dq": rates["nf4-dq"][b, n]}
-            for b, n in cases
+            {"batch": case.split(" × ")[0], "tokens before": case.split(" × ")[1]}
+            | {scheme: rates.get(f"{scheme}, {case}") for scheme in ("fp32", plain, "nf4-dq")}
+            for case in dict.fromkeys(cases.values())
         ],
-        "short": ratio[1, SHORT],
-        "long": ratio[1, long],
-        "short length": SHORT,
+        "short": ratio(plain, cases["short"]),
+        "long": ratio(plain, cases["long"]),
+        "short length": short,
         "long length": long,
-        "layer time": seconds["nf4-dq"] / seconds[plain],
+        "layer time": [statistics.median(layers), min(layers), max(layers)],
         "layer rows": ROWS,
-        "bytes": moved["nf4-dq"] / moved[plain],
+        "bytes": runs[0]["bytes"],
+        "processes": processes,
+        "turns": len(rounds),
     }
 
 
-def _layer_seconds(model: nn.Module, repeats: int) -> float:
-    layer = next(iter(models.linear_layers(model).values()))
-    rows = torch.randn(ROWS, layer.in_features, device=model.device, dtype=model.dtype)
+def _decoded_once(choice, plain: str, batches: tuple[int, ...], new_tokens: int, repeats: int) -> dict:
+    """What one process measures: by turn, tokens a second of each scheme and case, and seconds of a block's layers."""
+    positions = getattr(models.config(choice), "max_position_embeddings", LONG)
+    short = min(SHORT, positions // 2)
+    lengths = short, min(positions, LONG) - new_tokens
+    loaded = {scheme: models.load(choice, scheme)[0] for scheme in (plain, "nf4-dq")}
+    if models.fit(choice, "fp32").ok:
+        loaded["fp32"] = models.load(choice, "fp32")[0]
+    way = "graph" if loaded[plain].device.type == "cuda" else "static"
+    shapes = dict.fromkeys([*((batch, short) for batch in batches), *((1, length) for length in lengths)])
+    jobs = {}
+    for scheme, model in loaded.items():
+        for batch, length in shapes:
+            if scheme != "fp32" or length == short:
+                jobs[f"{scheme}, {batch} × {length}"] = speed.job(model, batch, length, new_tokens, way)
+    timed = speed.interleave(jobs, repeats)
+    rounds = [
+        {name: run.batch * run.steps / run.decode.seconds[i] for name, run in timed.items()} for i in range(repeats)
+    ]
+    for turn in rounds:
+        for scheme in (plain, "nf4-dq"):
+            turn[f"layers, {scheme}"] = _layer_seconds(loaded[scheme])
+    moved = {scheme: sum(speed.bytes_per_step(loaded[scheme], 1, short).values()) for scheme in (plain, "nf4-dq")}
+    return {"rounds": rounds, "lengths": lengths, "bytes": moved["nf4-dq"] / moved[plain]}
+
+
+def _layer_seconds(model: nn.Module, calls: int = 5) -> float:
+    """Median seconds of one product of `ROWS` rows with each layer of the first decoder layers, one after the other."""
+    layers = list(models.linear_layers(model).values())[:LAYERS]
+    rows = {
+        size: torch.randn(ROWS, size, device=model.device, dtype=model.dtype)
+        for size in {layer.in_features for layer in layers}
+    }
+
+    def products():
+        for layer in layers:
+            layer(rows[layer.in_features])
+
     with torch.inference_mode():
-        return speed.time_calls(lambda: layer(rows), repeats, 3, model.device).median
+        return speed.time_calls(products, calls, 2, model.device).median
 
 
 def scores(choice, plain: str, texts: list[str], quiz: list[dict]) -> dict | None:
@@ -169,32 +225,25 @@ def scores(choice, plain: str, texts: list[str], quiz: list[dict]) -> dict | Non
 
 
 def training(choice, steps: int = 16, batch: int = 16) -> dict:
-    """The guide's LoRA on q_proj and v_proj for a few steps through the 4-bit base, and again on all linear layers.
+    """The guide's LoRA on q_proj and v_proj for a few steps through the 4-bit base.
 
-    Returns loss curves (None for random weights), whether the base's first layers kept every byte, whether adapters
+    Returns the loss curve (None for random weights), whether the base's first layers kept every byte, whether adapters
     changed, and the memory of a 7B model: a forecast of the least, and on a GPU that trains one the measured peak.
     """
     few = ["q_proj", "v_proj"]
     seven, least = models.mistral_7b_config(), {"target_modules": few, "upcast": False, "cuda": False}
     forecast = memory.predict(seven, "nf4-dq", stage="train", context=128, rank=16, **least)
-    measured = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "loss": None, "peak_gb": None}
+    measured = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "peak_gb": None}
     measured["weights_gb"] = memory.predict(seven, "nf4-dq").weight_bytes / 1e9
-    measured |= {"base unchanged": True, "adapters changed": True, "curves": {}}
     turns, _ = finetune.questions(batch * steps, register=choice.kind == "mini")
-    for name, targets in (("q_proj, v_proj", few), ("all linear", "all-linear")):
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        curve, same, changed, parameters = _tuned(choice, targets, turns, finetune.Recipe(steps=steps, batch=batch))
-        if torch.cuda.is_available() and parameters > SEVEN and targets is few:
-            measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        measured["curves"][name] = curve
-        measured["base unchanged"] &= same
-        measured["adapters changed"] &= changed
-        forget()
-    if choice.kind == "shape":
-        return measured | {"curves": None}
-    measured["loss before"] = measured["curves"]["all linear"][0]
-    return measured | {"loss": {name: sum(curve[-4:]) / len(curve[-4:]) for name, curve in measured["curves"].items()}}
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    curve, same, changed, parameters = _tuned(choice, few, turns, finetune.Recipe(steps=steps, batch=batch))
+    if torch.cuda.is_available() and parameters > SEVEN:
+        measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    forget()
+    curve = None if choice.kind == "shape" else curve
+    return measured | {"base unchanged": same, "adapters changed": changed, "curve": curve}
 
 
 def _tuned(choice, targets, turns, recipe) -> tuple[list[float], bool, bool, int]:
