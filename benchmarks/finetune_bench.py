@@ -8,7 +8,7 @@ Bytes are the allocator's, without the CUDA context. The presets for small GPUs 
 
 Every row is measured in `--processes` processes, one after the other for all rows, so that what a row's speed differs
 by from process to process is seen. Whether a lever is exact is another question, which random tokens cannot answer:
-"exact" trains Mini-Mistral with each, and compares gradients at the same weights and losses after real steps. Unsloth
+"exact" trains Mini-Mistral with each, and compares gradients to float32's at the same weights, and losses. Unsloth
 (Apache-2.0), where it is installed, takes the same steps by its own loop.
 """
 
@@ -46,6 +46,7 @@ BESIDE = {  # at 1 × 2048
 }
 CAPS = {"6gb": 6e9, "t4": 15e9, "24gb": 24e9, "80gb": 80e9}
 UNSLOTH = "Unsloth"
+IN_FLOAT32 = "in float32"  # the plain recipe, to which all gradients are compared
 LEARNED = 40  # steps of "exact"
 CONTEXT = 0.5e9  # left to the CUDA context, which the allocator does not count
 
@@ -246,7 +247,7 @@ def _jobs(shapes: list[tuple[int, int]], total: float, profile: bool, folder: st
         recipe = finetune.preset(name, steps=3)
         said = {"batch": recipe.batch, "length": recipe.length, "cap_bytes": cap}
         jobs.append(("presets", name, said, measure, (recipe, False, min(cap, total))))
-    for name, changes in recipes().items():
+    for name, changes in {IN_FLOAT32: {"compute_dtype": "float32"}, **recipes()}.items():
         recipe = finetune.Recipe(batch=16, length=256, learning_rate=2e-3, packing=True, **changes)
         jobs.append(("exact", name, {"batch": 16, "length": 256}, exact, (recipe,)))
     return jobs
@@ -268,7 +269,7 @@ def _once(jobs: list[tuple], report: dict, options: argparse.Namespace, begun: f
                 row = {"failed": f"{type(error).__name__}: {error}"[:600]}
             if kind == "exact" and "gradient" in row:
                 gradient = row.pop("gradient")
-                if name == "no float32 upcast":  # the plain recipe in 16 bits
+                if name == IN_FLOAT32:
                     reference = gradient
                 if reference is not None:
                     row["gradient_gap"] = ((gradient - reference).norm() / reference.norm()).item()

@@ -1,6 +1,18 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
 from .rewritten import guide
-from .verdicts import CLAIMS, NEGLIGIBLE, Claim, Verdict, combined, judge, unpaired_z, with_kernel
+from .verdicts import CLAIMS, MARGINS, NEGLIGIBLE, Claim, Verdict, combined, equivalence, judge, unpaired_z, with_kernel
 
-__all__ = ["CLAIMS", "NEGLIGIBLE", "Claim", "Verdict", "combined", "guide", "judge", "unpaired_z", "with_kernel"]
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "MARGINS",
+    "NEGLIGIBLE",
+    "Verdict",
+    "combined",
+    "equivalence",
+    "guide",
+    "judge",
+    "unpaired_z",
+    "with_kernel",
+]

@@ -6,43 +6,104 @@ from matplotlib.figure import Figure
 
 from .. import plots
 
-__all__ = ["ladder", "ladder_figure", "lever_rows", "preset_rows", "scale_rows", "sweep_figure", "sweep_finding"]
+__all__ = [
+    "exact_rows",
+    "ladder",
+    "ladder_figure",
+    "lever_rows",
+    "preset_rows",
+    "scale_rows",
+    "sweep_best",
+    "sweep_figure",
+    "sweep_finding",
+    "sweep_summary",
+]
 
-FIRST = "standard recipe"
+FIRST, UNSLOTH = "standard recipe", "Unsloth"
+
+
+def sweep_best(sweep: dict) -> dict[str, dict]:
+    """Of each recipe of `benchmarks/finetune_sweep.py`: its best rate, and the exact answers there by reported seed."""
+    best = {}
+    for run in sweep["runs"]:
+        if run["seed"] in sweep["reported"]:
+            row = best.setdefault(run["recipe"], {"rate": run["rate"], "parameters": run["parameters"], "by seed": {}})
+            row["by seed"][run["seed"]] = run["exact_match"]
+    return best
+
+
+def sweep_summary(sweep: dict) -> dict[str, list[float]]:
+    """[mean, low, high] over seeds, for notebook 10: two recipes of one rank, and by how much one is behind.
+
+    A seed draws the same questions for all recipes, so that differences are taken seed by seed.
+    """
+    from .. import quality
+
+    best = sweep_best(sweep)
+    few, every = (best[name]["by seed"] for name in ("q and v, r=16", "all layers, r=16"))
+    behind = [every[seed] - few[seed] for seed in sweep["reported"]]
+    sets = {"q and v": few.values(), "all layers": every.values(), "behind": behind}
+    return {name: list(quality.mean_interval(list(values))) for name, values in sets.items()}
 
 
 def sweep_figure(sweep: dict) -> Figure:
-    """Exact answers of each run of `benchmarks/finetune_sweep.py`, with 95% intervals."""
+    """Left, how far each recipe gets by learning rate; right, at its best rate, every seed and their mean."""
     from .. import quality
 
-    names = [row["name"] for row in sweep["rows"]]
-    shares = [row["exact_match"] for row in sweep["rows"]]
-    n = sweep["held_out"]
-    spans = [quality.interval([1] * round(share * n) + [0] * (n - round(share * n))) for share in shares]
-    errors = [[share - low for share, (low, _) in zip(shares, spans, strict=True)]]
-    errors += [[high - share for share, (_, high) in zip(shares, spans, strict=True)]]
-    title = f"After {sweep['steps']} steps, by recipe: from {min(shares):.0%} right to {max(shares):.0%}"
-    labels = [f"{name}\n{row['parameters'] / 1e3:,.0f} k" for name, row in zip(names, sweep["rows"], strict=True)]
-    fig = plots.bars(labels, shares, errors=errors, title=title, ylabel="share of exact answers", text="{:.0%}")
-    fig.set_size_inches(11, 4.4)
-    fig.axes[0].tick_params(axis="x", labelsize=9)
+    plots.style()
+    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.4), width_ratios=(1, 1.2), layout="constrained")
+    best = sweep_best(sweep)
+    for k, (name, row) in enumerate(best.items()):
+        runs = [run for run in sweep["runs"] if run["recipe"] == name and run["seed"] in sweep["choosing"]]
+        rates = sorted({run["rate"] for run in runs})
+        means = [_mean(run["exact_match"] for run in runs if run["rate"] == rate) for rate in rates]
+        look = {"color": plots.PALETTE[k], "marker": plots.MARKERS[k]}
+        left.plot(rates, means, label=name, **look)
+        shares = list(row["by seed"].values())
+        mean, low, high = quality.mean_interval(shares)
+        right.plot([k] * len(shares), shares, linestyle="", alpha=0.4, **look)
+        right.errorbar(k + 0.25, mean, [[mean - low], [high - mean]], capsize=5, **look)
+        right.annotate(f"{mean:.0%}", (k + 0.25, mean), xytext=(9, -4), textcoords="offset points", fontsize=10)
+    left.set(
+        xscale="log", xlabel="learning rate", ylabel="share of exact answers", title="Each recipe has a rate of its own"
+    )
+    left.legend(fontsize=9)
+    labels = [
+        f"{name.replace(', ', chr(10))}\n{row['parameters'] / 1e3:,.0f} k\nat {row['rate']:g}"
+        for name, row in best.items()
+    ]
+    right.set_xticks(range(len(best)), labels, fontsize=9)
+    right.set(xlim=(-0.5, len(best)), title=f"At its best rate: {len(sweep['reported'])} other seeds")
+    for ax in (left, right):
+        ax.yaxis.set_major_formatter("{x:.0%}")
+        ax.set_ylim(0, 1)
     return fig
 
 
+def _mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
 def sweep_finding(sweep: dict) -> str:
-    """What the sweep says on targets, rank and learning rate, beside what chance alone does."""
-    rows = sweep["rows"]
-    whole, few, equal = rows[:3]
-    ranks = [row["exact_match"] for row in rows if row["name"].startswith("r=")] + [whole["exact_match"]]
-    rates = [row["exact_match"] for row in rows if row["name"].startswith("rate")] + [whole["exact_match"]]
-    ranks, rates = (100 * (max(shares) - min(shares)) for shares in (ranks, rates))
-    error = (2 * 0.25 / sweep["held_out"]) ** 0.5  # variances add; that the questions are the same only makes it less
+    """What the sweep says on target layers, rank and learning rate, and how sure."""
+    from .. import quality
+
+    best, seeds = sweep_best(sweep), sweep["reported"]
+
+    def gap(one: str, other: str) -> str:
+        values = [best[one]["by seed"][seed] - best[other]["by seed"][seed] for seed in seeds]
+        mean, low, high = quality.mean_interval(values)
+        return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})"
+
+    rates = [row["rate"] for row in best.values()]
+    wide = next(name for name in best if name.startswith("q and v") and name != "q and v, r=16")
     return (
-        f"q and v alone: **{few['exact_match']:.0%}** at the same rank, **{equal['exact_match']:.0%}** with as many "
-        f"parameters as all layers have, which reach **{whole['exact_match']:.0%}**. Ranks spread over "
-        f"{ranks:.0f} points, learning rates over {rates:.0f}. One standard error of "
-        f"the difference of two shares of {sweep['held_out']} questions is at most {error:.1%}: what is closer than "
-        "two of them is no finding."
+        f"The best learning rates lie between {min(rates):g} and {max(rates):g}. Each recipe at its own: all layers "
+        f"against q and v alone, both of rank 16, {gap('all layers, r=16', 'q and v, r=16')}; with as many parameters "
+        f"on q and v ({wide}), {gap('all layers, r=16', wide)}. Rank 64 against rank 2 on all layers, "
+        f"{gap('all layers, r=64', 'all layers, r=2')}. Differences are taken seed by seed, over {len(seeds)} seeds; "
+        "in brackets are 95% intervals."
     )
 
 
@@ -74,35 +135,49 @@ def _span(count: float, seconds: list[float]) -> str:
 
 
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
-    """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes."""
+    """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes; last Unsloth."""
     rungs = [r for r in recorded["rows"] if (r["batch"], r["length"]) == (batch, length) and "peak_bytes" in r]
-    rungs = [r for r in rungs if r["recipe"] == FIRST or r["recipe"] == "no float32 upcast" or r["recipe"][0] == "+"]
+    names = (FIRST, "no float32 upcast", UNSLOTH)
+    rungs = [r for r in rungs if r["recipe"] in names or r["recipe"][0] == "+"]
     rows = []
     for i, rung in enumerate(rungs):
         gb, speed = rung["peak_bytes"] / 1e9, rung["tokens_a_second"]
         row = {"batch × length": f"{batch} × {length}", "recipe": rung["recipe"], "peak GB": gb, "tokens/s": speed}
-        row["slowest–fastest step"] = _span(batch * length, rung["seconds"])
-        if i:
+        row["slowest–fastest process"] = f"{min(rung['by_process']):,.0f}–{max(rung['by_process']):,.0f}"
+        if i and rung["recipe"] != UNSLOTH:
             before = rungs[i - 1]
             row["change, GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"
             row["change of speed"] = f"{speed / before['tokens_a_second'] - 1:+.0%}"
-        # the plain recipe in 16 bits is what all further rungs have to agree with
-        row["losses differ by"] = f"{agreement(rung['losses'], rungs[min(1, len(rungs) - 1)]['losses']):.0e}"
         rows.append(row)
     return rows
 
 
-def ladder_figure(recorded: dict, shapes: list[tuple[int, int]], quoted: dict) -> tuple[Figure, dict]:
-    """Peak memory against tokens a second, a panel a shape, with others' figures; and first rung to last, by shape."""
+def exact_rows(recorded: dict) -> list[dict]:
+    """Whether a lever computes the same step: its gradient beside float32's, and where a run on real questions ends."""
+    rows = []
+    for row in recorded["exact"]:
+        if "gradient_gap" in row:
+            tail = row["losses"][-8:]
+            ends = {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
+            rows.append({"recipe": row["recipe"], "gradient off float32's by": f"{row['gradient_gap']:.1%}", **ends})
+    return rows
+
+
+def ladder_figure(recorded: dict, shapes: list[tuple[int, int]]) -> tuple[Figure, dict]:
+    """Peak memory against tokens a second, a panel a shape, with Unsloth's; and first rung to last, by shape."""
     plots.style()
     fig, axes = plots.plt.subplots(1, len(shapes), figsize=(4.4 * len(shapes), 4.4), layout="constrained")
     gains = {}
     for ax, shape in zip(axes, shapes, strict=True):
         rows = ladder(recorded, *shape)
+        other = [row for row in rows if row["recipe"] == UNSLOTH]
+        rows = [row for row in rows if row["recipe"] != UNSLOTH]
         gb, speed = [row["peak GB"] for row in rows], [row["tokens/s"] for row in rows]
         gains[shape] = speed[-1] / speed[0]
         ax.plot(gb, speed, marker="o", color=plots.PALETTE[0], label="the ladder, rung by rung")
-        ax.plot(*quoted[shape], "s", color=plots.PALETTE[1], markersize=9, linestyle="", label="Unsloth, quoted")
+        for row in other:
+            look = {"color": plots.PALETTE[1], "markersize": 9, "linestyle": "", "label": "Unsloth, in the same run"}
+            ax.plot(row["peak GB"], row["tokens/s"], "s", **look)
         ax.annotate("standard", (gb[0], speed[0]), xytext=(0, -16), textcoords="offset points", ha="center", fontsize=9)
         ax.annotate("last rung", (gb[-1], speed[-1]), xytext=(6, 6), textcoords="offset points", fontsize=9)
         ax.set_title(f"{shape[0]} × {shape[1]} tokens", fontsize=11)
