@@ -22,6 +22,7 @@ CHECKS = {
     "nf4": ["-m", "benchmarks.nf4_bench"],
     "levers": ["-m", "benchmarks.finetune_bench"],
     "kernels": ["-m", "benchmarks.kernel_bench"],
+    "decoding": ["-m", "benchmarks.decode_bench"],
     "scale": ["-m", "benchmarks.scale_bench"],
     "sweep": ["-m", "benchmarks.finetune_sweep"],
 }
