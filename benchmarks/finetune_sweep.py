@@ -2,9 +2,9 @@
 
     python -m benchmarks.finetune_sweep [--steps 100] [--workers N] [result.json]
 
-A recipe is compared at its best learning rate, since each has another: the rates are doubled from 5e-4, and further as
-long as the last one is the best. Runs with three seeds choose the rate; what is reported comes from twelve others at
-that rate, because the best of several is flattered by chance. A seed draws the questions, their order and the
+A recipe is compared at its best learning rate, since each has another: the rates are doubled from 5e-4, and further, up
+or down, as long as the last one is the best. Runs with three seeds choose the rate; what is reported comes from twelve
+others at that rate, because the best of several is flattered by chance. A seed draws the questions, their order and the
 adapters. On Mini-Mistral and CPUs, one run a core: about an hour on two cores. `python -m helpers.record --only sweep`
 records it.
 """
@@ -25,7 +25,8 @@ from helpers.errors import CourseError
 
 HELD_OUT = 200
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-FURTHER = (1.6e-2, 3.2e-2)  # tried one after the other while the last rate is the best
+FURTHER = (1.6e-2, 3.2e-2)  # tried one after the other while the last rate is the best,
+LESS = (2.5e-4, 1.25e-4)  # and these while the first one is
 CHOOSING, REPORTED = (0, 1, 2), tuple(range(3, 15))  # seeds
 
 
@@ -89,8 +90,9 @@ def main() -> None:
                 common.write(options.output, report)
 
         make([(name, rate, CHOOSING) for rate in RATES for name in named])
-        for last, rate in zip((RATES[-1], *FURTHER), FURTHER, strict=False):
-            make([(name, rate, CHOOSING) for name in named if best_rate(runs, name) == last])
+        for edge, beyond in ((RATES[-1], FURTHER), (RATES[0], LESS)):
+            for last, rate in zip((edge, *beyond), beyond, strict=False):
+                make([(name, rate, CHOOSING) for name in named if best_rate(runs, name) == last])
         make([(name, best_rate(runs, name), REPORTED) for name in named])
 
 

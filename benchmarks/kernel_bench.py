@@ -93,7 +93,7 @@ def left_out(changes: list[tuple[str, str]], name: str):
         assert old in text, f"{old} is not in the kernel any more"
         text = text.replace(old, new)
     names = "_inputs, _place_scales, _product, _scale, _weights, jit, look_up, place_pairs, settled, tl"
-    header = f"import functools\n\nfrom helpers.kernels import {names}\n\n\n"
+    header = f"import functools\n\nfrom helpers.kernels.product import {names}\n\n\n"
     return module_of(header + text, f"left_out_{name}").linear_kernel
 
 

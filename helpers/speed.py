@@ -31,6 +31,7 @@ __all__ = [
     "interleave",
     "job",
     "ratios",
+    "read_bandwidth",
     "set_compute_dtype",
     "time_calls",
     "time_generation",
@@ -399,6 +400,26 @@ def copy_bandwidth(
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return time_calls(lambda: target.copy_(source), repeats, warmup, device, clock=clock).rate(2 * size)
+
+
+def read_bandwidth(
+    device="cpu",
+    size: int | None = None,
+    repeats: int = 5,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rate:
+    """Bytes a second that a device reads from memory, which is what a decode step does with its weights.
+
+    They are added up, in numbers of 4 bytes. Where adding is slower than copying, as on a CPU with few cores, the rate
+    of `copy_bandwidth` is taken: a floor under a time must not rest on what is slow for another reason.
+    """
+    device = torch.device(device)
+    size = size if size is not None else 10**9 if device.type == "cuda" else 128 * 10**6
+    copied = copy_bandwidth(device, size, repeats, warmup, clock)
+    source = torch.ones(max(1, size // 4), device=device)
+    read = time_calls(source.sum, repeats, warmup, device, clock=clock).rate(source.nbytes)
+    return max(read, copied)
 
 
 def bytes_per_step(model, batch: int = 1, context: int = 0, scheme: str = "nf4-dq") -> dict[str, int]:

@@ -57,7 +57,7 @@ def check_cache(answer, *, config) -> str:
 @exercise("05-3")
 def check_fits(answer, *, weight_bytes: int, per_token: int) -> str:
     tokens = number(answer, "tokens_each")
-    free = 6e9 - 0.5e9 - weight_bytes
+    free = 6.44e9 - 0.5e9 - weight_bytes
     truth = int(free // (4 * per_token))
     if tokens in (truth, truth + 1) and tokens != truth:
         raise Hint("round down: the last token must still fit.")
@@ -67,10 +67,10 @@ def check_fits(answer, *, weight_bytes: int, per_token: int) -> str:
         raise Hint("a whole number is wanted: round down.")
     if abs(tokens - 4 * truth) < 5:
         raise Hint("this is for all sequences together; there are 4 of them.")
-    if abs(tokens - (6e9 - weight_bytes) / (4 * per_token)) < 2:
+    if abs(tokens - (6.44e9 - weight_bytes) / (4 * per_token)) < 2:
         raise Hint("0.5 GB are gone before the first weight: context and workspace.")
-    if abs(tokens - (5.5 * 2**30 - weight_bytes) / (4 * per_token)) < 2:
-        raise Hint("these are GiB (2³⁰ bytes); a GB is 10⁹ bytes here.")
-    if abs(tokens - 5.5e9 / (4 * per_token)) < 2:
+    if abs(tokens - (6e9 - 0.5e9 - weight_bytes) / (4 * per_token)) < 2:
+        raise Hint("the card has 6.44 GB: what is sold as 6 GB are GiB.")
+    if abs(tokens - 5.94e9 / (4 * per_token)) < 2:
         raise Hint("the weights take their share first: subtract `weight_bytes`.")
-    raise Hint("free bytes are 6e9 − 0.5e9 − weight_bytes; divide them by 4 sequences and by `per_token`.")
+    raise Hint("free bytes are 6.44e9 − 0.5e9 − weight_bytes; divide them by 4 sequences and by `per_token`.")

@@ -32,18 +32,20 @@ def _mean(nats, tokens) -> float:
 @exercise("07-2")
 def check_most_changed(answer) -> str:
     value = number(answer, "most_changed")
-    truth = math.floor((56 / 1.96) ** 2)
+    truth = math.floor((42 / 1.96) ** 2) // 2 * 2
     if value == truth:
-        return f"{truth} answers, {truth / 14_042:.1%} of MMLU; with one more the loss may be luck."
+        return f"{truth} answers, {truth / 14_042:.1%} of MMLU; with two more the loss may be luck."
     if value == truth + 1:
+        raise Hint("b − c is even, so b + c is even, too: this many cannot occur.")
+    if value == truth + 2:
         raise Hint("with that many z is just below 1.96: round down.")
-    if abs(value - 56 / 1.96) < 1:
+    if abs(value - 42 / 1.96) < 1:
         raise Hint("this is the square root of b + c; square it.")
-    if abs(value - 56 * 1.96) < 1 or abs(value - (56 * 1.96) ** 2) < 2:
-        raise Hint("z falls as b + c grows: 56 is divided by 1.96.")
+    if abs(value - 42 * 1.96) < 1 or abs(value - (42 * 1.96) ** 2) < 2:
+        raise Hint("z falls as b + c grows: 42 is divided by 1.96.")
     if abs(value - truth) < 1:
         raise Hint("a whole number of questions is wanted.")
-    raise Hint("b − c is 56; set 56 / sqrt(b + c) to 1.96 and solve for b + c.")
+    raise Hint("b − c is 42; set 42 / sqrt(b + c) to 1.96 and solve for b + c.")
 
 
 @exercise("07-3")

@@ -43,6 +43,9 @@ def check_padding(answer, *, lengths: list[int]) -> str:
     return f"{share(lengths, 8):.0%} of what batches of 8 compute here is padding, {share(lengths, 32):.0%} with 32."
 
 
+T4_GB = 15.3  # a T4's 15.8, less half a GB for the CUDA context
+
+
 @exercise("12-3")
 def check_longest(answer, *, forecast) -> str:
     longest = number(answer, "longest")
@@ -51,8 +54,8 @@ def check_longest(answer, *, forecast) -> str:
     if not 512 <= longest <= 8192:
         raise Hint("try lengths from 512 to 8,192.")
     here = forecast(int(longest))
-    if here > 14.5:
-        raise Hint(f"that takes {here:.2f} GB, more than 14.5.")
-    if longest < 8192 and forecast(int(longest) + 512) <= 14.5:
+    if here > T4_GB:
+        raise Hint(f"that takes {here:.2f} GB, more than {T4_GB}.")
+    if longest < 8192 and forecast(int(longest) + 512) <= T4_GB:
         raise Hint(f"that takes {here:.2f} GB, and 512 tokens more fit, too.")
     return f"{longest:,.0f} tokens by 8, forecast at {here:.2f} GB."

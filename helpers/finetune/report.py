@@ -67,6 +67,10 @@ def sweep_figure(sweep: dict) -> Figure:
     left.set(
         xscale="log", xlabel="learning rate", ylabel="share of exact answers", title="Each recipe has a rate of its own"
     )
+    left.set_xticks(
+        every := sorted({run["rate"] for run in sweep["runs"]}), [f"{rate:g}" for rate in every], fontsize=9
+    )
+    left.minorticks_off()
     left.legend(fontsize=9)
     labels = [
         f"{name.replace(', ', chr(10))}\n{row['parameters'] / 1e3:,.0f} k\nat {row['rate']:g}"
@@ -152,14 +156,20 @@ def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     return rows
 
 
-def exact_rows(recorded: dict) -> list[dict]:
-    """Whether a lever computes the same step: its gradient beside float32's, and where a run on real questions ends."""
+def exact_rows(recorded: dict, beside: dict) -> list[dict]:
+    """Whether a lever computes the same step: how far its gradient is off, and where a run on real questions ends.
+
+    `recorded` compares gradients with float32's, as far as it goes, and `beside`, of another GPU, with those of the
+    plain recipe in 16 bits.
+    """
+    off = {row["recipe"]: row["gradient_gap"] for row in recorded["exact"] if row.get("gradient_gap")}
     rows = []
-    for row in recorded["exact"]:
-        if "gradient_gap" in row:
-            tail = row["losses"][-8:]
-            ends = {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
-            rows.append({"recipe": row["recipe"], "gradient off float32's by": f"{row['gradient_gap']:.1%}", **ends})
+    for row in beside["exact"]:
+        tail, gap = row["losses"][-8:], row.get("gradient_gap")
+        line = {"recipe": row["recipe"], "off float32": f"{off[row['recipe']]:.1%}" if row["recipe"] in off else None}
+        line["off plain 16 bits"] = f"{gap:.1%}" if gap else None
+        line |= {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
+        rows.append(line)
     return rows
 
 

@@ -4,7 +4,7 @@ from ..schemes import SCHEMES
 from ..skeleton import skeleton
 from .budget import PARTS, Measurement, MemoryBudget
 from .count import measure, watch
-from .forecast import GPU_SIZES, STAGES, fitting, kv_bytes_per_token, largest_layer, predict
+from .forecast import GPU_SIZES, STAGES, T4, card_bytes, fitting, kv_bytes_per_token, largest_layer, predict
 
 __all__ = [
     "SCHEMES",
@@ -14,6 +14,8 @@ __all__ = [
     "MemoryBudget",
     "PARTS",
     "STAGES",
+    "T4",
+    "card_bytes",
     "fitting",
     "kv_bytes_per_token",
     "largest_layer",

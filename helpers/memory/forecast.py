@@ -30,8 +30,10 @@ __all__ = [
     "SHARDED",
     "SMALL_STATE",
     "STAGES",
+    "T4",
     "TABLE_BYTES",
     "WORKSPACE",
+    "card_bytes",
     "fitting",
     "kv_bytes",
     "kv_bytes_per_token",
@@ -40,7 +42,8 @@ __all__ = [
 ]
 
 STAGES = ("load", "prefill", "train")
-GPU_SIZES = (6, 8, 12, 15, 16, 24, 40, 80)  # GB
+GPU_SIZES = (6, 8, 12, 16, 24, 40, 80)  # GiB, as cards are sold
+T4 = 14.7  # GiB that a T4 has left of its 16: the rest checks the others for errors
 CUDA_CONTEXT = (
     500_000_000  # kernels and driver; 0.3 to 0.6 GB by GPU and version, measured by benchmarks/forecast_check.py
 )
@@ -374,19 +377,28 @@ def kv_bytes_per_token(model, scheme: str = "nf4-dq", compute_dtype="auto") -> i
     return kv_bytes(config_of(model), 1, schemes.rest_dtype(scheme, compute_dtype, "cpu"))
 
 
-def fitting(budget: MemoryBudget, sizes: Sequence[float] = GPU_SIZES) -> list[dict]:
-    """Does it fit? One dict a GPU size in GB: whether, and the largest batch and length that would.
+def card_bytes(gib: float) -> float:
+    """Bytes of a card that is sold with so many GB: they are GiB (2³⁰ bytes), 7.4% more than 10⁹ bytes each."""
+    return gib * 2**30
 
-    `largest_batch` is at the length that was forecast, `longest` at batch 1 (tokens); 0 if not even one fits, None
-    without a length. A length ends at what the model was made for, a batch at 1,024.
+
+def fitting(budget: MemoryBudget, sizes: Sequence[float] = GPU_SIZES) -> list[dict]:
+    """Does it fit? One dict a card's size, in the GB that it is sold with (`card_bytes`).
+
+    It says whether, and the largest batch and length that would: `largest_batch` is at the length that was forecast,
+    `longest` at batch 1 (tokens); 0 if not even one fits, None without a length. A length ends at what the model was
+    made for, a batch at 1,024.
     """
-    rows = [{"gpu_gb": gb, "fits": budget.fits(gb), "largest_batch": None, "longest": None} for gb in sizes]
+    rows = [
+        {"gpu_gb": gb, "fits": budget.total_bytes <= card_bytes(gb), "largest_batch": None, "longest": None}
+        for gb in sizes
+    ]
     if not (length := budget.asked.get("context")):
         return rows
     total = _totals(budget)
     limit = getattr(budget.asked["model"].get_text_config(decoder=True), "max_position_embeddings", None) or 2**17
     for row in rows:
-        room = 1e9 * row["gpu_gb"]
+        room = card_bytes(row["gpu_gb"])
         row["largest_batch"] = _largest(lambda n: total(n, length), room, 1, 1024)
         row["longest"] = _largest(lambda n: total(1, n), room, min(64, limit), limit)
     return rows

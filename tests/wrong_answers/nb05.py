@@ -37,7 +37,7 @@ WRONG = {
             "4 of them",
         ),
         (
-            "tokens_each = int((6e9 - seven['nf4-dq']) // (4 * per_token))\n"
+            "tokens_each = int((6.44e9 - seven['nf4-dq']) // (4 * per_token))\n"
             "exercises.check('05-3', tokens_each, weight_bytes=seven['nf4-dq'], per_token=per_token)",
             "0.5 GB",
         ),

@@ -14,8 +14,8 @@ WRONG = {
         ),
     ],
     "07-2": [
-        ("exercises.check('07-2', 817)", "round down"),
-        ("exercises.check('07-2', 56 / 1.96)", "square it"),
+        ("exercises.check('07-2', 460)", "round down"),
+        ("exercises.check('07-2', 42 / 1.96)", "square it"),
     ],
     "07-3": [
         (
