@@ -21,6 +21,7 @@ CHECKS = {
     "forecast": ["-m", "benchmarks.forecast_check", "--out"],
     "nf4": ["-m", "benchmarks.nf4_bench"],
     "levers": ["-m", "benchmarks.finetune_bench"],
+    "exact": ["-m", "benchmarks.finetune_bench", "--only", "exact", "--processes", "1"],
     "kernels": ["-m", "benchmarks.kernel_bench"],
     "decoding": ["-m", "benchmarks.decode_bench"],
     "scale": ["-m", "benchmarks.scale_bench"],

@@ -4,7 +4,7 @@ import torch
 
 from .errors import CourseError
 
-__all__ = ["PLAIN", "SCHEMES", "bnb_config", "check", "compute_dtype", "device_of", "rest_dtype"]
+__all__ = ["PLAIN", "SCHEMES", "bnb_config", "check", "compute_dtype", "device_of", "emulated", "rest_dtype"]
 
 SCHEMES = ("fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq")
 PLAIN = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -44,6 +44,20 @@ def compute_dtype(name="auto", device="auto") -> torch.dtype:
     if dtype not in (torch.bfloat16, torch.float16, torch.float32):
         raise CourseError(f'Unknown compute dtype {name!r}: use "auto", "bfloat16", "float16" or "float32".')
     return dtype
+
+
+def emulated(dtype: torch.dtype, device="auto") -> str | None:
+    """A sentence where a GPU computes in bfloat16 without the hardware for it, as a T4 does; else None."""
+    device = device_of(device)
+    if dtype != torch.bfloat16 or device.type != "cuda":
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= (8, 0):
+        return None
+    shown = ".".join(map(str, capability))
+    return (
+        f"This GPU (capability {shown}) only emulates bfloat16, many times slower: take fp16, or float16 to compute in."
+    )
 
 
 def bnb_config(scheme: str, dtype="auto", device="auto", sharded: bool = False):

@@ -155,7 +155,7 @@ def measure_memory(v):
     between(mistral["train_gb"]["gradient checkpointing"], 5.4, 6.0, "a training step")  # 5.75 on an H200
     between(mistral["train_gb"]["all activations kept"], 9.8, 11.2, "without checkpointing")
     fits = {gb: (batch, length) for gb, batch, length in mistral["fits"]}
-    assert fits[6][0] == 0 and fits[8][0] >= 1 and fits[80][0] > fits[24][0] > fits[12][0] > 8
+    assert fits[6][0] >= 1 and fits[8][0] >= 1 and fits[80][0] > fits[24][0] > fits[12][0] > 8
     between(fits[24][0], 25, 50, "largest batch on 24 GB")
 
 
@@ -182,11 +182,11 @@ def generate_and_time(v):
     ]
     rates += [rate for found in v["compute_dtypes"].values() for rate in found.values()]
     assert len(rates) == 4 * 6 + 3 * 2 and list(v["compute_dtypes"]) == ["float32", "float16", "bfloat16"]
-    for rate in [*rates, v["copy_bytes_per_second"]]:
+    for rate in [*rates, v["read_bytes_per_second"]]:
         assert rate["low"] <= rate["median"] <= rate["high"]
     for rate in rates:
         between(rate["median"], 0.1, 1e6, "tokens a second of 6 million weights on a CPU")
-    between(v["copy_bytes_per_second"]["median"], 1e8, 2e12, "bytes a second")
+    between(v["read_bytes_per_second"]["median"], 1e8, 2e12, "bytes a second")
     decode = {
         scheme: {n: rate["median"] for n, rate in found["decode"].items()} for scheme, found in v["speeds"].items()
     }
@@ -200,25 +200,28 @@ def generate_and_time(v):
 @expect("10_judge_the_claims")
 def judge_the_claims(v):
     found, measured = v["verdicts"], v["measured"]
-    assert len(found) == sum(v["tally"].values()) == 24 and "not measured" not in found.values()
-    fixed = {"intro": "false", "range": "false", "table": "depends", "linear": "depends", "saves": "depends"}
-    fixed |= {"dq-bits": "true", "fewer": "false", "int4": "depends", "compute": "depends", "storage": "true"}
-    fixed |= {"bandwidth": "true", "mmlu": "depends", "2gb": "false", "inference": "depends", "hardware": "false"}
+    assert len(found) == sum(v["tally"].values()) == 24
+    assert [claim for claim, verdict in found.items() if verdict == "not measured"] == ["mmlu"]
+    fixed = {"intro": "false", "range": "depends", "table": "depends", "linear": "depends", "saves": "depends"}
+    fixed |= {"dq-bits": "true", "fewer": "false", "int4": "depends", "compute": "true", "storage": "true"}
+    fixed |= {"bandwidth": "true", "2gb": "false", "inference": "true", "hardware": "false", "targets": "false"}
     assert {claim: found[claim] for claim in fixed} == fixed
     between(measured["size"]["nf4-dq"], 4.125, 4.126, "Mistral-7B, GB")
     between(measured["loaded"]["saved"], 0.60, 0.61, "saved")
     between(measured["error"]["NF4"], 0.836, 0.856, "NF4 on normal values")
     between(measured["compute"]["float16"] / measured["compute"]["quantization"], 0.001, 0.02, "float16 rounding")
-    for ratio in measured["speed"]["by batch"].values():
-        between(ratio, 0.1, 1.5, "speed of 4 bits")  # a CPU that others share
+    for median, low, high in measured["speed"]["by batch"].values():
+        between(median, 0.1, 1.5, "speed of 4 bits")  # a CPU that others share
+        assert low <= median <= high
     between(measured["speed"]["bytes"], 0.3, 0.4, "bytes of a step")
     between(measured["quality"]["nf4-dq over 16 bits"][0], 0.005, 0.05, "perplexity of nf4-dq")
     between(abs(measured["quality"]["nf4-dq over nf4"][0]), 0, 0.003, "perplexity of double quantization")
     between(measured["quality"]["fp4 over nf4"][0], 0.01, 0.1, "perplexity of FP4")
     training = measured["training"]
     between(training["forecast_gb"], 4.13, 8, "least forecast of a step")
-    between(training["loss before"], 9, 13, "loss before")
-    assert training["loss"]["all linear"] < training["loss"]["q_proj, v_proj"] < training["loss before"]
+    between(training["curve"][0], 9, 13, "loss before")
+    assert training["curve"][-1] < training["curve"][0]
+    between(measured["sweep"]["behind"][0], 0.1, 0.35, "q and v behind all layers")
 
 
 @expect("08_finetune_with_qlora")
@@ -295,8 +298,9 @@ def measure_quality(v):
     between(v["perplexity_gap"], -1e-9, 2e-3, "perplexity of notebook and library")
     assert v["same_choices"] is True
     between(v["mmlu_standard_error"], 0.0041, 0.0042, "standard error of MMLU")
-    between(v["guide_z"], 0.68, 0.70, "the guide's loss in standard errors")
-    assert v["net_lost"] == 56 and v["p_by_changed"] == sorted(v["p_by_changed"])
+    between(v["guide_z"], 0.50, 0.53, "the guide's loss in standard errors")
+    assert v["net_lost"] == 42 and v["luck_from"] % 2 == 0
+    between(v["luck_from"] / 14_042, 0.029, 0.033, "share of changed answers from which 42 may be luck")
     scores = v["scores"]
     naive = [f"{bits}-bit rounding" for bits in (8, 4, 3, 2)]
     assert set(scores) == {"bf16", "fp32", "int8", "fp4", "nf4", "nf4-dq", *naive, "random weights"}
@@ -336,10 +340,10 @@ def finetune_for_less(v):
     assert kept["both"] <= kept["fused adapters"]
     tokens = {name: cost["tokens"] / cost["turns"] for name, cost in v["costs"].items()}
     assert tokens["both, packed"] < tokens["plain"] == tokens["both"]
-    for shape in ("4x2048", "1x2048", "1x512"):
+    for shape in ("4x2048", "1x2048"):
         between(v["gains"][shape], 1.5, 10, f"last rung against the standard recipe, {shape}")
     between(v["forecast_gb"]["6gb"], 4.5, 5.5, "forecast of the preset 6gb")
-    between(v["forecast_gb"]["t4"], 5.5, 14.5, "forecast of the preset t4")
+    between(v["forecast_gb"]["t4"], 5.5, 15.3, "forecast of the preset t4")
     between(v["forecast_sharded_gb"], 4.0, 5.0, "forecast of a shard")
 
 

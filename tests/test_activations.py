@@ -224,7 +224,8 @@ def test_what_fits_and_how_much():
             more = (int(1.1 * batch) + 1, length) if batch > 1 else (batch, int(1.1 * length) + 1)
             for (sequences, tokens), fits in (((batch, length), True), (more, False)):
                 standard = Recipe(batch=sequences, length=tokens, upcast=True)
-                assert memory.predict(models.mistral_7b_config(), "nf4-dq", recipe=standard).fits(gb) == fits
+                forecast = memory.predict(models.mistral_7b_config(), "nf4-dq", recipe=standard)
+                assert forecast.fits(memory.card_bytes(gb) / 1e9) == fits
     assert memory.fitting(memory.predict(models.config("mini"), "nf4"), (6,)) == [
         {"gpu_gb": 6, "fits": True, "largest_batch": None, "longest": None}
     ]

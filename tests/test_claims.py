@@ -1,13 +1,12 @@
 """Verdicts on the guide's claims follow from measurements: change one, and the verdict changes."""
 
 import copy
-import math
 import re
 
 import pytest
 import torch
 
-from helpers import claims, memory, models, nf4
+from helpers import claims, memory, models, nf4, results
 from helpers.claims import measure
 
 MEASURED = {
@@ -28,15 +27,17 @@ MEASURED = {
         "bfloat16": 0.0017,
         "layer against dequantized": 0.0017,
         "default": "float32",
+        "guide": "float16",
         "room": 176.0,
     },
     "speed": {
-        "by batch": {"1": 1.08, "16": 0.67},
-        "short": 1.08,
-        "long": 0.9,
+        "by batch": {"1": [1.08, 1.05, 1.1], "16": [0.67, 0.6, 0.7]},
+        "over fp32": {"1": [1.5, 1.4, 1.6], "16": [1.4, 1.3, 1.5]},
+        "short": [1.08, 1.05, 1.1],
+        "long": [0.9, 0.85, 0.95],
         "short length": 32,
         "long length": 4080,
-        "layer time": 1.6,
+        "layer time": [1.6, 1.5, 1.7],
         "layer rows": 256,
         "bytes": 0.29,
     },
@@ -44,26 +45,26 @@ MEASURED = {
         "nf4-dq over 16 bits": [0.032, 0.027, 0.037],
         "nf4-dq over nf4": [0.0, -0.0004, 0.0004],
         "fp4 over nf4": [0.054, 0.045, 0.064],
-        "accuracy": [-0.005, -0.015, 0.0],
+        "accuracy": [-0.005, -0.015, 0.001],
         "questions": 200,
     },
-    "mmlu": {"questions": 14042, "before": 0.613, "after": 0.609},
+    "mmlu": {"questions": 14042, "before": 0.612, "after": 0.609},
     "training": {
         "forecast_gb": 4.36,
         "peak_gb": None,
         "weights_gb": 4.125,
         "length": 128,
         "steps": 16,
-        "loss before": 11.2,
-        "loss": {"q_proj, v_proj": 8.8, "all linear": 6.8},
+        "curve": [11.2, 8.8],
         "base unchanged": True,
         "adapters changed": True,
     },
     "hardware": {"cpu works": True},
+    "sweep": {"q and v": [0.6, 0.5, 0.7], "all layers": [0.8, 0.78, 0.82], "behind": [0.2, 0.1, 0.3]},
 }
 VERDICTS = {
     "intro": "false",
-    "range": "false",
+    "range": "depends",
     "table": "depends",
     "linear": "depends",
     "saves": "depends",
@@ -71,70 +72,72 @@ VERDICTS = {
     "fewer": "false",
     "int4": "depends",
     "recommended": "true",
-    "compute": "depends",
+    "compute": "true",
     "fp16": "true",
     "storage": "true",
     "faster": "false",
     "bandwidth": "true",
     "simplified": "false",
     "long": "true",
-    "loss": "depends",
+    "loss": "open",
     "dq-loss": "true",
-    "mmlu": "depends",
+    "mmlu": "not measured",
     "conclusion": "depends",
     "2gb": "false",
-    "targets": "depends",
-    "inference": "depends",
+    "targets": "false",
+    "inference": "true",
     "hardware": "false",
 }
 SIZES = {"fp32": 16, "fp16": 8, "int8": 7, "nf4": 3.9, "nf4-dq": 3.6}
-GOOD = {"accuracy": [0.0, -0.01, 0.01], "nf4-dq over 16 bits": [0.001, -0.001, 0.003]}
+GOOD = {"accuracy": [0.0, -0.004, 0.004], "nf4-dq over 16 bits": [0.001, -0.001, 0.003]}
 BAD = {"accuracy": [-0.05, -0.07, -0.03]}
+FAST = {"1": [2.1, 2.0, 2.2], "16": [2.5, 2.4, 2.6]}
 # claim, what is measured instead, and the verdict that follows
 CHANGES = [
     ("intro", {"size": SIZES}, "true"),
     ("intro", {"size": {"fp16": 8.1}}, "depends"),
-    ("range", {"size": {"nf4-dq": 3.9}}, "depends"),
+    ("range", {"size": {"nf4-dq": 4.5}}, "false"),
     ("range", {"size": SIZES}, "true"),
-    ("table", {"size": {"int8": 7.2, "nf4-dq": 3.55}}, "true"),
+    ("table", {"size": {"nf4-dq": 3.55}}, "true"),
     ("table", {"size": {"fp32": 40, "fp16": 20, "int8": 10}}, "false"),
-    ("linear", {"loaded": {"linear_share": 1.0}}, "true"),
+    ("linear", {"loaded": {"linear_share": 0.95}}, "true"),
     ("linear", {"loaded": {"linear_share": 0.0}}, "false"),
-    ("saves", {"loaded": {"saved_linear": 0.7}}, "false"),
-    ("saves", {"loaded": {"saved_linear": 0.751, "saved": 0.749}, "size": {"nf4-dq": 3.62}}, "true"),
+    ("saves", {"loaded": {"saved_linear": 0.9}, "size": {"nf4-dq": 1.0}}, "false"),
+    ("saves", {"loaded": {"saved": 0.72}}, "true"),
     ("dq-bits", {"loaded": {"dq_bits_7b": 0.3}}, "false"),
     ("dq-bits", {"loaded": {"dq_bits_7b": 0.5}}, "false"),
     ("fewer", {"loaded": {"parameters": {"16 bits": 100, "nf4-dq": 50}}}, "true"),
     ("int4", {"error": {"NF4": 0.7}}, "true"),
     ("int4", {"error": {"NF4": 1.3}}, "false"),
-    ("recommended", {"quality": {"fp4 over nf4": [0.001, -0.001, 0.003]}}, "depends"),
+    ("recommended", {"quality": {"fp4 over nf4": [0.001, -0.001, 0.003]}}, "open"),
     ("recommended", {"quality": {"fp4 over nf4": [-0.02, -0.03, -0.01]}}, "false"),
-    ("compute", {"compute": {"default": "float16"}}, "true"),
-    ("fp16", {"compute": {"room": 20.0}}, "depends"),
+    ("compute", {"compute": {"guide": "float32"}}, "false"),
+    ("fp16", {"compute": {"room": 5.0}}, "depends"),
     ("fp16", {"compute": {"room": 0.5}}, "false"),
     ("fp16", {"compute": {"float16": 0.01}}, "false"),
     ("storage", {"compute": {"layer against dequantized": 0.05}}, "false"),
-    ("faster", {"speed": {"by batch": {"1": 2.0, "16": 2.5}}}, "true"),
-    ("faster", {"speed": {"by batch": {"1": 2.0, "16": 0.5}}}, "depends"),
+    ("faster", {"speed": {"by batch": FAST, "over fp32": FAST}}, "true"),
+    ("faster", {"speed": {"by batch": FAST}}, "depends"),
+    ("faster", {"speed": {"over fp32": FAST}}, "depends"),
+    ("faster", {"speed": {"by batch": {"1": [1.8, 1.6, 2.0]}, "over fp32": {}}}, "open"),
     ("bandwidth", {"speed": {"bytes": 1.0}}, "false"),
-    ("simplified", {"speed": {"layer time": 0.5}}, "true"),
-    ("long", {"speed": {"long": 1.1}}, "false"),
-    ("long", {"speed": {"short": 0.8}}, "depends"),
+    ("simplified", {"speed": {"layer time": [0.5, 0.4, 0.6]}}, "true"),
+    ("simplified", {"speed": {"layer time": [0.5, 0.4, 1.6]}}, "open"),
+    ("long", {"speed": {"long": [1.1, 1.05, 1.2]}}, "false"),
+    ("long", {"speed": {"short": [0.8, 0.7, 0.9]}}, "depends"),
+    ("long", {"speed": {"long": [0.99, 0.9, 1.1]}}, "open"),
     ("loss", {"quality": GOOD}, "true"),
     ("loss", {"quality": BAD}, "false"),
-    ("dq-loss", {"quality": {"nf4-dq over nf4": [0.002, -0.003, 0.007]}}, "depends"),
+    ("dq-loss", {"quality": {"nf4-dq over nf4": [0.002, -0.003, 0.007]}}, "open"),
     ("dq-loss", {"quality": {"nf4-dq over nf4": [0.02, 0.01, 0.03]}}, "false"),
-    ("mmlu", {"mmlu": {"after": 0.59}}, "true"),
-    ("mmlu", {"mmlu": {"questions": 200_000}}, "true"),
-    ("conclusion", {"quality": BAD, "loaded": {"saved_linear": 0.7}}, "false"),
+    ("conclusion", {"quality": BAD, "loaded": {"saved_linear": 0.9}, "size": {"nf4-dq": 1.0}}, "false"),
     ("2gb", {"training": {"forecast_gb": 1.9}}, "true"),
-    ("targets", {"training": {"loss": {"q_proj, v_proj": 6.8, "all linear": 6.8}}}, "true"),
-    ("targets", {"training": {"loss": {"q_proj, v_proj": 11.1, "all linear": 6.8}}}, "false"),
-    ("targets", {"training": {"loss": None}}, "not measured"),
+    ("targets", {"sweep": {"behind": [0.01, -0.01, 0.03]}}, "true"),
+    ("targets", {"sweep": {"behind": [0.05, -0.01, 0.1]}}, "open"),
     ("inference", {"training": {"base unchanged": False}}, "false"),
-    ("inference", {"training": {"adapters changed": False}}, "true"),
     ("hardware", {"hardware": {"cpu works": False}}, "true"),
 ]
+UNMEASURED = {"mmlu"}  # three scores that nobody here can measure: no figure makes them true or false
 
 
 def changed(changes: dict) -> dict:
@@ -148,7 +151,7 @@ def changed(changes: dict) -> dict:
 def test_each_claim_is_judged_by_what_was_measured(claim):
     found = claims.judge(claim, MEASURED)
     assert found.kind == VERDICTS[claim]
-    assert re.search(r"\d", found.because) or claim in ("inference", "conclusion", "hardware")
+    assert re.search(r"\d", found.because) or claim in ("inference", "conclusion")
 
 
 @pytest.mark.parametrize(("claim", "changes", "verdict"), CHANGES)
@@ -165,7 +168,33 @@ def test_a_measured_peak_counts_more_than_a_forecast():
 
 
 def test_every_claim_can_change():
-    assert {claim for claim, _, _ in CHANGES} == set(claims.CLAIMS) == set(VERDICTS)
+    assert {claim for claim, _, _ in CHANGES} | UNMEASURED == set(claims.CLAIMS) == set(VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [(0.05, -0.001, 0.101), (0.05, 0.0, 0.13), (0.0, -0.025, 0.025), (0.004, 0.003, 0.006)],
+)
+def test_what_is_not_significant_is_not_negligible(value, low, high):
+    """An interval that includes zero proves nothing: it has to lie inside the margin, as a whole."""
+    assert claims.equivalence(low, high, claims.NEGLIGIBLE) == "open"
+    for part in ({"nf4-dq over 16 bits": [value, low, high]}, {"accuracy": [-value, -high, -low]}):
+        found = claims.judge("loss", changed({"quality": GOOD | part}))
+        assert found.kind == "open", part
+    found = claims.judge("dq-loss", changed({"quality": {"nf4-dq over nf4": [value, low, high]}}))
+    assert found.kind == "open"
+
+
+def test_an_open_quiz_says_how_many_questions_would_decide():
+    found = claims.judge("loss", changed({"quality": GOOD | {"accuracy": [-0.01, -0.02, 0.0], "questions": 150}}))
+    assert found.verdict == "open: needs about 600 questions"  # half the interval is twice what is left to the margin
+    decided = [-0.01, -0.01 - 0.005 + 1e-6, -0.01 + 0.005 - 1e-6]
+    assert claims.judge("loss", changed({"quality": {"accuracy": decided} | {"questions": 600}})).kind == "false"
+
+
+def test_scores_that_nobody_measured_are_not_judged_however_far_apart():
+    found = claims.judge("mmlu", changed({"mmlu": {"before": 0.9, "after": 0.1}}))
+    assert found.verdict == "not measured" and "standard errors" in found.because
 
 
 @pytest.mark.parametrize("claim", claims.CLAIMS)
@@ -202,36 +231,28 @@ def test_the_guide_is_made_from_the_measurement():
         "1.08 at batch 1",
         "29%",
         "+3.20%",
-        "-0.5 points",
+        "-0.50 points",
         "4.36",
     ):
         assert figure in text, figure
     assert "not recorded" not in text and "None" not in text and "nan" not in text
     other = changed({"size": {"fp32": 12.34}, "compute": {"default": "bfloat16"}, "training": {"peak_gb": 5.67}})
-    other["speed"]["by batch"]["1"] = 2.22
+    other["speed"]["by batch"]["1"] = [2.22, 2.2, 2.3]
     told = claims.guide(other)
     for figure in ("12.34", "bfloat16 unless", "2.22 at batch 1", "measured were 5.67 GB"):
         assert figure in told and figure not in text
     assert "4-bit layers run on CPUs" in text and "A GPU is needed" in claims.guide(
         changed({"hardware": {"cpu works": False}})
     )
-    assert "no lack of one" in text and "a loss." in claims.guide(changed({"mmlu": {"after": 0.59}}))
-
-
-def test_a_quiz_without_a_changed_answer_has_no_interval():
-    same = changed({"quality": {"accuracy": [0.0, 0.0, 0.0]}})
-    assert "unchanged on 200 questions" in claims.judge("loss", same).because
-    assert "unchanged on 200 questions" in claims.guide(same)
+    assert "MMLU was not measured" in text and "20 points behind (95% over seeds: 10 to 30)" in text
 
 
 def test_the_guide_leaves_out_what_was_not_measured():
-    bare = claims.guide(
-        MEASURED | {"speed": None, "quality": None} | {"training": MEASURED["training"] | {"loss": None}}
-    )
+    bare = claims.guide(MEASURED | {"speed": None, "quality": None, "sweep": None})
     assert "0.373" not in claims.guide(MEASURED | {"loaded": None})
     assert "No parameter goes away" in bare
-    assert "at batch" not in bare and "perplexity" not in bare and "steps the loss" not in bare
-    recorded = changed({"speed": {"by batch": {"64": 0.77}}, "training": {"peak_gb": 6.28}})
+    assert "at batch" not in bare and "perplexity" not in bare and "over seeds" not in bare
+    recorded = changed({"speed": {"by batch": {"64": [0.77, 0.7, 0.8]}}, "training": {"peak_gb": 6.28}})
     both = claims.guide(MEASURED, recorded)
     assert "On the recorded GPU" in both and "0.77 at batch 64" in both and "6.28" in both
     assert "On the recorded GPU" not in claims.guide(MEASURED)
@@ -258,24 +279,63 @@ def test_errors_of_formats_and_of_dtypes():
     found = measure.precision(models.resolve("mini"))
     assert 2**-13 < found["float16"] < 2**-10.5 and 2**-10 < found["bfloat16"] < 2**-7.5  # half a unit, and its sum
     assert 0.02 < found["quantization"] < 0.15 and found["layer against dequantized"] < 0.02
-    assert found["default"] == "float32" and 1 < found["room"] < 1e5
+    assert (found["default"], found["guide"]) == ("float32", "float16") and 1 < found["room"] < 1e5
 
 
-def test_speed_is_a_ratio_of_two_schemes(monkeypatch):
-    class Timed:
-        def __init__(self, rate):
-            self.decode_rate = type("Rate", (), {"median": rate})
+def test_speed_is_a_ratio_by_turns_over_all_processes(monkeypatch):
+    """Two processes of two turns each: the ratio's ends are those of the least and the most favorable turn."""
+    runs = []
+    for slow in (1.0, 2.0):
+        turns = []
+        for noise in (1.0, 1.25):
+            turn = {"layers, bf16": 0.1, "layers, nf4-dq": 0.2 * noise}
+            for case in ("1 × 32", "4 × 32", "1 × 504"):
+                turn |= {f"bf16, {case}": 100.0 / slow, f"nf4-dq, {case}": 50.0 * noise / slow}
+                turn |= {f"fp32, {case}": 25.0} if case != "1 × 504" else {}
+            turns.append(turn)
+        runs.append({"rounds": turns, "lengths": (32, 504), "bytes": 0.3})
 
-    def time_generation(model, batch, length, new_tokens, repeats, way):
-        assert way == "static"
-        four = any(type(m).__name__ == "Linear4bit" for m in model.modules())
-        return Timed(batch * 1000 / (2 if four else 1) / (1 if length == measure.SHORT else 4 if four else 2))
+    class Context:
+        def Pool(self, count):  # noqa: N802
+            return self
 
-    monkeypatch.setattr(measure.speed, "time_generation", time_generation)
-    monkeypatch.setattr(measure, "_layer_seconds", lambda model, repeats: 0.1)
-    found = measure.decoding(models.resolve("mini"), "bf16", [1, 4], 8, 1)
-    assert found["by batch"] == {"1": 0.5, "4": 0.5} and found["short"] == 0.5 and found["long"] == 0.25
-    assert found["long length"] == 504 and found["layer time"] == 1 and 0.2 < found["bytes"] < 0.5
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def apply(self, function, arguments):
+            assert function is measure.decoded_once and arguments[2] == (1, 4)
+            return runs.pop(0)
+
+    monkeypatch.setattr(measure.multiprocessing, "get_context", lambda kind: Context())
+    monkeypatch.setattr(measure, "decoded_once", lambda *given: None)
+    found = measure.decoding(models.resolve("mini"), "bf16", [1, 4], 8, 2)
+    assert found["by batch"] == {"1": [0.5625, 0.5, 0.625], "4": [0.5625, 0.5, 0.625]}
+    assert found["over fp32"]["1"] == [pytest.approx(1.625), 1.0, 2.5] and found["layer time"][1:] == [2.0, 2.5]
+    assert found["long"] == [0.5625, 0.5, 0.625] and (found["turns"], found["processes"]) == (4, 2)
+
+
+@pytest.mark.slow
+def test_a_process_measures_all_schemes_by_turns():
+    found = measure.decoded_once(models.resolve("mini"), "bf16", (1, 2), 4, 2)
+    assert len(found["rounds"]) == 2 and found["lengths"] == (32, 508)
+    assert {name.split(",")[0] for name in found["rounds"][0]} == {"bf16", "nf4-dq", "fp32", "layers"}
+    assert all(value > 0 for turn in found["rounds"] for value in turn.values())
+
+
+def test_no_recorded_figure_is_faster_than_it_can_be():
+    """Dequantizing and multiplying is no faster than multiplying; no step is faster than its bytes at the read rate."""
+    speed = results.read_recording(part="decoding", quiet=True).values["decoding"]["speed"]
+    assert speed["layer time"][1] > 0.95 and speed["processes"] >= 2
+    kernels = results.read_recording(part="kernels", quiet=True).values["kernels"]
+    read = kernels["bytes_per_second"]["read"]
+    step = memory.predict(models.mistral_7b_config(), "bf16").weight_bytes - 2 * 32_000 * 4096  # one row of embeddings
+    for row in speed["tokens/s"]:
+        batch, floor = int(row["batch"]), step / read
+        assert row["bf16"] < 1.02 * batch / floor
+        assert row["nf4-dq"] < batch / (speed["bytes"] * floor)
 
 
 def test_random_weights_are_not_asked_and_nothing_is_loaded_that_does_not_fit(monkeypatch):
@@ -291,10 +351,9 @@ def test_random_weights_are_not_asked_and_nothing_is_loaded_that_does_not_fit(mo
 def test_a_short_training_run():
     found = measure.training(models.resolve("mini"), steps=2, batch=2)
     assert found["base unchanged"] and found["adapters changed"]
-    assert len(found["curves"]["all linear"]) == 2 and found["loss before"] == found["curves"]["all linear"][0]
-    assert all(5 < loss < 20 for loss in found["loss"].values())
+    assert len(found["curve"]) == 2 and all(5 < loss < 20 for loss in found["curve"])
     assert 4.125 < found["weights_gb"] < 4.126 and found["weights_gb"] + 0.05 < found["forecast_gb"] < 8
-    assert found["peak_gb"] is None and all(math.isfinite(x) for curve in found["curves"].values() for x in curve)
+    assert found["peak_gb"] is None
 
 
 def test_a_four_bit_layer_runs_on_this_cpu(monkeypatch):
@@ -311,18 +370,19 @@ def bench(bf16, kernel, way="plain"):
     }
 
 
-def test_the_kernel_of_notebook_11_counts_if_its_quartiles_do():
-    slow = {"by batch": {"1": 1.1}}
+def test_the_kernel_of_notebook_11_counts_if_its_range_does():
+    slow = {"by batch": {"1": [1.1, 1.0, 1.2]}}
     clear = claims.with_kernel(slow, bench((9.0, 8.8, 9.2), (4.0, 3.9, 4.1)))
     assert clear["kernel"]["plain"] == pytest.approx({"median": 2.25, "low": 8.8 / 4.1, "high": 9.2 / 3.9})
     assert "kernel" not in slow and claims.with_kernel(None, {}) is None
     verdict = claims.judge("faster", {"speed": clear})
-    assert (
-        verdict.verdict == "depends on the batch and the kernel" and "2.25× (2.15–2.36) at batch 1" in verdict.because
-    )
-    doubtful = claims.with_kernel(slow, bench((9.0, 8.0, 10.0), (4.0, 3.9, 4.1), "fused"))
+    assert verdict.kind == "depends" and "2.25× (2.15–2.36) at batch 1" in verdict.because
+    doubtful = claims.with_kernel(slow, bench((9.0, 7.0, 10.0), (4.0, 3.9, 4.1), "fused"))
     verdict = claims.judge("faster", {"speed": doubtful})
-    assert verdict.kind == "false" and "2.25× (1.95–2.56, which leaves 2× open) with the rest fused" in verdict.because
+    assert verdict.kind == "open" and "2.25× (1.71–2.56) with the rest fused" in verdict.because
+    again = bench((9.0, 8.8, 9.2), (4.0, 3.9, 4.1)) | {"again": bench((9.0, 8.8, 9.2), (5.0, 4.9, 5.1))}
+    both = claims.with_kernel(slow, again)["kernel"]["plain"]
+    assert both == pytest.approx({"median": (2.25 + 1.8) / 2, "low": 8.8 / 5.1, "high": 9.2 / 3.9})
     here = copy.deepcopy(MEASURED)
     here["speed"] = claims.with_kernel(here["speed"], bench((9.0, 8.8, 9.2), (4.0, 3.9, 4.1)))
     assert "notebook 11's kernel it was 2.25×" in claims.guide(here) and "notebook 11" not in claims.guide(MEASURED)

@@ -237,6 +237,7 @@ def test_a_budget_shows_itself():
     assert sum(row["bytes"] for row in budget.rows()[:-1]) == budget.total_bytes
     assert budget.table() == budget._repr_markdown_() and f"{budget.total_bytes:,}" in budget.table()
     assert f"{budget.parts['kv_cache']:,}" in str(budget)
+    assert memory.card_bytes(6) == 6 * 2**30 and memory.card_bytes(memory.T4) == pytest.approx(15.8e9, rel=2e-3)
     assert budget.fits(budget.gb) and not budget.fits(budget.gb * 0.999)
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
-from helpers import memory, models, quiet
+from helpers import finetune, memory, models, quiet, schemes
 from helpers.errors import CourseError
+from helpers.kernels import product
 from helpers.models import choose, loading
 from helpers.models import hub as hub_module
 from helpers.models.kinds import MISTRAL_7B
@@ -572,3 +573,25 @@ def test_generating_changes_no_layer_and_training_afterwards_reaches_all_of_them
     embeddings.grad = None
     model(inputs_embeds=embeddings).logits.float().logsumexp(-1).sum().backward()
     assert first.abs().sum() > 0 and torch.equal(embeddings.grad, first)
+
+
+def test_a_t4_gets_float16_and_a_sentence_where_it_would_emulate_or_cannot(monkeypatch, tmp_path):
+    """Capability 7.5: torch.cuda.is_bf16_supported() says yes there, and means an emulation."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None, capability=capability: capability)
+        old = capability < (8, 0)
+        assert schemes.compute_dtype("auto", "cuda") == dtype
+        assert schemes.bnb_config("nf4-dq", device="cuda").bnb_4bit_compute_dtype == dtype
+        assert schemes.emulated(dtype, "cuda") is None
+        assert bool(schemes.emulated(torch.bfloat16, "cuda")) == old
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
+    device = torch.device("cuda", 0)
+    with pytest.raises(CourseError, match="only emulates bfloat16"):
+        finetune.arguments(finetune.Recipe(compute_dtype="bfloat16"), tmp_path, device)
+    with pytest.raises(CourseError, match="graph needs bfloat16"):
+        finetune.arguments(finetune.Recipe(graph=True), tmp_path, device)
+    monkeypatch.setattr(product, "INTERPRETED", False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "capability 8.0, and this one has 7.5" in product.why_not(device)

@@ -130,7 +130,8 @@ def test_what_the_notebook_teaches_is_what_the_library_does(mini, texts):
     rng = np.random.default_rng(3)
     before, after = rng.random((2, 300)) < [[0.8], [0.75]]
     expected = quality.paired_difference(before, after)
-    assert taught.bootstrap(after.astype(int) - before) == pytest.approx([expected.low, expected.high], abs=1e-6)
+    # with many changed answers the two intervals are nearly the same; with few, Tango's is the one that holds
+    assert taught.bootstrap(after.astype(int) - before) == pytest.approx([expected.low, expected.high], abs=4e-3)
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     assert taught.mcnemar(lost, won) == expected.p_value
 
@@ -138,16 +139,20 @@ def test_what_the_notebook_teaches_is_what_the_library_does(mini, texts):
 def test_divergence_is_zero_for_the_same_model_and_kullback_leibler_else(mini, texts):
     model, tokenizer = mini
     other, _ = models.load("mini", "nf4", device="cpu")
-    assert quality.divergence(model, model, tokenizer, texts[:3]) == pytest.approx([0, 0, 0], abs=1e-7)
+    assert quality.divergence(model, model, tokenizer, texts[:3]).nats == pytest.approx([0, 0, 0], abs=1e-5)
     found = quality.divergence(model, other, tokenizer, texts[:3], batch=2)
-    for text, value in zip(texts, found, strict=False):
+    assert found.value == pytest.approx(found.nats.sum() / found.tokens.sum())  # each token counts the same
+    low, high = found.interval()
+    assert low < found.value < high
+    for text, nats, tokens in zip(texts, found.nats, found.tokens, strict=False):
         ids = tokenizer(text, return_tensors="pt").input_ids
         with torch.no_grad():
             p, q = (torch.distributions.Categorical(logits=m(ids).logits[0].float()) for m in (model, other))
         # 4-bit layers compute in bfloat16, where padding may move a result by a bit
-        assert value == pytest.approx(torch.distributions.kl_divergence(p, q).mean().item(), rel=0.05)
+        assert tokens == ids.shape[1]
+        assert nats == pytest.approx(torch.distributions.kl_divergence(p, q).sum().item(), rel=0.05)
     reverse = quality.divergence(other, model, tokenizer, texts[:3], batch=2)
-    assert (found > 1e-4).all() and not np.allclose(found, reverse, rtol=1e-3)
+    assert (found.nats > 1e-3).all() and not np.allclose(found.nats, reverse.nats, rtol=1e-3)
 
 
 @pytest.mark.parametrize("right, n", [(90, 100), (0, 20), (20, 20), (1, 3), (8560, 14042)])
@@ -189,9 +194,54 @@ def test_pairing_sees_what_two_separate_intervals_do_not():
     assert found.value == pytest.approx(-0.01) and found.significant and found.low < -0.01 < found.high < 0
     (low, high), (lower, upper) = quality.interval(before), quality.interval(after)
     assert low < upper and lower < high  # they overlap
-    # the bootstrap's width is that of the standard error of a mean
+    # with this many the width is that of the standard error of a mean
     width = (found.high - found.low) / (2 * 1.96)
     assert width == pytest.approx((after.astype(float) - before).std() / math.sqrt(2000), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "lost, won, n", [(0, 0, 150), (2, 0, 150), (3, 1, 150), (40, 12, 2201), (9, 9, 60), (0, 5, 44)]
+)
+def test_tangos_interval_ends_where_what_was_seen_becomes_unlikely(lost, won, n):
+    """Its ends are the differences from which the seen one is 1.96 standard errors away, the shares being the
+    likeliest ones under that difference: found here by trying them, and not by solving for them."""
+    low, high = quality.tango(lost, won, n)
+    assert -1 < low <= (won - lost) / n <= high < 1
+    for end in (low, high):
+        shares = np.linspace(max(0.0, -end) + 1e-9, (1 - end) / 2 - 1e-9, 400_001)  # of lost answers; won: + end
+        with np.errstate(divide="ignore", invalid="ignore"):
+            likely = lost * np.log(shares) if lost else np.zeros_like(shares)
+            likely = likely + (won * np.log(shares + end) if won else 0)
+            likely = likely + (n - lost - won) * np.log1p(-2 * shares - end)
+        share = shares[np.nanargmax(likely)]
+        error = math.sqrt((2 * share + end - end**2) / n)
+        assert abs((won - lost) / n - end) / error == pytest.approx(1.96, rel=0.01)
+    if lost == won == 0:
+        assert high == -low == pytest.approx(1.96**2 / (n + 1.96**2), rel=1e-3)  # ± 2.5 points for 150
+
+
+def test_tangos_interval_holds_where_a_bootstrap_does_not():
+    rng, n, hits = np.random.default_rng(0), 150, {"tango": 0, "bootstrap": 0}
+    for _ in range(400):
+        lost, won, same = rng.multinomial(n, [0.01, 0.003, 0.987])
+        change = np.repeat([-1.0, 1.0, 0.0], [lost, won, same])
+        low, high = np.quantile(rng.choice(change, (400, n)).mean(1), (0.025, 0.975))
+        hits["bootstrap"] += low <= -0.007 <= high
+        low, high = quality.tango(lost, won, n)
+        hits["tango"] += low <= -0.007 <= high
+    assert hits["tango"] >= 0.94 * 400 and hits["bootstrap"] < 0.9 * 400
+
+
+def test_holm_by_hand():
+    assert quality.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert quality.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0]) and quality.holm([0.02]) == [0.02]
+
+
+def test_an_interval_of_a_few_runs_is_students():
+    mean, low, high = quality.mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2 and high - mean == pytest.approx(4.3027 / 3**0.5, rel=1e-3)
+    assert mean - low == pytest.approx(high - mean)
+    assert quality.mean_interval(list(range(12)))[2] - 5.5 == pytest.approx(2.2010 * 13**0.5 / 12**0.5, rel=1e-3)
 
 
 def test_paired_perplexities():

@@ -59,11 +59,12 @@ def test_what_is_asked_for_is_run_and_a_failure_keeps_the_rest(tmp_path, monkeyp
     monkeypatch.setattr(batch, "execute", execute)
     out = tmp_path / "x.json"
     assert record.main(["--only", "05,06", "--out", str(out)]) == 1
-    assert [name[:2] for name, _ in asked] == ["05", "06"]
+    assert [name[:2] for name, _ in asked] == ["05", "06", "06"]  # what measures time is run in two processes
     assert all(parameters["MODEL_ID"] == "mistral-7b-shape" for _, parameters in asked)
     assert asked[1][1] == {"MODEL_ID": "mistral-7b-shape", **record.PARAMETERS["06_generate_and_time"]}
     kept = json.loads(out.read_text())
     assert set(kept["values"]) == {"06_generate_and_time"} and kept["values"]["06_generate_and_time"]["x"] == 1
+    assert kept["values"]["06_generate_and_time"]["again"]["x"] == 1
     assert "FAILED 05: no." in capsys.readouterr().err
 
 

@@ -351,6 +351,14 @@ def test_copying_reads_and_writes_each_byte():
         speed.copy_bandwidth("cpu", size=0)
 
 
+def test_what_is_read_is_no_less_than_what_is_copied(monkeypatch):
+    monkeypatch.setattr(speed, "copy_bandwidth", lambda *given: speed.Rate(10.0, 9.0, 11.0))
+    slow = speed.read_bandwidth("cpu", size=1000, repeats=1, warmup=0, clock=Clock([0, 1000]))
+    assert slow == speed.Rate(10.0, 9.0, 11.0)  # adding up took longer than copying would
+    fast = speed.read_bandwidth("cpu", size=1000, repeats=1, warmup=0, clock=Clock([0, 10]))
+    assert fast.median == 100  # 250 numbers of 4 bytes in 10 seconds
+
+
 def test_bytes_of_a_step_equal_a_count_by_hand(mini):
     """Mini-Mistral: 6 layers, d 256, 8 heads and 4 key/value heads of 32, f 768, 2,048 words."""
     linear = 6 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 768)

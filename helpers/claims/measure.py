@@ -16,7 +16,17 @@ from torch import nn
 from .. import finetune, formats, memory, models, nf4, quality, speed
 from ..layers import dense
 
-__all__ = ["cpu_works", "decoding", "forget", "loaded", "normal_errors", "precision", "scores", "training"]
+__all__ = [
+    "cpu_works",
+    "decoded_once",
+    "decoding",
+    "forget",
+    "loaded",
+    "normal_errors",
+    "precision",
+    "scores",
+    "training",
+]
 
 TEXT = "The capital of France is Paris. It rained all day, so Anna stayed at home and read."
 GUIDE = {  # its configuration, as it stands there
@@ -126,7 +136,7 @@ def decoding(
     runs = []
     for _ in range(processes):
         with spawn.Pool(1) as pool:
-            runs.append(pool.apply(_decoded_once, (choice, plain, tuple(batches), new_tokens, repeats)))
+            runs.append(pool.apply(decoded_once, (choice, plain, tuple(batches), new_tokens, repeats)))
     rounds = [turn for run in runs for turn in run["rounds"]]
     short, long = runs[0]["lengths"]
     cases = {"short": f"1 × {short}", "long": f"1 × {long}"} | {str(batch): f"{batch} × {short}" for batch in batches}
@@ -158,7 +168,7 @@ def decoding(
     }
 
 
-def _decoded_once(choice, plain: str, batches: tuple[int, ...], new_tokens: int, repeats: int) -> dict:
+def decoded_once(choice, plain: str, batches: tuple[int, ...], new_tokens: int, repeats: int) -> dict:
     """What one process measures: by turn, tokens a second of each scheme and case, and seconds of a block's layers."""
     positions = getattr(models.config(choice), "max_position_embeddings", LONG)
     short = min(SHORT, positions // 2)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from .. import files, levers, memory, models, plots
+from .. import files, levers, memory, models, plots, schemes
 from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
@@ -32,6 +32,10 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
 
     cuda = device.type == "cuda"
     half = models.compute_dtype(recipe.compute_dtype, device)
+    if slow := schemes.emulated(half, device):
+        raise CourseError(slow)
+    if recipe.graph and half == torch.float16:
+        raise CourseError("graph needs bfloat16, which this GPU has no hardware for: leave it off.")
     usual = "paged_adamw_8bit" if cuda else "adamw_torch"
     settings = TrainingArguments(
         output_dir=str(folder),

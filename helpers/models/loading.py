@@ -9,7 +9,7 @@ from torch import nn
 from .. import quiet
 from ..errors import CourseError, first_line
 from ..layers import decode_by_whole_tensor
-from ..schemes import PLAIN, SCHEMES, bnb_config, check, device_of, rest_dtype
+from ..schemes import PLAIN, SCHEMES, bnb_config, check, device_of, emulated, rest_dtype
 from ..skeleton import quantized_types
 from . import hub
 from .choose import config, fit, require_memory, resolve, saved_scheme
@@ -49,6 +49,8 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     """
     check(scheme)
     device = device_of(device)
+    if slow := emulated(rest_dtype(scheme, compute_dtype, device), device):
+        print(slow)
     choice = resolve(model_id, scheme)
     if model_id == "auto":
         print(f"auto chose {choice.model_id}: {choice.reason}.")
