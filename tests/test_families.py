@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import finetune, layers, levers, memory, merge, models, nf4, publish, quality, reload
+from helpers import finetune, layers, levers, memory, merge, models, nf4, publish, quality, reload, run
 from helpers.errors import CourseError
 from helpers.padding import padded
 
@@ -347,3 +347,28 @@ def test_a_file_s_encoding_and_ends_of_lines(tmp_path, written, says):
             finetune.read_jsonl(file)
     else:
         assert finetune.read_jsonl(file)[0].answer in ("c", "b")
+
+
+ANY_MODEL = {  # notebook → parameters that keep a run of it short
+    "01_round_to_fewer_bits": {},
+    "04_load_a_model_in_4_bits": {},
+    "05_measure_memory": {"CONTEXT": 64, "NEW_TOKENS": 8},
+    "06_generate_and_time": {"BATCHES": [1, 2], "PROMPT_LENGTHS": [16], "NEW_TOKENS": 4, "REPEATS": 3}
+    | {"SECONDS_EACH": 0.0, "ANSWER_TOKENS": 6},
+    "07_measure_quality": {"TEXTS": 8, "QUESTIONS": 12, "WINDOWS": [4, 16]},
+    "08_finetune_with_qlora": {"MAX_STEPS": 6, "HELD_OUT": 6, "BATCH": 4},
+    "09_merge_and_share": {"MAX_STEPS": 4, "HELD_OUT": 6, "BATCH": 4},
+    "10_judge_the_claims": {"TEXTS": 8, "QUESTIONS": 12, "NEW_TOKENS": 4, "STEPS": 2},
+    "11_make_it_fast": {},
+    "12_finetune_for_less": {"OVERFIT_STEPS": 3, "COST_STEPS": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", ANY_MODEL)
+def test_a_notebook_takes_any_model(notebook, tmp_path):
+    """One without a BOS token, with other names of layers and fewer positions than Mini-Mistral."""
+    folder = families.checkpoint("qwen2", tmp_path, max_position_embeddings=400)
+    parameters = {"MODEL_ID": str(folder), **ANY_MODEL[notebook]}
+    done = run.execute(run.NOTEBOOKS / f"{notebook}.ipynb", tmp_path / f"{notebook}.ipynb", parameters)
+    assert done.record["model_id"] == str(folder) or notebook == "01_round_to_fewer_bits"

@@ -144,7 +144,7 @@ def test_cells_have_ids_of_their_own_and_known_tags(notebook):
 
 def test_a_cell_that_compares_times_is_tagged(notebook):
     """While a cell with the tag runs, the runner lets no other notebook compute."""
-    clocks = {"speed.interleave", "speed.time_generation", "speed.copy_bandwidth", "measure.decoding", "finetune.cost"}
+    clocks = {"speed.interleave", "speed.time_generation", "speed.read_bandwidth", "measure.decoding", "finetune.cost"}
     for cell in code_cells(notebook):
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)}
         start = cell.source[:60]

@@ -32,7 +32,7 @@ WRONG = {
     ],
     "05-3": [
         (
-            "tokens_each = int((5.5e9 - seven['nf4-dq']) // per_token)\n"
+            "tokens_each = int((5.94e9 - seven['nf4-dq']) // per_token)\n"
             "exercises.check('05-3', tokens_each, weight_bytes=seven['nf4-dq'], per_token=per_token)",
             "4 of them",
         ),
