@@ -7,14 +7,15 @@ from .verdicts import INSTALL, points_changed, ratios_with_kernel, unpaired_z
 __all__ = ["guide"]
 
 
-def guide(here: dict, recorded: dict | None = None) -> str:
+def guide(here: dict, recorded: dict | None = None, name: str = "this model") -> str:
     """The guide again, in Markdown, from measurements alone: what was not measured is not said.
 
-    `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such.
+    `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such. `name` is
+    that of the model at hand, which need not be a Mistral-7B.
     """
     size, loaded, error = here["size"], here.get("loaded"), here["error"]
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
-    lines = ["## Mistral-7B in 4 bits, as measured", "### Size"]
+    lines = ["## Mistral-7B in 4 bits, as forecast and measured", "### Size"]
     lines.append(
         f"Mistral-7B takes {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, {size['int8']:.2f} in 8 bits, "
         f"{size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
@@ -40,14 +41,15 @@ def guide(here: dict, recorded: dict | None = None) -> str:
         "bfloat16 has float32's range and is the choice where the GPU has it (capability 8.0 and up)."
     )
     lines.append("### Speed")
-    for name, measured in (("On this machine", here), ("On the recorded GPU, with Mistral-7B's shapes", recorded)):
+    places = {f"On this machine, with {name}": here, "On the recorded GPU, with Mistral-7B's shapes": recorded}
+    for place, measured in places.items():
         speed = (measured or {}).get("speed")
         if speed:
             ratios = ", ".join(f"{ratio[0]:.2f} at batch {batch}" for batch, ratio in speed["by batch"].items())
             lines.append(
-                f"{name}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
-                f"decode step moved {speed['bytes']:.0%} of the bytes, and layers with {speed['layer rows']} rows "
-                f"took {speed['layer time'][0]:.2f} times as long."
+                f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
+                f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and layers with "
+                f"{speed['layer rows']} rows took {speed['layer time'][0]:.2f} times as long."
                 + (
                     f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1."
                     if speed.get("kernel")
@@ -60,7 +62,7 @@ def guide(here: dict, recorded: dict | None = None) -> str:
     if quality:
         value, low, high = quality["nf4-dq over 16 bits"]
         lines.append(
-            f"On this model and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
+            f"On {name} and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
             f"the quiz: {points_changed(quality)}."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])

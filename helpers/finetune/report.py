@@ -147,7 +147,10 @@ def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     for i, rung in enumerate(rungs):
         gb, speed = rung["peak_bytes"] / 1e9, rung["tokens_a_second"]
         row = {"batch × length": f"{batch} × {length}", "recipe": rung["recipe"], "peak GB": gb, "tokens/s": speed}
-        row["slowest–fastest process"] = f"{min(rung['by_process']):,.0f}–{max(rung['by_process']):,.0f}"
+        several = len(rung["by_process"]) > 1  # of one there is no range to show
+        row["slowest–fastest process"] = (
+            f"{min(rung['by_process']):,.0f}–{max(rung['by_process']):,.0f}" if several else None
+        )
         if i and rung["recipe"] != UNSLOTH:
             before = rungs[i - 1]
             row["change, GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"
