@@ -290,3 +290,18 @@ def test_a_license_and_a_picture_may_be_published_and_a_stray_file_is_named_as_w
     (tmp_path / "program.exe").rename(tmp_path / "optimizer.pt")
     with pytest.raises(CourseError, match="a training run's state, or a pickle"):
         publish.dry_run(tmp_path, "you/it")
+
+
+def test_a_model_s_folder_is_named_from_where_the_user_stands(theirs, monkeypatch, capsys):
+    (theirs / "model").mkdir()
+    asked = []
+
+    def each(jobs, *rest):
+        asked.extend(job.parameters["MODEL_ID"] for job in jobs)
+        return iter(())
+
+    monkeypatch.setattr(runner, "each", each)
+    monkeypatch.setattr(runner, "report", lambda *given: None)
+    with pytest.raises(KeyError):  # no notebook has run, and there is nothing to sum up
+        runner.main(["--only", "05", "--build", "out", "--model-id", "./model"])
+    assert asked == [str(theirs / "model")]

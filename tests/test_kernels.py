@@ -448,3 +448,10 @@ def test_a_failing_part_of_the_bench_is_noted_and_the_rest_goes_on(tmp_path):
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert written["value"] is None and "ZeroDivisionError" in written["failed"]["bad"]
     assert "not begun" in written["failed"]["late"] and set(written["at"]) == {"good", "bad", "late"}
+
+
+def test_the_benchmark_can_leave_pieces_of_the_kernel_out():
+    """It writes the kernel's text anew, and has to find its parts where they are."""
+    from benchmarks import kernel_bench
+
+    assert callable(kernel_bench.left_out([], "nothing").fn)

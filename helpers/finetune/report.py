@@ -51,7 +51,7 @@ def sweep_figure(sweep: dict) -> Figure:
     from .. import quality
 
     plots.style()
-    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.4), width_ratios=(1, 1.2), layout="constrained")
+    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.8), width_ratios=(1, 1.2), layout="constrained")
     best = sweep_best(sweep)
     for k, (name, row) in enumerate(best.items()):
         runs = [run for run in sweep["runs"] if run["recipe"] == name and run["seed"] in sweep["choosing"]]
@@ -71,7 +71,7 @@ def sweep_figure(sweep: dict) -> Figure:
         every := sorted({run["rate"] for run in sweep["runs"]}), [f"{rate:g}" for rate in every], fontsize=9
     )
     left.minorticks_off()
-    left.legend(fontsize=9)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
     labels = [
         f"{name.replace(', ', chr(10))}\n{row['parameters'] / 1e3:,.0f} k\nat {row['rate']:g}"
         for name, row in best.items()
