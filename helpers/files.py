@@ -36,16 +36,29 @@ def disk_is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
-def made(folder: Path) -> set[str] | None:
-    """The names that the course has noted in a folder as its own; None if it has never written there."""
+def made(folder: Path) -> set[str]:
+    """The names in a folder that the course has noted as its own."""
+    return set(_noted(folder).get("files", ()))
+
+
+def _noted(folder: Path) -> dict:
+    """What the course has noted in a folder: its `files`, and whether the folder as a `whole` is its own."""
     try:
-        return set(json.loads((folder / MADE).read_text(encoding="utf-8"))["files"])
+        noted = json.loads((folder / MADE).read_text(encoding="utf-8"))
+        return {"files": [str(name) for name in noted["files"]], "whole": noted["whole"] is True}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
+
+
+def _note(folder: Path, names: Iterable[str], whole: bool) -> None:
+    write(folder / MADE, json.dumps({"whole": whole, "files": sorted(names)}, indent=1) + "\n")
 
 
 def ours(folder: Path) -> None:
-    """Raise CourseError unless a whole folder may be replaced: it is new, empty, or one that the course wrote."""
+    """Raise CourseError unless a whole folder may be replaced: it is new, empty, or was so when the course claimed it.
+
+    A folder of somebody's, into which the course was asked to write a few files, is not its own for that.
+    """
     if not os.path.lexists(folder):
         return
     here = Path.cwd()
@@ -53,7 +66,8 @@ def ours(folder: Path) -> None:
         raise CourseError(f"{folder} is not a folder: choose another name.")
     if folder.resolve() in (here, *here.parents, Path.home()):
         raise CourseError(f"{folder} is a folder that you work in, and it would be replaced: name a new one.")
-    if made(folder) is None and (names := sorted(path.name for path in folder.iterdir())):
+    names = sorted(path.name for path in folder.iterdir() if path.name not in {MADE, *made(folder)})
+    if names and not _noted(folder).get("whole"):
         raise CourseError(
             f"{folder} holds files that the course did not make ({names[0]}{' …' if names[1:] else ''}), and it "
             "replaces nobody's files: name a new folder."
@@ -69,25 +83,27 @@ def claim(folder: Path, names: Iterable[str] | None = None) -> None:
     folder = Path(folder)
     if names is None:
         ours(folder)
-    elif foreign := sorted(name for name in set(names) - (made(folder) or set()) if (folder / name).exists()):
-        raise CourseError(
-            f"{folder} holds {foreign[0]}, which the course did not make and would overwrite: move it, or choose "
-            "another folder."
-        )
-    listed = (made(folder) or set()) | set(names or ())
+    elif foreign := sorted(name for name in set(names) - made(folder) if os.path.lexists(folder / name)):
+        raise _theirs(folder, foreign[0])
     try:
-        write(folder / MADE, json.dumps({"files": sorted(listed)}, indent=1) + "\n")
+        _note(folder, made(folder) | set(names or ()), names is None or _noted(folder).get("whole", False))
     except OSError as error:
         why = "the disk is full" if disk_is_full(error) else error.strerror or type(error).__name__
         raise CourseError(f"Nothing can be written to {folder} ({why}): choose another folder.") from error
 
 
-def remove(path: Path) -> None:
-    """Remove a file or folder in a folder that the course wrote; what is not there is no error.
+def _theirs(folder: Path, name: str) -> CourseError:
+    return CourseError(
+        f"{folder} holds {name}, which the course did not make and would overwrite: move it, or choose another folder."
+    )
 
-    Raises CourseError elsewhere: what the course did not make it does not remove.
+
+def remove(path: Path) -> None:
+    """Remove a file that the course has noted, or anything in a folder that is its own as a whole.
+
+    What is not there is no error. Raises CourseError elsewhere: what the course did not make it does not remove.
     """
-    if made(path.parent) is None:
+    if path.name not in made(path.parent) and not _noted(path.parent).get("whole"):
         raise CourseError(f"{path} was not made by the course, and is left where it is.")
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -128,9 +144,12 @@ def replacing(folder: Path, needed: int = 0) -> Iterator[Path]:
             yield new
             names = sorted(path.name for path in new.iterdir())
             for path in folder.iterdir() if folder.exists() else ():
-                if path.name not in (made(folder) or ()) and path.name not in names and path.name != MADE:
-                    (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
-            write(new / MADE, json.dumps({"files": names}, indent=1) + "\n")
+                if path.name in {MADE, *made(folder)}:
+                    continue
+                if path.name in names:
+                    raise _theirs(folder, path.name)
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
+            _note(new, names, whole=True)
         except Exception as error:
             if not disk_is_full(error):
                 raise

@@ -43,16 +43,25 @@ PROMPT = "Question: {question}\nAnswer:"
 
 
 @dataclass(frozen=True, eq=False)
-class Perplexity:
-    """Summed negative log-likelihood `nats` and number of predicted `tokens` of each text, in the texts' order."""
+class _OverTexts:
+    """Summed `nats` and number of `tokens` of each text, in the texts' order: each token counts the same."""
 
     nats: np.ndarray
     tokens: np.ndarray
 
     @property
+    def mean(self) -> float:
+        """Nats a token over all texts."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+
+class Perplexity(_OverTexts):
+    """Negative log-likelihood of predicted tokens."""
+
+    @property
     def loss(self) -> float:
         """Mean nats a token over all texts."""
-        return float(self.nats.sum() / self.tokens.sum())
+        return self.mean
 
     @property
     def value(self) -> float:
@@ -60,17 +69,13 @@ class Perplexity:
         return math.exp(self.loss)
 
 
-@dataclass(frozen=True, eq=False)
-class Divergence:
-    """Summed KL divergence in `nats` and number of `tokens` of each text, in the texts' order."""
-
-    nats: np.ndarray
-    tokens: np.ndarray
+class Divergence(_OverTexts):
+    """KL divergence of a model's distributions from a reference's."""
 
     @property
     def value(self) -> float:
-        """Mean nats a token over all texts, as the loss of `Perplexity` is."""
-        return float(self.nats.sum() / self.tokens.sum())
+        """Mean nats a token over all texts."""
+        return self.mean
 
     def interval(self, repeats: int = 10_000, seed: int = 0) -> tuple[float, float]:
         """95% interval of `value`, by drawing texts with replacement."""

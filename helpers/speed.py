@@ -382,6 +382,11 @@ class StaticDecoder:
         self.graph.replay()
 
 
+def _beyond_caches(device: torch.device) -> int:
+    """Bytes that no cache holds: 1 GB on a GPU, 128 MB on a CPU."""
+    return 10**9 if device.type == "cuda" else 128 * 10**6
+
+
 def copy_bandwidth(
     device="cpu",
     size: int | None = None,
@@ -394,7 +399,7 @@ def copy_bandwidth(
     The default, 1 GB on a GPU and 128 MB on a CPU, is meant to exceed caches. Raises CourseError for a size below 1.
     """
     device = torch.device(device)
-    size = size if size is not None else 10**9 if device.type == "cuda" else 128 * 10**6
+    size = _beyond_caches(device) if size is None else size
     if size < 1:
         raise CourseError(f"size={size}: give the number of bytes to copy, from 1 up.")
     source = torch.ones(size, dtype=torch.uint8, device=device)
@@ -415,7 +420,7 @@ def read_bandwidth(
     of `copy_bandwidth` is taken: a floor under a time must not rest on what is slow for another reason.
     """
     device = torch.device(device)
-    size = size if size is not None else 10**9 if device.type == "cuda" else 128 * 10**6
+    size = _beyond_caches(device) if size is None else size
     copied = copy_bandwidth(device, size, repeats, warmup, clock)
     source = torch.ones(max(1, size // 4), device=device)
     read = time_calls(source.sum, repeats, warmup, device, clock=clock).rate(source.nbytes)

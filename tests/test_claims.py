@@ -60,7 +60,8 @@ MEASURED = {
         "adapters changed": True,
     },
     "hardware": {"cpu works": True},
-    "sweep": {"q and v": [0.6, 0.5, 0.7], "all layers": [0.8, 0.78, 0.82], "behind": [0.2, 0.1, 0.3]},
+    "sweep": {"q and v": [0.6, 0.5, 0.7], "all layers": [0.8, 0.78, 0.82], "behind": [0.2, 0.1, 0.3]}
+    | {"behind at equal size": [0.12, 0.05, 0.18]},
 }
 VERDICTS = {
     "intro": "false",
@@ -213,7 +214,10 @@ def test_what_was_not_measured_is_not_judged(claim):
 
 def test_two_machines_agree_or_the_verdict_depends():
     yes, no, depends, nothing = (claims.Verdict(v) for v in ("true", "false", "depends on x", "not measured"))
-    assert claims.combined(yes, nothing) == claims.combined(nothing, yes) == claims.combined(yes, yes) == "true"
+    assert claims.combined(yes, yes) == "true"
+    assert claims.combined(yes, nothing, "mini") == "true, on mini alone"  # which cannot settle it for a larger one
+    assert claims.combined(nothing, no) == "false, on 7B shapes alone"
+    assert claims.Verdict(claims.combined(depends, nothing)).kind == "depends"
     assert claims.combined(nothing, nothing) == "not measured"
     assert claims.combined(depends, claims.Verdict("depends on y")) == "depends on x"
     for pair in ((yes, no), (no, yes)):

@@ -250,11 +250,19 @@ def test_a_turn_is_learned_from_where_the_answer_is_due_up_to_its_end():
         assert tokenizer.decode(encoded["input_ids"][: encoded["labels"].count(-100)]) == prompt, kind
 
 
+@pytest.mark.parametrize("kind, end", [("chatml", "<|im_end|>"), ("gemma", "<end_of_turn>")])
+@pytest.mark.parametrize("answer", ["end", "im", "of", "turn", "model", "user", "assistant"])
+def test_an_answer_that_stands_in_the_template_is_not_mistaken_for_it(kind, end, answer):
+    tokenizer = families.tokenizer(kind)
+    encoded = finetune.encode(tokenizer, finetune.Question("a", "What ends?", answer))
+    assert tokenizer.decode([label for label in encoded["labels"] if label != -100]) == f"{answer}{end}"
+
+
 def test_what_a_template_puts_before_an_answer_is_no_part_of_it(tmp_path):
     thought = "{% if m['role'] == 'assistant' %}(no)\n{% endif %}"
     tokenizer = families.tokenizer("chatml")
     tokenizer.chat_template = families.CHATML.replace("{{ m['content'] }}", thought + "{{ m['content'] }}")
-    around = finetune.frame(tokenizer, families.PAIRS[0])
+    around = finetune.frame(tokenizer, families.PAIRS[0].question)
     assert around.prompt.endswith("assistant\n") and around.head == "(no)\n"
     choice = models.resolve(str(families.checkpoint("llama", tmp_path, spread=0.05)))
     model = models.load(choice, "nf4-dq", device="cpu")[0]

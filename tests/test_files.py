@@ -86,6 +86,39 @@ def test_save_replaces_its_own_and_takes_along_what_was_put_beside_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]  # nothing hidden is left
 
 
+def test_a_file_of_somebody_s_that_a_save_would_write_over_is_named(tmp_path):
+    """Put there after an earlier save, under a name that this one uses for the first time."""
+    save(tmp_path / "adapter")
+    (tmp_path / "adapter" / "extra.txt").write_text("mine")
+    before = content(tmp_path)
+
+    def write(folder):
+        Path(folder).mkdir()
+        (Path(folder) / "extra.txt").write_text("the course's")
+
+    with pytest.raises(CourseError, match="holds extra.txt, which the course did not make"):
+        publish.save(Saved("two"), TOKENIZER, tmp_path / "adapter", None, write)
+    assert content(tmp_path) == before
+
+
+def test_a_folder_into_which_pages_went_is_not_the_course_s_own(theirs):
+    """`--build .` leaves a list there; that makes nobody's folder one to replace, or one to remove things from."""
+    files.claim(theirs / "results", ["index.html"])
+    before = content(theirs)
+    for act in (
+        lambda: save("results"),
+        lambda: files.claim(theirs / "results"),
+        lambda: files.remove(theirs / "results" / "checkpoint-7"),
+        lambda: files.remove(theirs / "results" / "run1.csv"),
+    ):
+        with pytest.raises(CourseError, match="did not make|not made by the course"):
+            act()
+    assert content(theirs) == before
+    (theirs / "results" / "index.html").write_text("a page")
+    files.remove(theirs / "results" / "index.html")
+    assert not (theirs / "results" / "index.html").exists()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), ValueError("no")])
 def test_an_interrupted_save_leaves_all_as_it_was(tmp_path, monkeypatch, error):
     save(tmp_path / "adapter")

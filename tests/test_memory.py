@@ -227,6 +227,10 @@ def test_kv_cache_of_mistral_7b():
     config = models.mistral_7b_config()
     assert memory.kv_bytes_per_token(config) == memory.kv_bytes_per_token(config, "fp16") == 131_072
     assert memory.kv_bytes_per_token(config, "fp32") == 262_144
+    state = transformers.MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1)
+    with pytest.raises(CourseError, match="keeps no keys and values"):
+        memory.predict(state, "bf16", context=8)
+    assert memory.predict(state, "bf16").weight_bytes > 0
     assert memory.predict(config, "nf4", context=1000, batch=4).parts["kv_cache"] == 4 * 1000 * 131_072
     assert memory.predict(config, "nf4", context=32_768).parts["kv_cache"] == 4096 * 131_072  # its sliding window
 

@@ -79,6 +79,7 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     mean, low, high = summary["behind"]
     assert mean == pytest.approx(0.22) and high - mean == pytest.approx(4.3027 * 0.0916515 / 3**0.5, rel=1e-3)
     assert mean - low == pytest.approx(high - mean)
+    assert summary["behind at equal size"][0] == pytest.approx(0.82 - 0.71)
     text = report.sweep_finding(sweep)
     assert "**+22 points** (-1 to +45)" in text and "over 3 seeds" in text and "Rank 64 against rank 2" in text
     fig = report.sweep_figure(sweep)

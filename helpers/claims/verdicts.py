@@ -63,6 +63,9 @@ SPEEDS = "[bitsandbytes' benchmarks](https://github.com/bitsandbytes-foundation/
 SAMPLING = "[Miller](https://arxiv.org/abs/2411.00640)"
 
 
+KINDS = ("true", "false", "depends", "open", "not measured")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`verdict` is "true", "false", "depends on …", "open…" or "not measured"; `because` holds the figures.
@@ -76,7 +79,7 @@ class Verdict:
     @property
     def kind(self) -> str:
         """The verdict without what it depends on, or what would decide it."""
-        return next((kind for kind in ("depends", "open") if self.verdict.startswith(kind)), self.verdict)
+        return next(kind for kind in KINDS if self.verdict.startswith(kind))
 
 
 def equivalence(low: float, high: float, margin: float) -> str:
@@ -128,10 +131,16 @@ def judge(id: str, measured: dict) -> Verdict:
     return claim.rule(*parts)
 
 
-def combined(here: Verdict, recorded: Verdict) -> str:
-    """One verdict of two machines: the one that measured, the common one, or that it depends on the machine."""
+def combined(here: Verdict, recorded: Verdict, name: str = "this model") -> str:
+    """One verdict of two models: the common one, the condition that one of them met, or that it depends on the model.
+
+    Where only one was measured it is a verdict on that one: `name` is the model's here.
+    """
     if "not measured" in (here.kind, recorded.kind):
-        return recorded.verdict if here.kind == "not measured" else here.verdict
+        if here.kind == recorded.kind:
+            return here.verdict
+        one, place = (recorded, "7B shapes") if here.kind == "not measured" else (here, name)
+        return f"{one.verdict}, on {place} alone"
     if here.kind == recorded.kind:
         return here.verdict
     conditions = [v.verdict for v in (recorded, here) if v.kind == "depends"]  # a condition that was found says more
@@ -459,8 +468,10 @@ def two_gb(training) -> Verdict:
 def targets(sweep) -> Verdict:
     """From a sweep's [mean, low, high] over seeds: of both recipes, and of the difference."""
     few, every, (gap, low, high) = sweep["q and v"], sweep["all layers"], sweep["behind"]
+    equal = sweep["behind at equal size"]
     shown = f"{few[0]:.0%} with q and v, {every[0]:.0%} with all layers at the same rank: "
-    shown += f"{100 * gap:.0f} points behind ({100 * low:.0f} to {100 * high:.0f})"
+    shown += f"{100 * gap:.0f} points behind ({100 * low:.0f} to {100 * high:.0f}); with as many parameters "
+    shown += f"{100 * equal[0]:.0f} ({100 * equal[1]:.0f} to {100 * equal[2]:.0f})"
     return Verdict(equivalence(low, high, BEHIND), shown)
 
 

@@ -21,7 +21,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     It ends at any token that ends a turn: the tokenizer's, those of the model's `generation_config`, the template's.
     """
     check_ids(model, tokenizer)
-    ends, around = end_ids(model, tokenizer), frame(tokenizer, Question("", "Who?", "She"))
+    ends, around = end_ids(model, tokenizer), frame(tokenizer, "Who?")
     head_ids = tokenizer(around.head, add_special_tokens=False).input_ids
     head = tokenizer.decode(head_ids, skip_special_tokens=True).strip()
     was_training, use_cache = model.training, model.config.use_cache
@@ -31,8 +31,7 @@ def answers(model: nn.Module, tokenizer, pairs: Sequence[Question], batch: int =
     for begin in range(0, len(pairs), batch):
         prompts = []
         for pair in pairs[begin : begin + batch]:
-            user = [{"role": "user", "content": pair.question}]
-            text = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
+            text = frame(tokenizer, pair.question).prompt  # as in training: what comes next is the answer, or its head
             prompts.append(tokenizer(text, add_special_tokens=False).input_ids)
         ids, mask = padded(prompts, pad, left=True, device=model.device)  # the answer has to follow the question
         generated = model.generate(
@@ -58,7 +57,7 @@ def end_ids(model: nn.Module, tokenizer) -> list[int]:
     """The ids of all tokens that end a turn."""
     given = model.generation_config.eos_token_id
     ids = {*(given if isinstance(given, list) else [given]), tokenizer.eos_token_id}
-    end = tokenizer(frame(tokenizer, Question("", "Who?", "She")).end, add_special_tokens=False).input_ids
+    end = tokenizer(frame(tokenizer, "Who?").end, add_special_tokens=False).input_ids
     if end and end[0] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder):
         ids.add(end[0])
     return sorted(ids - {None})

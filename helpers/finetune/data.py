@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+ANSWER = "THE-ANSWER"  # in its place, to see what a template puts around it
+
+
 @dataclass(frozen=True)
 class Question:
     """A question with its answer, and the entity (a person, country or element) that it is about."""
@@ -99,17 +102,20 @@ class Frame:
     end: str
 
 
-def frame(tokenizer, pair: Question) -> Frame:
-    """Return what the tokenizer's chat template puts around an answer. Raises CourseError without a template."""
+def frame(tokenizer, question: str) -> Frame:
+    """Return what the tokenizer's chat template puts around an answer to a question.
+
+    Raises CourseError without a template, and for one that changes answers.
+    """
     if not tokenizer.chat_template:
         raise CourseError("This tokenizer has no chat template: use one of an instruction model, or set one.")
-    user = [{"role": "user", "content": pair.question}]
-    turn = [*user, {"role": "assistant", "content": pair.answer}]
+    user = [{"role": "user", "content": question}]
+    turn = [*user, {"role": "assistant", "content": ANSWER}]  # a real one may stand in the template's own words, too
     whole = tokenizer.apply_chat_template(turn, tokenize=False)
     prompt = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
     if not whole.startswith(prompt):
         prompt = os.path.commonprefix([prompt, whole])
-    head, answer, end = whole[len(prompt) :].rpartition(pair.answer.strip())
+    head, answer, end = whole[len(prompt) :].rpartition(ANSWER)
     if not answer:
         raise CourseError("This tokenizer's chat template does not write the answer as it is: set another template.")
     return Frame(prompt, head, end.strip() or tokenizer.eos_token or "")
@@ -122,7 +128,7 @@ def encode(tokenizer, pair: Question, length: int = 128) -> dict[str, list[int]]
     template writes the BOS token itself, so none is added. Raises CourseError for a turn longer than `length` tokens,
     or a tokenizer without a chat template.
     """
-    around = frame(tokenizer, pair)
+    around = frame(tokenizer, pair.question)
     whole = f"{around.prompt}{around.head}{pair.answer.strip()}{around.end}"
     encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded.input_ids

@@ -33,17 +33,23 @@ def sweep_best(sweep: dict) -> dict[str, dict]:
 
 
 def sweep_summary(sweep: dict) -> dict[str, list[float]]:
-    """[mean, low, high] over seeds, for notebook 10: two recipes of one rank, and by how much one is behind.
+    """[mean, low, high] over seeds, for notebook 10: two recipes of one rank, and by how much one is
+    behind, also with as many parameters.
 
     A seed draws the same questions for all recipes, so that differences are taken seed by seed.
     """
     from .. import quality
 
     best = sweep_best(sweep)
-    few, every = (best[name]["by seed"] for name in ("q and v, r=16", "all layers, r=16"))
-    behind = [every[seed] - few[seed] for seed in sweep["reported"]]
-    sets = {"q and v": few.values(), "all layers": every.values(), "behind": behind}
+    few, wide, every = (best[name]["by seed"] for name in ("q and v, r=16", _wide(best), "all layers, r=16"))
+    behind, equal = ([every[seed] - other[seed] for seed in sweep["reported"]] for other in (few, wide))
+    sets = {"q and v": few.values(), "all layers": every.values(), "behind": behind, "behind at equal size": equal}
     return {name: list(quality.mean_interval(list(values))) for name, values in sets.items()}
+
+
+def _wide(best: dict) -> str:
+    """The recipe for q and v with as many parameters as all layers have at rank 16."""
+    return next(name for name in best if name.startswith("q and v") and name != "q and v, r=16")
 
 
 def sweep_figure(sweep: dict) -> Figure:
@@ -101,7 +107,7 @@ def sweep_finding(sweep: dict) -> str:
         return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})"
 
     rates = [row["rate"] for row in best.values()]
-    wide = next(name for name in best if name.startswith("q and v") and name != "q and v, r=16")
+    wide = _wide(best)
     return (
         f"The best learning rates lie between {min(rates):g} and {max(rates):g}. Each recipe at its own: all layers "
         f"against q and v alone, both of rank 16, {gap('all layers, r=16', 'q and v, r=16')}; with as many parameters "

@@ -361,7 +361,12 @@ def _cached_numbers(key: str, config) -> list[tuple[int, int | None]]:
         model, _ = skeleton(config_of(config), torch.bfloat16)
         with torch.no_grad(), quiet.libraries():
             ids = torch.zeros(1, 1, dtype=torch.long, device="meta")
-            cache = model.eval()(input_ids=ids, use_cache=True).past_key_values
+            cache = getattr(model.eval()(input_ids=ids, use_cache=True), "past_key_values", None)
+        if not all(hasattr(layer, "keys") for layer in getattr(cache, "layers", [None])):
+            raise CourseError(
+                f"A {type(model).__name__} keeps no keys and values for each token, so that its cache cannot be "
+                "forecast: ask for its weights alone, without a context."
+            )
         windows = (getattr(layer, "sliding_window", None) for layer in cache.layers)
         sizes = (layer.keys.numel() + layer.values.numel() for layer in cache.layers)
         _CACHES[key] = list(zip(sizes, windows, strict=True))
