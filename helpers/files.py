@@ -45,8 +45,8 @@ def _noted(folder: Path) -> dict:
     """What the course has noted in a folder: its `files`, and whether the folder as a `whole` is its own."""
     try:
         noted = json.loads((folder / MADE).read_text(encoding="utf-8"))
-        return {"files": [str(name) for name in noted["files"]], "whole": noted["whole"] is True}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {"files": [str(name) for name in noted["files"]], "whole": noted.get("whole") is True}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
