@@ -1,7 +1,8 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
+from .margins import MARGINS, NEGLIGIBLE, equivalence
 from .rewritten import guide
-from .verdicts import CLAIMS, MARGINS, NEGLIGIBLE, Claim, Verdict, combined, equivalence, judge, unpaired_z, with_kernel
+from .verdicts import CLAIMS, Claim, Verdict, combined, judge, unpaired_z, with_kernel
 
 __all__ = [
     "CLAIMS",
