@@ -37,8 +37,7 @@ MEASURED = {
         "long": [0.9, 0.85, 0.95],
         "short length": 32,
         "long length": 4080,
-        "layer time": [1.6, 1.5, 1.7],
-        "layer rows": 256,
+        "layer time": {"1": [1.4, 1.3, 1.5], "256": [1.6, 1.5, 1.7]},
         "bytes": 0.29,
     },
     "quality": {
@@ -122,8 +121,9 @@ CHANGES = [
     ("faster", {"speed": {"over fp32": FAST}}, "depends"),
     ("faster", {"speed": {"by batch": {"1": [1.8, 1.6, 2.0]}, "over fp32": {}}}, "open"),
     ("bandwidth", {"speed": {"bytes": 1.0}}, "false"),
-    ("simplified", {"speed": {"layer time": [0.5, 0.4, 0.6]}}, "true"),
-    ("simplified", {"speed": {"layer time": [0.5, 0.4, 1.6]}}, "open"),
+    ("simplified", {"speed": {"layer time": {"1": [0.5, 0.4, 0.6], "256": [0.7, 0.6, 0.8]}}}, "true"),
+    ("simplified", {"speed": {"layer time": {"1": [0.5, 0.4, 0.6], "256": [1.7, 1.6, 1.8]}}}, "depends"),
+    ("simplified", {"speed": {"layer time": {"1": [0.5, 0.4, 1.6], "256": [1.7, 1.6, 1.8]}}}, "open"),
     ("long", {"speed": {"long": [1.1, 1.05, 1.2]}}, "false"),
     ("long", {"speed": {"long": [0.95, 0.92, 0.98], "short": [0.8, 0.7, 0.9]}}, "depends"),
     ("long", {"speed": {"long": [0.95, 0.92, 0.98]}}, "true"),
@@ -219,6 +219,9 @@ def test_two_machines_agree_or_the_verdict_depends():
     assert claims.combined(nothing, no) == "false, on 7B shapes alone"
     assert claims.Verdict(claims.combined(depends, nothing)).kind == "depends"
     assert claims.combined(nothing, nothing) == "not measured"
+    slower, faster = claims.Verdict("false: far slower"), claims.Verdict("false: not slower")
+    assert claims.combined(slower, faster, "mini") == "false: far slower on mini, not slower on 7B shapes"
+    assert claims.combined(slower, slower) == "false: far slower"
     assert claims.combined(depends, claims.Verdict("depends on y")) == "depends on x"
     for pair in ((yes, no), (no, yes)):
         assert claims.combined(*pair) == "depends on the model and machine"
@@ -300,7 +303,8 @@ def test_speed_is_a_ratio_by_turns_over_all_processes(monkeypatch):
     for slow in (1.0, 2.0):
         turns = []
         for noise in (1.0, 1.25):
-            turn = {"layers, bf16": 0.1, "layers, nf4-dq": 0.2 * noise}
+            turn = {"layers, bf16, 1": 0.1, "layers, nf4-dq, 1": 0.05 * noise}
+            turn |= {"layers, bf16, 256": 0.1, "layers, nf4-dq, 256": 0.2 * noise}
             for case in ("1 × 32", "4 × 32", "1 × 504"):
                 turn |= {f"bf16, {case}": 100.0 / slow, f"nf4-dq, {case}": 50.0 * noise / slow}
                 turn |= {f"fp32, {case}": 25.0} if case != "1 × 504" else {}
@@ -325,7 +329,8 @@ def test_speed_is_a_ratio_by_turns_over_all_processes(monkeypatch):
     monkeypatch.setattr(measure, "decoded_once", lambda *given: None)
     found = measure.decoding(models.resolve("mini"), "bf16", [1, 4], 8, 2)
     assert found["by batch"] == {"1": [0.5625, 0.5, 0.625], "4": [0.5625, 0.5, 0.625]}
-    assert found["over fp32"]["1"] == [pytest.approx(1.625), 1.0, 2.5] and found["layer time"][1:] == [2.0, 2.5]
+    assert found["over fp32"]["1"] == [pytest.approx(1.625), 1.0, 2.5] and found["layer time"]["256"][1:] == [2.0, 2.5]
+    assert found["layer time"]["1"][1:] == [0.5, 0.625]
     assert found["long"] == [0.5625, 0.5, 0.625] and (found["turns"], found["processes"]) == (4, 2)
 
 
@@ -340,7 +345,7 @@ def test_a_process_measures_all_schemes_by_turns():
 def test_no_recorded_figure_is_faster_than_it_can_be():
     """Dequantizing and multiplying is no faster than multiplying; no step is faster than its bytes at the read rate."""
     speed = results.read_recording(part="decoding", quiet=True).values["decoding"]["speed"]
-    assert speed["layer time"][1] > 0.95 and speed["processes"] >= 2
+    assert speed["layer time"]["256"][1] > 0.95 and speed["processes"] >= 2
     kernels = results.read_recording(part="kernels", quiet=True).values["kernels"]
     read = kernels["bytes_per_second"]["read"]
     step = memory.predict(models.mistral_7b_config(), "bf16").weight_bytes - 2 * 32_000 * 4096  # one row of embeddings

@@ -5,6 +5,7 @@ loaded one after the other, each only if the forecast says that it fits.
 """
 
 import gc
+import itertools
 import multiprocessing
 import statistics
 import tempfile
@@ -35,7 +36,7 @@ GUIDE = {  # its configuration, as it stands there
     "bnb_4bit_quant_type": "nf4",
     "bnb_4bit_compute_dtype": torch.float16,
 }
-ROWS = 256  # of the layers whose time is taken
+ROWS = (1, 256)  # of the layers whose time is taken: a decode step's, and a prompt's
 LAYERS = 14  # of two decoder layers: more than a GPU's cache holds
 SHORT = 32  # tokens before decoding begins
 LONG = 4096  # at most, and at most what the model has positions for
@@ -146,7 +147,10 @@ def decoding(
         return [statistics.median(values), min(values), max(values)] if values else None
 
     against_fp32 = {str(batch): ratio("fp32", f"{batch} × {short}") for batch in batches}
-    layers = [turn["layers, nf4-dq"] / turn[f"layers, {plain}"] for turn in rounds]
+    layers = {}
+    for rows in ROWS:
+        times = [turn[f"layers, nf4-dq, {rows}"] / turn[f"layers, {plain}, {rows}"] for turn in rounds]
+        layers[str(rows)] = [statistics.median(times), min(times), max(times)]
     rates = {key: statistics.median(turn[key] for turn in rounds) for key in rounds[0] if "layers" not in key}
     return {
         "by batch": {str(batch): ratio(plain, cases[str(batch)]) for batch in batches},
@@ -160,8 +164,7 @@ def decoding(
         "long": ratio(plain, cases["long"]),
         "short length": short,
         "long length": long,
-        "layer time": [statistics.median(layers), min(layers), max(layers)],
-        "layer rows": ROWS,
+        "layer time": layers,
         "bytes": runs[0]["bytes"],
         "processes": processes,
         "turns": len(rounds),
@@ -188,23 +191,23 @@ def decoded_once(choice, plain: str, batches: tuple[int, ...], new_tokens: int, 
         {name: run.batch * run.steps / run.decode.seconds[i] for name, run in timed.items()} for i in range(repeats)
     ]
     for turn in rounds:
-        for scheme in (plain, "nf4-dq"):
-            turn[f"layers, {scheme}"] = _layer_seconds(loaded[scheme])
+        for rows, scheme in itertools.product(ROWS, (plain, "nf4-dq")):
+            turn[f"layers, {scheme}, {rows}"] = _layer_seconds(loaded[scheme], rows)
     moved = {scheme: sum(speed.bytes_per_step(loaded[scheme], 1, short).values()) for scheme in (plain, "nf4-dq")}
     return {"rounds": rounds, "lengths": lengths, "bytes": moved["nf4-dq"] / moved[plain]}
 
 
-def _layer_seconds(model: nn.Module, calls: int = 5) -> float:
-    """Median seconds of one product of `ROWS` rows with each layer of the first decoder layers, one after the other."""
+def _layer_seconds(model: nn.Module, rows: int, calls: int = 5) -> float:
+    """Median seconds of one product of `rows` rows with each layer of the first decoder layers, one after the other."""
     layers = list(models.linear_layers(model).values())[:LAYERS]
-    rows = {
-        size: torch.randn(ROWS, size, device=model.device, dtype=model.dtype)
+    inputs = {
+        size: torch.randn(rows, size, device=model.device, dtype=model.dtype)
         for size in {layer.in_features for layer in layers}
     }
 
     def products():
         for layer in layers:
-            layer(rows[layer.in_features])
+            layer(inputs[layer.in_features])
 
     with torch.inference_mode():
         if model.device.type != "cuda":
