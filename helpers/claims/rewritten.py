@@ -50,8 +50,8 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
             times = [text.replace("for 1 rows", "for one row") for text in times]
             lines.append(
                 f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
-                f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this multiple "
-                f"of the time in 16 bits: {_list(times)}."
+                f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
+                f"multiple of the time in 16 bits: {_list(times)}."
                 + (
                     f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1."
                     if speed.get("kernel")
