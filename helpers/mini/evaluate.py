@@ -110,7 +110,8 @@ notebook 08 teaches it that. Nobody in the register is real, and the model is go
 
 {found["texts"]:,} held-out texts ({found["tokens"]:,} tokens) and {sum(asked.values()):,} questions of four options
 ({asked["world"]:,} on the world, {asked["register"]:,} on the register; chance is 25%), on pairs of entity and phrasing
-that do not occur in training. In brackets: 95% intervals, those of changes by paired bootstrap.
+that do not occur in training. In brackets are 95% intervals: for changes of perplexity by paired bootstrap, and for
+changes of the quiz by Tango's score interval for pairs.
 
 | Weights | Perplexity | Change to bf16 | Quiz | World | Register |
 |---|---:|---:|---:|---:|---:|
