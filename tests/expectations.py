@@ -71,11 +71,11 @@ def build_nf4(v):
     assert {v["differing"][what] for what in ("bytes of codes", "absmax", "dequantized values")} == {0}
     lost = v["relative_mse_percent"]
     # mean ± 7σ of repeated draws, in test_nf4.py and test_formats.py; here four times as many values
-    between(lost["normal"]["NF4"], 0.836, 0.856, "NF4 on normal values")
-    between(lost["normal"]["FP4"], 1.47, 1.505, "FP4 on normal values")
-    between(lost["normal"]["INT4 symmetric"], 1.137, 1.179, "INT4 on normal values")
-    between(lost["normal"]["INT4 affine"], 0.793, 0.813, "affine INT4 on normal values")
-    between(lost["normal"]["signed max"], 0.726, 0.75, "signed max on normal values")
+    between(lost["bell curve"]["NF4"], 0.836, 0.856, "NF4 on normal values")
+    between(lost["bell curve"]["FP4"], 1.47, 1.505, "FP4 on normal values")
+    between(lost["bell curve"]["INT4 symmetric"], 1.137, 1.179, "INT4 on normal values")
+    between(lost["bell curve"]["INT4 affine"], 0.793, 0.813, "affine INT4 on normal values")
+    between(lost["bell curve"]["INT4 in small blocks"], 0.726, 0.75, "signed max on normal values")
     assert min(lost["heavy tails"], key=lost["heavy tails"].get) == "NF4"
     for errors in (lost["the model"], v["output_error_percent"]):
         assert errors["NF4"] < errors["INT4 symmetric"] < errors["FP4"]

@@ -1,4 +1,4 @@
-"""Checks of notebook 02: the offset, a 3-bit relative of NF4, unpacking, the error of a layer's output."""
+"""Checks of notebook 02: the levels of one side, a byte by hand, unpacking, a layer's error, a better offset."""
 
 import torch
 
@@ -6,62 +6,60 @@ from . import Hint, call, exercise, number
 
 
 @exercise("02-1")
-def check_offset(answer) -> str:
-    offset = number(answer, "offset")
-    truth = 1 - (1 / 32 + 1 / 30) / 2
+def check_other_side(answer) -> str:
+    if not isinstance(answer, torch.Tensor) or answer.dim() != 1:
+        raise Hint("give a one-dimensional tensor with the 7 negative levels.")
+    levels = answer.double().sort(descending=True).values
+    if not torch.isfinite(levels).all():
+        raise Hint("one of these is infinite: the walk went all the way to probability 1, where the bell never ends.")
 
-    def near(value):
-        return abs(offset - value) < 2e-7
+    def side(steps, outside):
+        return -torch.special.ndtri(torch.linspace(0.5, 1 - outside, steps + 1, dtype=torch.float64))
 
+    def near(other):
+        return len(levels) == len(other) and torch.allclose(levels, other, atol=1e-5)
+
+    truth = side(7, 1 / 30)[1:]
     if near(truth):
-        return f"1 − ½(1/32 + 1/30) = {truth:.8f}; bitsandbytes writes 0.9677083."
-    if near(1 - truth):
-        raise Hint("this is the probability that stays outside; the offset is where the levels end, just below 1.")
-    if near(1 - (1 / 32 + 1 / 30)):  # the mean of 1/16 and 1/15, too
-        raise Hint(
-            "twice too much is left outside: take the mean of 1/32 and 1/30, which are halves of the last slices."
-        )
-    if near(1 - 1 / 32) or near(1 - 1 / 30) or near(1 - 1 / 31):
-        raise Hint("take the mean of the two probabilities 1/32 and 1/30, not one of them or 1/31.")
-    raise Hint("the offset is 1 minus the mean of 1/32 and 1/30.")
+        return "seven levels, from " + f"{truth[0]:.2f}σ to {truth[-1]:.2f}σ".replace("-", "−") + "."
+    if near(side(7, 1 / 30)):
+        raise Hint("zero is among these. It is added once, for both sides, so leave it out with `[1:]`.")
+    if near(-truth.flip(0)):
+        raise Hint("the size of these is right, but they are positive: turn the sign.")
+    if len(levels) != 7:
+        raise Hint(f"the other side has 7 levels, and here are {len(levels)}: take 7 steps from 0.5.")
+    if near(side(7, 1 / 32)[1:]):
+        raise Hint("this leaves 1/32 beyond the last level, half a slice of 16. How large is half a slice of 15?")
+    if near(side(7, 1 / 15)[1:]) or near(side(7, 1 / 16)[1:]):
+        raise Hint("a whole slice is left beyond the last level: the level belongs into the middle of the last slice.")
+    raise Hint("take 7 equal steps from 0.5 to 1 minus half a slice, where all 15 slices together hold everything.")
 
 
 @exercise("02-2")
-def check_nf3(answer) -> str:
-    returned = call(answer)
-    if not isinstance(returned, torch.Tensor) or returned.dim() != 1:
-        raise Hint("return a one-dimensional tensor.")
-    if len(returned) != 8:
-        raise Hint(f"3 bits stand for 8 levels, and these are {len(returned)}: 4 positive, zero once, 3 negative.")
-    returned = returned.double()
-    if not torch.isfinite(returned).all():
-        raise Hint("a level is infinite or NaN: the quantile of 0 or of 1 is; start at the offset.")
-    if not (returned.diff() > 0).all():
-        raise Hint("the levels should ascend: sort them.")
-    if abs(returned[-1] - 1) > 1e-6:
-        raise Hint("the largest level should be 1: divide by it.")
+def check_byte(answer) -> str:
+    if isinstance(answer, torch.Tensor):
+        answer = answer.tolist()
+    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
+        raise Hint("a byte holds two weights: give a list of two numbers.")
+    first, second = (number(value, "a weight") for value in answer)
+    up = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1].double()).flip(0)
+    levels = dict(enumerate((up / up[-1]).tolist(), start=8))  # codes 8 to 15, the positive levels
 
-    def levels(offset):
-        up = torch.special.ndtri(torch.linspace(offset, 0.5, 5, dtype=torch.float64)[:-1])
-        down = -torch.special.ndtri(torch.linspace(offset, 0.5, 4, dtype=torch.float64)[:-1])
-        both = torch.cat([down, torch.zeros(1, dtype=torch.float64), up]).sort().values
-        return both / both.max()
+    def near(one, other, tolerance=2e-3):
+        return abs(first - one) < tolerance and abs(second - other) < tolerance
 
-    def near(other):
-        return torch.allclose(returned, other, atol=1e-5)
-
-    truth = levels(1 - (1 / 16 + 1 / 14) / 2)
-    if near(truth):
-        return "eight levels by the same recipe: " + ", ".join(f"{level:.3f}" for level in truth) + "."
-    if near(levels(0.9677083)):
-        raise Hint("this is the offset of 16 and 15 levels; with 8 and 7 it is 1 − ½(1/16 + 1/14).")
-    if near(-truth.flip(0)):
-        raise Hint("the longer side, with 4 levels, is the positive one.")
-    if (returned > 0).sum() != 4 or (returned == 0).sum() != 1:
-        raise Hint("there should be 4 positive levels, exactly one zero and 3 negative ones.")
-    raise Hint(
-        "4 equal steps of probability from the offset 1 − ½(1/16 + 1/14) to ½ on the positive side, 3 on the other."
-    )
+    right = levels[9] * 0.4, levels[13] * 0.4
+    if near(*right):
+        return f"157 is 1001 1101: codes 9 and 13, so {right[0]:.3f} and {right[1]:.3f}."
+    if near(*right[::-1]):
+        raise Hint("these are the two weights in the wrong order: the first one is in the left half of the byte.")
+    if near(levels[9], levels[13], 5e-3):
+        raise Hint("these are the levels. A weight is its level times the absmax of its block.")
+    if near(9, 13) or near(9 * 0.4, 13 * 0.4):
+        raise Hint("9 and 13 are the codes. Look up the level that each of them stands for.")
+    if near(levels[8] * 0.4, levels[12] * 0.4):
+        raise Hint("codes are counted from 0: the first level in the list has code 0.")
+    raise Hint("write 157 with 8 bits and cut it in the middle: the two halves, read as numbers, are the codes.")
 
 
 @exercise("02-3")
@@ -116,5 +114,31 @@ def check_output_error(answer) -> str:
             raise Hint("this is the absolute error; divide by the norm of the right output.")
         if tokens == outputs == features and near((x @ (rounded - w)).norm() / (x @ w).norm()):
             raise Hint("each row of `w` is an output feature: multiply with `w.T`.")
-        raise Hint(f"for a test it should be {truth:.4f}: ‖x·w_roundedᵀ − x·wᵀ‖ / ‖x·wᵀ‖.")
+        raise Hint("take the norm of `x @ w_rounded.T - x @ w.T`, and divide it by the norm of `x @ w.T`.")
     return "the error where it counts: after the multiplication."
+
+
+@exercise("02-5")
+def check_best_offset(answer) -> str:
+    offset = number(answer, "the offset")
+    if not 0.5 < offset < 1:
+        raise Hint("the offset is a probability between 0.5, where the walk begins, and 1, where the bell never ends.")
+    values = torch.randn(4096, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    absmax = values.abs().amax(1, keepdim=True)
+
+    def lost(end):
+        up = torch.special.ndtri(torch.linspace(end, 0.5, 9, dtype=torch.float64)[:-1])
+        down = -torch.special.ndtri(torch.linspace(end, 0.5, 8, dtype=torch.float64)[:-1])
+        levels = torch.cat([down, torch.zeros(1, dtype=torch.float64), up]).sort().values
+        levels = levels / levels.max()
+        rounded = levels[torch.bucketize(values / absmax, (levels[:-1] + levels[1:]) / 2)] * absmax
+        return ((rounded - values).square().mean() / values.square().mean()).item()
+
+    found, own, best = lost(offset), lost(0.9677083), min(lost(0.92 + k / 200) for k in range(8))
+    if found < 1.01 * best:
+        return f"the error falls by {1 - found / own:.0%}, from {own:.2%} to {found:.2%} of the mean square."
+    if abs(offset - 0.9677083) < 1e-4:
+        raise Hint("this is NF4's own offset. Try some smaller and some larger ones, and compare the errors.")
+    if offset > 0.9677083:
+        raise Hint(f"with this one the error is {found:.2%}, more than NF4's {own:.2%}: try the other direction.")
+    raise Hint(f"with this one the error is {found:.2%}; there is an offset that gives {best:.2%}.")

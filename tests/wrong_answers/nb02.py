@@ -2,28 +2,29 @@
 
 WRONG = {
     "02-1": [
-        ('offset = 1 - (1 / 32 + 1 / 30)\nexercises.check("02-1", offset)', "twice too much"),
-        ('offset = 1 - 1 / 32\nexercises.check("02-1", offset)', "not one of them"),
+        (
+            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 32, 8))[1:]\nexercises.check("02-1", negative)',
+            "How large is half a slice of 15?",
+        ),
+        (
+            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 30, 9))[1:]\nexercises.check("02-1", negative)',
+            "7 levels, and here are 8",
+        ),
+        (
+            'negative = quantile(torch.linspace(0.5, 1 - 1 / 30, 8))[1:]\nexercises.check("02-1", negative)',
+            "turn the sign",
+        ),
+        ('negative = -quantile(torch.linspace(0.5, 1.0, 8))[1:]\nexercises.check("02-1", negative)', "never ends"),
+        (
+            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 30, 8))\nexercises.check("02-1", negative)',
+            "zero is among",
+        ),
     ],
     "02-2": [
-        (
-            "def nf3_levels():\n"
-            "    up = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 5)[:-1])\n"
-            "    down = -torch.special.ndtri(torch.linspace(0.9677083, 0.5, 4)[:-1])\n"
-            "    both = torch.cat([down, torch.zeros(1), up]).sort().values\n"
-            "    return both / both.max()\n"
-            'exercises.check("02-2", nf3_levels)',
-            "offset of 16 and 15",
-        ),
-        (
-            "def nf3_levels():\n"
-            "    up = torch.special.ndtri(torch.linspace(1 - (1 / 16 + 1 / 14) / 2, 0.5, 5))\n"
-            "    down = -torch.special.ndtri(torch.linspace(1 - (1 / 16 + 1 / 14) / 2, 0.5, 4))\n"
-            "    both = torch.cat([down, torch.zeros(1), up]).sort().values\n"
-            "    return both / both.max()\n"
-            'exercises.check("02-2", nf3_levels)',
-            "8 levels, and these are 10",
-        ),
+        ('two_weights = [0.225, 0.064]\nexercises.check("02-2", two_weights)', "wrong order"),
+        ('two_weights = [0.1609, 0.5626]\nexercises.check("02-2", two_weights)', "These are the levels".lower()),
+        ('two_weights = [9, 13]\nexercises.check("02-2", two_weights)', "are the codes"),
+        ('two_weights = [0.0318, 0.1763]\nexercises.check("02-2", two_weights)', "counted from 0"),
     ],
     "02-3": [
         (
@@ -50,5 +51,10 @@ WRONG = {
             'exercises.check("02-4", output_error)',
             "take the root",
         ),
+    ],
+    "02-5": [
+        ('best_offset = 0.9677083\nexercises.check("02-5", best_offset)', "NF4's own offset"),
+        ('best_offset = 0.985\nexercises.check("02-5", best_offset)', "other direction"),
+        ('best_offset = 0.90\nexercises.check("02-5", best_offset)', "there is an offset that gives"),
     ],
 }

@@ -1,0 +1,53 @@
+"""The course as a map, with the notebook at hand marked on it."""
+
+from .canvas import BLUE, GRAY, INK, ORANGE, arrow, box, canvas, faults, picture, say, tint
+
+__all__ = ["STOPS", "course_map", "described"]
+
+# number → what stands in its box, and the question that it answers
+STOPS = {
+    "00": ("Setup", "what runs here?"),
+    "01": ("Rounding", "16 bits to 4?"),
+    "02": ("NF4", "which 16 levels?"),
+    "03": ("Constants", "smaller scales?"),
+    "04": ("Loading", "a whole model?"),
+    "05": ("Memory", "what fits?"),
+    "06": ("Speed", "is it faster?"),
+    "07": ("Quality", "what is lost?"),
+    "08": ("QLoRA", "can it learn?"),
+    "09": ("Merging", "share it how?"),
+    "10": ("Claims", "is it all true?"),
+    "11": ("Kernel", "even faster?"),
+    "12": ("For less", "cheaper steps?"),
+}
+ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 3}
+
+
+def course_map(here: str | None = None) -> bytes:
+    """The map as PNG, with notebook `here`, such as "02", marked; AssertionError if a text cannot be read on it."""
+    ax = canvas(2.55)
+    numbers = iter(STOPS.items())
+    w, h, gap, left = 11.6, 4.0, 1.3, 10.5
+    for row, (name, count) in enumerate(ROWS.items()):
+        y = 20.0 - 8.5 * row
+        say(ax, 4.8, y + h / 2, name, size=10.5, color=GRAY, weight="bold")
+        for column in range(count):
+            number, (title, question) = next(numbers)
+            x = left + column * (w + gap)
+            marked = number == here
+            color = ORANGE if marked else tint(BLUE, 0.18)
+            weight, ink = ("bold", INK) if marked else ("normal", GRAY)
+            look = {"edgecolor": INK, "linewidth": 1.8} if marked else {"edgecolor": BLUE, "linewidth": 1}
+            box(ax, x, y, w, h, f"{number} {title}", color=color, bold=marked, **look)
+            said = "you are here" if marked else question
+            say(ax, x + w / 2, y - 1.5, said, size=10.5, color=ink, weight=weight)
+            if column:
+                arrow(ax, (x - gap + 0.1, y + h / 2), (x - 0.1, y + h / 2), color=BLUE, mutation_scale=8)
+    assert not (unread := faults(ax.figure)), unread
+    return picture(ax.figure)
+
+
+def described(here: str | None = None) -> str:
+    """The map in a sentence, as its alternative text."""
+    stops = ", ".join(f"{number} {title}" for number, (title, _) in STOPS.items())
+    return f"The course as a map: {stops}." + (f" You are at {here} {STOPS[here][0]}." if here else "")

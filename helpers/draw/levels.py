@@ -1,0 +1,307 @@
+"""Drawings of notebook 02: where weights lie, how a bell curve places 16 levels, and how a block becomes bytes."""
+
+import math
+
+import matplotlib.pyplot as plt
+import torch
+
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    WIDTH,
+    arrow,
+    bell,
+    box,
+    brace,
+    canvas,
+    finish,
+    ruler,
+    say,
+    strip,
+    tint,
+)  # fmt: skip
+
+__all__ = [
+    "bell_in_slices",
+    "block_by_hand",
+    "border",
+    "contest",
+    "last_slice",
+    "layers_and_bell",
+    "levels_under_bell",
+    "on_a_ruler",
+    "three_rulers",
+    "use_of_codes",
+]
+
+OUT = 2.7  # standard deviations that a bell is drawn to
+
+
+def normal_below(values) -> list[float]:
+    """Below which value so large a share of a normal distribution lies: its quantiles."""
+    return torch.special.ndtri(torch.as_tensor(values, dtype=torch.float64)).tolist()
+
+
+def on_a_ruler(values: torch.Tensor, levels, middle: int = 2) -> list[int]:
+    """Values as dots, stacked over the tick that each is rounded to; returns how many there are at each tick.
+
+    `values` lie between −1 and 1 and `levels` are the ticks' numbers, evenly spaced and symmetric. The ticks up to
+    `middle` on each side are colored.
+    """
+    levels = [int(level) for level in levels]
+    codes = (values * max(levels)).round().int().tolist()
+    counts = [codes.count(level) for level in levels]
+    ax = canvas(1.2 + 0.13 * max(counts))
+    labels = [f"−{-level}" if level < 0 else str(level) for level in levels]
+    at = ruler(ax, 6.6, 4, 72, levels[0], levels[-1], levels, labels=labels, size=11)
+    for level, count in zip(levels, counts, strict=True):
+        color = BLUE if abs(level) <= middle else GRAY
+        ax.plot([at(level)] * count, [8.2 + 1.3 * k for k in range(count)], "o", color=color, ms=6.5)
+    inner, half = sum(n for level, n in zip(levels, counts, strict=True) if abs(level) <= middle), 0.45
+    outer = sum(counts) - inner
+    brace(ax, at(-middle - half), at(middle + half), 3.6, f"{inner} weights", color=BLUE, size=11)
+    left = sum(n for level, n in zip(levels, counts, strict=True) if level < -middle)
+    for end, near, n in ((levels[0], -middle - 1 + half, left), (middle + 1 - half, levels[-1], outer - left)):
+        brace(ax, at(end), at(near), 3.6, f"{n} weights", size=11)
+    finish(
+        ax,
+        f"A number line with {len(levels)} evenly spaced ticks, and {sum(counts)} weights as dots stacked over the "
+        f"tick that each is rounded to. {inner} of them stand over the {2 * middle + 1} ticks in the middle, {outer} over "
+        "all the others.",
+    )
+    return counts
+
+
+def bell_in_slices(n: int = 16) -> None:
+    """The bell curve cut into n slices of equal probability, with a level in the middle of each."""
+    edges = normal_below([i / n for i in range(1, n)])
+    middles = normal_below([(i + 0.5) / n for i in range(n)])
+    ax = canvas(2.75)
+    at = ruler(ax, 4.0, 4, 72, -OUT, OUT, [], color=GRAY)
+    curve = bell(ax, 6.4, 17, at, -OUT, OUT, edges, [tint(SKY, 0.75), tint(SKY, 0.3)])
+    for middle in middles:
+        ax.plot([at(middle)] * 2, [6.4, curve(middle)], color=BLUE, lw=0.8, ls=":")
+        ax.plot([at(middle)], [4.0], "o", color=BLUE, ms=7)
+    ax.plot([at(0)] * 2, [4.0, curve(0) + 0.6], color=RED, lw=1.6)
+    say(ax, at(0), 25.4, "zero", color=RED, weight="bold")
+    say(ax, at(-1.75), 21.5, f"every slice holds 1/{n}\nof the weights", color=INK)
+    arrow(ax, (at(-1.75), 18.8), (at(-0.95), 13.5), color=GRAY)
+    say(ax, at(1.8), 20.0, "wide slices where\nweights are rare", color=INK)
+    arrow(ax, (at(1.8), 17.2), (at(1.85), 9.6), color=GRAY)
+    say(ax, at(0), 1.6, f"{n} levels, one in the middle of each slice", color=BLUE)
+    finish(
+        ax,
+        f"A bell curve cut into {n} slices of equal area, thin in the middle and wide at the sides. Below it a number "
+        "line with one dot for each slice. A red line marks zero: it falls between the two middle dots.",
+    )
+
+
+def levels_under_bell(positive: torch.Tensor, negative: torch.Tensor) -> None:
+    """The bell with zero as a level: the levels of both sides, in standard deviations, without the zero."""
+    up, down = positive.tolist(), negative.tolist()
+    ax = canvas(2.9)
+    at = ruler(ax, 4.6, 4, 72, -OUT, OUT, [], color=GRAY)
+    curve = bell(ax, 7.0, 16, at, -OUT, OUT, [*sorted(down), 0, *up], [tint(SKY, 0.3), tint(SKY, 0.75)])
+    for level, color in [*((v, BLUE) for v in up), *((v, ORANGE) for v in down)]:
+        ax.plot([at(level)] * 2, [4.6, curve(level)], color=color, lw=1.1)
+        ax.plot([at(level)], [4.6], "o", color=color, ms=7)
+    ax.plot([at(0)] * 2, [4.6, curve(0)], color=RED, lw=2.4)
+    ax.plot([at(0)], [4.6], "o", color=RED, ms=9)
+    say(ax, at(0), 25.0, "zero, exactly", color=RED, weight="bold")
+    for side, color, x in ((up, BLUE, 1.75), (down, ORANGE, -1.75)):
+        share = 0.5 * torch.erf(torch.tensor(abs(side[0])) / 2**0.5).item()  # between zero and the first level
+        dark = color if color == BLUE else "#9a6700"
+        say(
+            ax,
+            at(x),
+            21.0,
+            f"{len(side)} levels on this side:\n{share:.1%} of the weights\nbetween two levels",
+            color=dark,
+        )
+    brace(
+        ax, at(min(down)), at(max(up)), 3.2, f"{len(down)} + 1 + {len(up)} = {len(down) + len(up) + 1} levels", size=11
+    )
+    finish(
+        ax,
+        f"A bell curve with a bold line at zero, {len(up)} levels to the right of it and {len(down)} to the left. The "
+        "levels are close together in the middle and far apart in the tails.",
+    )
+
+
+def last_slice(n: int = 16) -> None:
+    """The right tail of the bell: the last of n slices, and the level in the middle of it by probability."""
+    edge, level = normal_below([1 - 1 / n, 1 - 0.5 / n])
+    ax = canvas(2.5)
+    low, high = 0.9, 3.4
+    at = ruler(ax, 3.2, 4, 70, low, high, [], color=GRAY)
+    colors = [tint(SKY, 0.2), tint(SKY, 0.8), tint(ORANGE, 0.75)]
+    curve = bell(ax, 3.2, 27, at, low, high, [edge, level], colors)
+    ax.plot([at(edge)] * 2, [3.2, curve(edge)], color=GRAY, lw=1)
+    ax.plot([at(level)] * 2, [3.2, 13.5], color=BLUE, lw=2)
+    say(ax, at(level), 15.0, f"the last level, {level:.2f}", color=BLUE, weight="bold")
+    say(ax, at((edge + level) / 2), 1.5, f"1/{2 * n}", color=BLUE)
+    say(ax, at(level + 0.35), 1.5, f"1/{2 * n}", color="#9a6700")
+    text = f"The last slice holds 1/{n} of the weights\nand goes on forever. The level stands\n"
+    say(ax, at(2.75), 20.5, f"{text}where half of them are further out.")
+    arrow(ax, (at(3.15), 3.2), (at(high), 3.2), color=GRAY)
+    say(ax, at(high) + 1.6, 3.2, "∞", size=15, color=GRAY)
+    finish(
+        ax,
+        f"The right tail of the bell curve, enlarged. The last slice begins at {edge:.2f}; a line at {level:.2f} splits "
+        f"it into two parts of 1/{2 * n} of the weights each.",
+    )
+
+
+def three_rulers(rulers: dict[str, torch.Tensor], value: float) -> None:
+    """The levels of several formats on [−1, 1], and where each moves one value."""
+    ax = canvas(0.35 + 0.75 * len(rulers))
+    colors = {"NF4": GREEN, "INT4": BLUE, "FP4": "#a4517f"}
+    for i, (name, levels) in enumerate(rulers.items()):
+        y = 10 * ax.figure.get_figheight() - 6.0 - 7.5 * i
+        color = colors.get(name, INK)
+        at = ruler(ax, y, 9, 73, -1, 1, levels.tolist(), color=color, long=2.2, thick=2)
+        say(ax, 4.2, y, name, color=color, weight="bold", size=12)
+        nearest = levels[(levels - value).abs().argmin()].item()
+        ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6)
+        arrow(ax, (at(value), y + 2.4), (at(nearest), y + 1.0), color=RED, linewidth=1.1)
+        say(
+            ax,
+            at(value),
+            y + 4.3,
+            f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}",
+            color=RED,
+            size=10.5,
+        )
+    for tick in (-1, 0, 1):
+        say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
+    finish(
+        ax,
+        f"Number lines from −1 to 1 with the levels of {', '.join(rulers)}. NF4's are dense in the middle. The value "
+        f"{value:g} moves to the nearest level on each.",
+    )
+
+
+def border(levels: torch.Tensor, value: float) -> None:
+    """Where two neighboring levels meet: the border half-way, and a value just beside it."""
+    k = int((levels < value).sum()) - 1
+    low, high = levels[k].item(), levels[k + 1].item()
+    middle, room = (low + high) / 2, (high - low) * 0.35
+    ax = canvas(1.75)
+    at = ruler(ax, 6.2, 5, 71, low - room, high + room, [low, high], color=GREEN, long=2.6, thick=2.6)
+    for level, code in ((low, k), (high, k + 1)):
+        say(ax, at(level), 3.6, f"level {level:.4f}\ncode {code}", color=GREEN)
+    ax.plot([at(middle)] * 2, [4.2, 11.6], color=GRAY, lw=1.3, ls="--")
+    say(ax, at(middle), 2.8, f"border {middle:.4f}", color=GRAY)
+    ax.plot([at(value)], [6.2], "o", color=RED, ms=8, zorder=3)
+    side = "low" if value <= middle else "high"
+    say(ax, at(value) + (-0.8 if side == "low" else 0.8), 14.0, f"our weight, {value:.4f}", color=RED,
+        ha="right" if side == "low" else "left")  # fmt: skip
+    target = at(low if side == "low" else high)
+    arrow(ax, (at(value), 7.4), (target, 7.6), color=RED, bend=0.25 if side == "low" else -0.25)
+    finish(
+        ax,
+        f"Two neighboring levels, {low:.4f} and {high:.4f}, and the border half-way between them at {middle:.4f}. The "
+        f"value {value:.4f} lies just {'below' if side == 'low' else 'above'} it and moves to the "
+        f"{'lower' if side == 'low' else 'upper'} level.",
+    )
+
+
+def block_by_hand(weights: torch.Tensor, absmax: float, codes: torch.Tensor, levels: torch.Tensor, packed) -> None:
+    """A block on its way into bytes, one row for each step, every number written in."""
+    n, w, left = len(weights), 7.35, 16.6
+    ax = canvas(4.1)
+    scaled, codes = weights / absmax, [int(code) for code in codes]
+    rows = [
+        ("weights", [f"{value:g}" for value in weights.tolist()], ["white"] * n),
+        (
+            f"÷ {absmax:g}, the largest",
+            [f"{value:.4f}".rstrip("0").rstrip(".") for value in scaled.tolist()],
+            ["white"] * n,
+        ),
+        ("nearest of\nthe 16 levels", [f"{levels[code]:.3f}" for code in codes], [tint(GREEN, 0.3)] * n),
+        ("its code", [str(code) for code in codes], [tint(BLUE, 0.3)] * n),
+        ("in binary", [f"{code:04b}" for code in codes], [tint(BLUE, 0.3)] * n),
+    ]
+    for i, (name, texts, colors) in enumerate(rows):
+        y = 35.5 - 6.6 * i
+        at = strip(ax, left, y, [text.replace("-", "−") for text in texts], w, 3.6, colors, size=10.3)
+        say(ax, left - 1, y + 1.8, name, ha="right")
+        if i:
+            for x in at:
+                arrow(ax, (x, y + 6.4), (x, y + 3.8), color=GRAY, linewidth=0.9, mutation_scale=8)
+    for k, byte in enumerate(int(b) for b in packed):
+        x = left + 2 * w * k
+        box(ax, x + 0.2, 1.2, 2 * w - 0.4, 4.2, f"{byte:08b} = {byte}", color=tint(ORANGE, 0.45), size=10.25)
+        arrow(ax, (x + w, 8.9), (x + w, 5.6), color=GRAY, linewidth=0.9, mutation_scale=8)
+    say(ax, left - 1, 3.3, "two codes\nmake a byte", ha="right")
+    finish(
+        ax,
+        f"Eight weights in a row; below each its value divided by {absmax:g}, the nearest level, the code of that "
+        "level in decimal and in binary; at the bottom two codes at a time joined to a byte: "
+        f"{', '.join(str(int(byte)) for byte in packed)}.",
+    )
+
+
+def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
+    """Histograms of layers, in standard deviations, over a bell curve."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
+    x = torch.linspace(-5, 5, 400)
+    ax.fill_between(x, torch.exp(-(x**2) / 2) / (2 * math.pi) ** 0.5, color=LIGHT, label="a bell curve")
+    for (name, values), color in zip(layers.items(), (BLUE, RED), strict=False):
+        look = {"bins": 101, "range": (-5, 5), "density": True, "histtype": "step", "linewidth": 1.8}
+        ax.hist(values.flatten().numpy(), color=color, label=name, **look)
+    ax.set(xlabel="weight, in standard deviations", ylabel="how common", yticks=[])
+    ax.set_title("In the middle, weights follow a bell curve")
+    ax.legend()
+    plots.show(fig, f"Histograms of the weights of {' and '.join(layers)} over a bell curve: they nearly coincide.")
+
+
+def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
+    """How often each code is used, as bars by code, each code with its level below it; a line for equal use."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
+    for i, (name, shares) in enumerate(use.items()):
+        places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
+        ax.bar(places, 100 * shares, 0.38, label=name, color=(GREEN, SKY)[i], hatch=("", "//")[i], edgecolor="white")
+    ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label="a fair share")
+    marks = [f"{code}\n{level:.1f}".replace("-", "−") for code, level in enumerate(levels.tolist())]
+    ax.set_xticks(range(len(levels)), marks, fontsize=10)
+    ax.set(xlabel="code, and below it the level that it stands for, rounded", ylabel="share of all weights, %")
+    ax.set_title("The inner codes are used most, the outer ones least")
+    ax.grid(axis="x", visible=False)
+    ax.legend(ncols=3, fontsize=10)
+    ax.margins(y=0.2)
+    plots.show(
+        fig, "Bars: how often each of the 16 codes is used. The bars are tall in the middle and short at the ends."
+    )
+
+
+def contest(lost: dict[str, dict[str, float]]) -> None:
+    """Errors of formats as groups of bars, one group for each kind of data, the least of each group marked."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.7))
+    formats = list(next(iter(lost.values())))
+    for i, name in enumerate(formats):
+        look = {"color": (GREEN, PINK, BLUE, ORANGE, SKY)[i], "hatch": plots.HATCHES[i], "edgecolor": "white"}
+        places = [j + 0.17 * (i - (len(formats) - 1) / 2) for j in range(len(lost))]
+        ax.bar(places, [found[name] for found in lost.values()], 0.16, label=name, **look)
+    for j, found in enumerate(lost.values()):
+        best = min(found, key=found.get)
+        place = j + 0.17 * (formats.index(best) - (len(formats) - 1) / 2)
+        ax.annotate("least", (place, found[best]), (0, 3), textcoords="offset points", ha="center", fontsize=10)
+    ax.set_xticks(range(len(lost)), list(lost))
+    ax.set_ylabel("squared error, in % of\nthe mean squared weight")
+    ax.set_title("FP4 always comes last; who wins depends on the weights")
+    ax.grid(axis="x", visible=False)
+    fig.legend(loc="outside lower center", ncols=3)
+    told = "; ".join(f"{kind}: {min(found, key=found.get)} has the least error" for kind, found in lost.items())
+    plots.show(fig, f"Bars of the squared error of {len(formats)} formats. {told}.")
