@@ -24,7 +24,7 @@ MARGINS = [  # stated before anything was measured, and the same for all claims 
     {
         "kind of claim": "“precise”: other rounding",
         "margin": f"{ADDED:.0%} more error than quantization's; inputs fit {ROOM} times",
-        "because": "no measure of quality in notebook 07 would see it; other texts bring larger inputs",
+        "because": "perplexity and a quiz would hardly see it; other texts bring larger inputs",
     },
     {
         "kind of claim": "a recipe for fine-tuning",

@@ -38,7 +38,7 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
         + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
         f"{compute['default']} unless you set it. Computing in float16 made the error of quantization longer by "
         f"{hypot(compute['float16'], compute['quantization']) / compute['quantization'] - 1:.1g} of it; "
-        "bfloat16 has float32's range and is the choice where the GPU has it (capability 8.0 and up)."
+        "bfloat16 has float32's range and is the usual choice where the GPU has it (capability 8.0 and up)."
     )
     lines.append("### Speed")
     places = {f"On this machine, with {name}": here, "On the recorded GPU, with Mistral-7B's shapes": recorded}

@@ -74,8 +74,8 @@ def on_a_ruler(values: torch.Tensor, levels, middle: int = 2) -> list[int]:
     finish(
         ax,
         f"A number line with {len(levels)} evenly spaced ticks, and {sum(counts)} weights as dots stacked over the "
-        f"tick that each is rounded to. {inner} of them stand over the {2 * middle + 1} ticks in the middle, {outer} over "
-        "all the others.",
+        f"tick that each is rounded to. {inner} of them stand over the {2 * middle + 1} ticks in the middle, and "
+        f"{outer} over all the others.",
     )
     return counts
 
@@ -155,8 +155,8 @@ def last_slice(n: int = 16) -> None:
     say(ax, at(high) + 1.6, 3.2, "∞", size=15, color=GRAY)
     finish(
         ax,
-        f"The right tail of the bell curve, enlarged. The last slice begins at {edge:.2f}; a line at {level:.2f} splits "
-        f"it into two parts of 1/{2 * n} of the weights each.",
+        f"The right tail of the bell curve, enlarged. The last slice begins at {edge:.2f}; a line at {level:.2f} "
+        f"splits it into two parts of 1/{2 * n} of the weights each.",
     )
 
 
