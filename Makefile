@@ -47,8 +47,9 @@ test: $(EVAL) browser  ## run the tests, WORKERS=2 at a time (PYTEST="-k results
 test-all: $(EVAL) browser  ## run every test there is, those that are slow by nature too
 	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder -m "" $(PYTEST)
 
-lab: $(STAMP)  ## open JupyterLab on the notebooks
-	$(BIN)/python -m jupyterlab notebooks/00_check_your_setup.ipynb
+lab: $(STAMP)  ## open JupyterLab on your copy of the notebooks, without outputs
+	$(BIN)/python -m helpers.learn
+	$(BIN)/python -m jupyterlab learn/00_check_your_setup.ipynb
 
 notebooks: $(STAMP)  ## execute the notebooks and write clean outputs back into them
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back

@@ -145,13 +145,16 @@ def test_zeros_constants_and_remainders(method):
     assert restored.shape == values.shape and formats.errors(values, restored).snr > 35
 
 
-def test_notebook_01_teaches_the_same_rounding():
-    notebook = functions(
-        "01_round_to_fewer_bits", "fields", "absmax_quantize", "affine_quantize", torch=torch, formats=formats
-    )
-    for name in formats.FLOATS:
+def test_fields_are_the_bits_that_torch_stores():
+    integers = {8: torch.uint8, 16: torch.int16, 32: torch.int32}
+    for name, form in formats.FLOATS.items():
         for value in (0.0, 0.1, -1 / 3, 1e-5, 37.0, -448.0):
-            assert notebook.fields(value, name) == formats.fields(value, name)
+            stored = torch.tensor(value).to(form.dtype).view(integers[form.bits]).item() % 2**form.bits
+            assert "".join(formats.fields(value, name)) == f"{stored:0{form.bits}b}"
+
+
+def test_notebook_01_teaches_the_same_rounding():
+    notebook = functions("01_round_to_fewer_bits", "absmax_quantize", "affine_quantize", torch=torch)
     for bits in (2, 3, 4, 8):
         values = normal(50, 64, seed=bits)
         codes, scale = notebook.absmax_quantize(values, bits)

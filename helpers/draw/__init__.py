@@ -14,18 +14,32 @@ from .levels import (
     three_rulers,
     use_of_codes,
 )
+from .rounding import (
+    bit_fields,
+    eight_to_codes,
+    floats_on_a_ruler,
+    outlier,
+    weight_in_bits,
+    who_shares_a_scale,
+)
 
 __all__ = [
     "bell_in_slices",
+    "bit_fields",
     "block_by_hand",
     "border",
     "contest",
     "course_map",
+    "eight_to_codes",
     "faults",
+    "floats_on_a_ruler",
     "last_slice",
     "layers_and_bell",
     "levels_under_bell",
     "on_a_ruler",
+    "outlier",
     "three_rulers",
     "use_of_codes",
+    "weight_in_bits",
+    "who_shares_a_scale",
 ]

@@ -27,7 +27,7 @@ def course_map(here: str | None = None) -> bytes:
     """The map as PNG, with notebook `here`, such as "02", marked; AssertionError if a text cannot be read on it."""
     ax = canvas(2.55)
     numbers = iter(STOPS.items())
-    w, h, gap, left = 11.6, 4.0, 1.3, 10.5
+    w, h, gap, left = 11.9, 4.0, 1.1, 10.3
     for row, (name, count) in enumerate(ROWS.items()):
         y = 20.0 - 8.5 * row
         say(ax, 4.8, y + h / 2, name, size=10.5, color=GRAY, weight="bold")
@@ -38,7 +38,7 @@ def course_map(here: str | None = None) -> bytes:
             color = ORANGE if marked else tint(BLUE, 0.18)
             weight, ink = ("bold", INK) if marked else ("normal", GRAY)
             look = {"edgecolor": INK, "linewidth": 1.8} if marked else {"edgecolor": BLUE, "linewidth": 1}
-            box(ax, x, y, w, h, f"{number} {title}", color=color, bold=marked, **look)
+            box(ax, x, y, w, h, f"{number} {title}", color=color, bold=marked, size=10.5, **look)
             said = "you are here" if marked else question
             say(ax, x + w / 2, y - 1.5, said, size=10.5, color=ink, weight=weight)
             if column:

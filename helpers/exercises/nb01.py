@@ -1,4 +1,4 @@
-"""Checks of notebook 01: gigabytes, the first gap of FP8, idle codes, rounding in blocks."""
+"""Checks of notebook 01: codes by hand, bits one can afford, the first gap of FP8, idle codes, rounding in blocks."""
 
 import torch
 
@@ -6,27 +6,41 @@ from . import Hint, call, exercise, number
 
 
 @exercise("01-1")
-def check_gigabytes(answer) -> str:
-    for parameters, bits in ((7_241_732_096, 16), (1_000_000, 4), (13e9, 32)):
-        found = number(call(answer, parameters, bits), "what gigabytes returns")
-        truth = parameters * bits / 8 / 1e9
-
-        def near(value, found=found):
-            return abs(found - value) <= 1e-6 * value
-
-        if near(truth):
-            continue
-        if near(parameters * bits / 1e9):
-            raise Hint("these are gigabits; a byte has 8 bits.")
-        if near(parameters * bits / 8 / 2**30):
-            raise Hint("these are GiB (2³⁰ bytes); a GB is 10⁹ bytes here.")
-        if near(parameters * bits / 8):
-            raise Hint("these are bytes; divide by 1e9.")
-        raise Hint(f"{parameters:,.0f} numbers of {bits} bits take {truth:.4g} GB: parameters × bits / 8 / 1e9.")
-    return f"Mistral-7B in 16 bits: {7_241_732_096 * 2 / 1e9:.2f} GB."
+def check_three_codes(answer) -> str:
+    if isinstance(answer, torch.Tensor):
+        answer = answer.tolist()
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        raise Hint("give a list of three codes, one for each weight.")
+    codes = [number(code, "a code") for code in answer]
+    if codes == [3, -1, 0]:
+        return "the step is 0.3, and 0.1, a third of a step, becomes zero."
+    if codes == [3, -1, 1]:
+        raise Hint("0.1 is a third of a step from zero: to which whole number is it nearer?")
+    if codes == [7, -2, 1]:
+        raise Hint("these are 4-bit codes. With 3 bits the largest code is 3.")
+    if codes == [4, -1, 0]:
+        raise Hint("with 3 bits the codes run from −3 to 3, so the largest weight gets 3.")
+    if any(abs(code - round(code)) > 1e-9 for code in codes):
+        raise Hint("codes are whole numbers: round to the nearest one.")
+    raise Hint("one step is the largest weight divided by the largest code. How many steps is each weight from zero?")
 
 
 @exercise("01-2")
+def check_affordable_bits(answer) -> str:
+    bits = number(answer, "affordable_bits")
+    exact = 5e9 * 8 / 7_241_732_096
+    if bits == 5:
+        return f"{exact:.2f} bits per weight would fit, so 5 whole ones do."
+    if bits == 6:
+        raise Hint("that is either rounded up, or 1 GB was not kept free.")
+    if abs(bits - exact) < 0.05:
+        raise Hint("that's the exact figure. How many *whole* bits fit?")
+    if bits == 0:
+        raise Hint("that is how many bytes fit. A byte has 8 bits.")
+    raise Hint("5 GB are 5 · 10⁹ bytes of 8 bits each; share them among the weights, and round down.")
+
+
+@exercise("01-3")
 def check_first_gap(answer) -> str:
     value = number(answer, "first_gap")
     if value == 17:
@@ -42,7 +56,7 @@ def check_first_gap(answer) -> str:
     raise Hint('try them: `formats.round_to(torch.tensor(float(n)), "fp8 e4m3")` for n = 1, 2, 3 …')
 
 
-@exercise("01-3")
+@exercise("01-4")
 def check_usable_codes(answer) -> str:
     value = number(answer, "usable_codes")
     if value == 128:
@@ -56,7 +70,7 @@ def check_usable_codes(answer) -> str:
     raise Hint("count the codes from 0 to 127.")
 
 
-@exercise("01-4")
+@exercise("01-5")
 def check_block_round(answer) -> str:
     for shape, bits, block in (((4, 96), 4, 32), ((3, 64), 3, 16), ((256,), 8, 64)):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(block)) * torch.linspace(0.5, 4, shape[-1])
@@ -84,5 +98,5 @@ def check_block_round(answer) -> str:
             raise Hint("these are codes; multiply by the scale to get values.")
         if x.numel() != block * block and near(rounded(x.reshape(block, -1))):
             raise Hint("this makes `block_size` rows; make rows *of* `block_size` values: reshape(-1, block_size).")
-        raise Hint("reshape to (-1, block_size), quantize, multiply codes by scale, and take the shape of x.")
+        raise Hint("make every block a row, quantize the rows, go back to weights, and then back to the shape of x.")
     return "each block has its own scale; this is how every 4-bit format begins."

@@ -1,0 +1,165 @@
+"""Drawings of notebook 01: what a weight costs, the fields of a number, rounding to steps, and who shares a scale."""
+
+from collections.abc import Sequence
+
+import torch
+
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    arrow,
+    bell,
+    box,
+    brace,
+    canvas,
+    finish,
+    matrix,
+    ruler,
+    say,
+    strip,
+    tint,
+)  # fmt: skip
+
+__all__ = ["bit_fields", "eight_to_codes", "floats_on_a_ruler", "outlier", "weight_in_bits", "who_shares_a_scale"]
+
+
+def weight_in_bits(parameters: int, guide: dict[str, float]) -> None:
+    """One weight as a strip of 32, 16, 8 and 4 boxes, and what all weights of a model then take.
+
+    `guide` holds what the guide's table says, in GB, by format; a format that it leaves out gets no such figure.
+    """
+    ax = canvas(2.75)
+    formats = {"FP32": (32, GRAY), "FP16": (16, BLUE), "8-bit": (8, ORANGE), "4-bit": (4, GREEN)}
+    say(ax, 27, 25.6, "one weight, one box per bit", color=GRAY)
+    say(ax, 64.5, 25.6, f"{parameters / 1e9:.2f} billion of them", color=GRAY)
+    for i, (name, (bits, color)) in enumerate(formats.items()):
+        y = 19.6 - 5.6 * i
+        say(ax, 8.4, y + 1.4, name, ha="right", weight="bold")
+        strip(ax, 9.6, y, [""] * bits, 1.25, 2.8, [tint(color, 0.55)] * bits)
+        said = f"{parameters * bits / 8 / 1e9:.2f} GB" + (f"  (guide: {guide[name]:g})" if name in guide else "")
+        say(ax, 55.5, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal")
+    finish(
+        ax,
+        "One weight as a row of 32, 16, 8 and 4 boxes, and what all weights of the model take in each: "
+        + ", ".join(f"{name} {parameters * bits / 8 / 1e9:.2f} GB" for name, (bits, _) in formats.items())
+        + ".",
+    )
+
+
+def eight_to_codes(weights: torch.Tensor, codes: torch.Tensor, step: float, top: int = 7) -> None:
+    """Weights as dots on a line, whole numbers below it, and an arrow from each to the one that it is rounded to."""
+    ax = canvas(2.75)
+    reach = top * step
+    at = ruler(ax, 17.5, 5, 71, -reach, reach, [-reach, 0, reach], labels=None, color=GRAY, long=1.6)
+    labels = [f"−{-k}" if k < 0 else str(k) for k in range(-top, top + 1)]
+    ruler(ax, 7.0, 5, 71, -top, top, range(-top, top + 1), labels=labels, size=11)
+    say(ax, 5, 24.8, "weights", ha="left", weight="bold", color=BLUE)
+    say(ax, 5, 1.6, "codes", ha="left", weight="bold")
+    order = sorted(range(len(weights)), key=lambda i: weights[i].item())
+    for place, i in enumerate(order):
+        value, code = weights[i].item(), int(codes[i])
+        x, goal = at(value), at(code * step)
+        ax.plot([x], [17.5], "o", color=BLUE, ms=7, zorder=3)
+        arrow(ax, (x, 16.6), (goal, 8.0), color=RED if abs(x - goal) > 0.25 else GRAY, linewidth=1.1)
+        high = 19.9 if place % 2 == 0 else 22.2
+        say(ax, x, high, f"{value:.2f}".replace("-", "−"), size=10.5, color=BLUE)
+    brace(ax, at(0), at(step), 3.9, "", color=INK)
+    say(ax, (at(0) + at(step)) / 2, 1.6, f"one step: {step:.4f}", size=10.5)
+    finish(
+        ax,
+        f"{len(weights)} weights as dots on a number line, and below them the whole numbers from −{top} to {top}. An "
+        f"arrow leads from each weight to the nearest multiple of the step, {step:.4f}.",
+    )
+
+
+def bit_fields(rows: Sequence[tuple[str, str, str, str, str]]) -> None:
+    """The bits of one number in several formats: (name, sign, exponent, mantissa, value), one format per row."""
+    ax = canvas(0.95 + 0.46 * len(rows))
+    top = 10 * ax.figure.get_figheight()
+    colors = {"sign": tint(RED, 0.55), "exponent": tint(ORANGE, 0.6), "mantissa": tint(GREEN, 0.4)}
+    for x, (part, color) in zip((12, 24, 42), colors.items(), strict=True):
+        box(ax, x, top - 4.2, 2.2, 2.2, color=color)
+        say(ax, x + 3.2, top - 3.1, part, ha="left")
+    for i, (name, sign, exponent, mantissa, value) in enumerate(rows):
+        y, x = top - 9.2 - 4.6 * i, 11.2
+        say(ax, 10.4, y + 1.4, name, ha="right", weight="bold")
+        for part, bits in zip(colors, (sign, exponent, mantissa), strict=True):
+            strip(ax, x, y, list(bits), 1.36, 2.8, [colors[part]] * len(bits), size=10.3, linewidth=0.6)
+            x += 1.36 * len(bits)
+        say(ax, 75.5, y + 1.4, value, ha="right", size=10.5)
+    finish(
+        ax,
+        "The bits of one number in several formats, colored by sign, exponent and mantissa: "
+        + "; ".join(f"{name} holds {value}" for name, *_, value in rows)
+        + ".",
+    )
+
+
+def floats_on_a_ruler(rulers: dict[str, torch.Tensor], high: float) -> None:
+    """The numbers between 0 and `high` that each format has, as ticks."""
+    ax = canvas(0.35 + 0.62 * len(rulers))
+    for i, (name, values) in enumerate(rulers.items()):
+        y = 10 * ax.figure.get_figheight() - 4.4 - 6.2 * i
+        color = (BLUE, PINK, GREEN, ORANGE)[i % 4]
+        ticks = [value for value in values.tolist() if 0 <= value <= high]
+        at = ruler(ax, y, 14, 73, 0, high, ticks, color=color, long=2.6, thick=1.3)
+        say(ax, 12.8, y, name, color=color, weight="bold", ha="right")
+    for tick in range(int(high) + 1):
+        say(ax, at(tick), y - 2.6, str(tick), color=GRAY, size=10.5)
+    finish(
+        ax,
+        f"Number lines from 0 to {high:g} with every number that {', '.join(rulers)} can hold: floating-point numbers "
+        "crowd near zero, integers are evenly spaced.",
+    )
+
+
+def who_shares_a_scale(rows: int = 4, columns: int = 16, block: int = 4) -> None:
+    """One small matrix three times: colored by who shares a scale, for a tensor, a row and a block."""
+    ax = canvas(1.75)
+    colors = [tint(color, 0.55) for color in (BLUE, ORANGE, GREEN, PINK, SKY, RED, GRAY)]
+    cells = range(rows * columns)
+    owners = {
+        "one scale": [0 for _ in cells],
+        f"{rows} scales": [cell // columns for cell in cells],
+        f"{rows * columns // block} scales": [cell // block for cell in cells],
+    }
+    titles = ("per tensor", "per row", f"per block of {block}")
+    for i, ((count, owner), title) in enumerate(zip(owners.items(), titles, strict=True)):
+        x = 2.5 + 25 * i
+        look = [colors[(who + who // (columns // block)) % len(colors)] for who in owner]
+        matrix(ax, x, 4.2, 21, 8.6, rows, columns, look)
+        say(ax, x + 10.5, 15.0, title, weight="bold")
+        say(ax, x + 10.5, 2.0, count, color=GRAY)
+    finish(
+        ax,
+        f"The same matrix of {rows} rows and {columns} columns three times. Weights of one color share a scale: all of "
+        f"them, each row, or each block of {block} neighbors.",
+    )
+
+
+def outlier(distance: float = 50, top: int = 7) -> None:
+    """The steps of 4 bits under a bell of weights, without an outlier and with one at so many standard deviations."""
+    ax = canvas(2.9)
+    for y, reach, title in (
+        (17.0, 3.5, "Without an outlier: the steps fit the weights"),
+        (3.2, distance, f"One weight at {distance:g}σ: the steps are {distance / 3.5:.0f} times as wide"),
+    ):
+        step = reach / top
+        at = ruler(ax, y, 4, 72, -9.0, 9.0, [k * step for k in range(-top, top + 1) if abs(k * step) <= 9], color=INK)
+        bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
+        ruler(ax, y, 4, 72, -9.0, 9.0, [k * step for k in range(-top, top + 1) if abs(k * step) <= 9], thick=2.2)
+        say(ax, 38, y + 9.6, title, weight="bold")
+    arrow(ax, (66, 6.8), (74.5, 6.8), color=RED)
+    say(ax, 65.4, 6.8, f"to the outlier, {distance:g}σ", color=RED, ha="right", size=10.5)
+    finish(
+        ax,
+        f"Above, a bell of weights over 15 ticks that cover it. Below, the same bell after one weight at {distance:g} "
+        "standard deviations has stretched the scale: only three ticks are left in the picture, and nearly all weights "
+        "lie nearest to the one at zero.",
+    )
