@@ -1,6 +1,14 @@
 """Drawings of ideas, made from the values of the cells around them: `draw.bell_in_slices(16)`."""
 
 from .canvas import faults
+from .constants import (
+    absmax_by_hand,
+    absmax_hill,
+    bytes_of_a_model,
+    error_against_bits,
+    small_levels,
+    two_storeys,
+)
 from .course import course_map
 from .levels import (
     bell_in_slices,
@@ -24,13 +32,17 @@ from .rounding import (
 )
 
 __all__ = [
+    "absmax_by_hand",
+    "absmax_hill",
     "bell_in_slices",
     "bit_fields",
     "block_by_hand",
     "border",
+    "bytes_of_a_model",
     "contest",
     "course_map",
     "eight_to_codes",
+    "error_against_bits",
     "faults",
     "floats_on_a_ruler",
     "last_slice",
@@ -38,7 +50,9 @@ __all__ = [
     "levels_under_bell",
     "on_a_ruler",
     "outlier",
+    "small_levels",
     "three_rulers",
+    "two_storeys",
     "use_of_codes",
     "weight_in_bits",
     "who_shares_a_scale",

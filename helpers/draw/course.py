@@ -9,8 +9,8 @@ STOPS = {
     "00": ("Setup", "what runs here?"),
     "01": ("Rounding", "16 bits to 4?"),
     "02": ("NF4", "which 16 levels?"),
-    "03": ("Constants", "smaller scales?"),
-    "04": ("Loading", "a whole model?"),
+    "03": ("Constants", "cheaper scales?"),
+    "04": ("Loading", "the real thing?"),
     "05": ("Memory", "what fits?"),
     "06": ("Speed", "is it faster?"),
     "07": ("Quality", "what is lost?"),
@@ -27,7 +27,7 @@ def course_map(here: str | None = None) -> bytes:
     """The map as PNG, with notebook `here`, such as "02", marked; AssertionError if a text cannot be read on it."""
     ax = canvas(2.55)
     numbers = iter(STOPS.items())
-    w, h, gap, left = 11.9, 4.0, 1.1, 10.3
+    w, h, gap, left = 12.2, 4.0, 0.9, 10.2
     for row, (name, count) in enumerate(ROWS.items()):
         y = 20.0 - 8.5 * row
         say(ax, 4.8, y + h / 2, name, size=10.5, color=GRAY, weight="bold")

@@ -86,6 +86,8 @@ def bell_in_slices(n: int = 16) -> None:
     middles = normal_below([(i + 0.5) / n for i in range(n)])
     ax = canvas(2.75)
     at = ruler(ax, 4.0, 4, 72, -OUT, OUT, [], color=GRAY)
+    for sigma in (-2, -1, 1, 2):
+        say(ax, at(sigma), 1.6, f"{sigma}σ".replace("-", "−"), size=10.5, color=GRAY)
     curve = bell(ax, 6.4, 17, at, -OUT, OUT, edges, [tint(SKY, 0.75), tint(SKY, 0.3)])
     for middle in middles:
         ax.plot([at(middle)] * 2, [6.4, curve(middle)], color=BLUE, lw=0.8, ls=":")
@@ -96,7 +98,7 @@ def bell_in_slices(n: int = 16) -> None:
     arrow(ax, (at(-1.75), 18.8), (at(-0.95), 13.5), color=GRAY)
     say(ax, at(1.8), 20.0, "wide slices where\nweights are rare", color=INK)
     arrow(ax, (at(1.8), 17.2), (at(1.85), 9.6), color=GRAY)
-    say(ax, at(0), 1.6, f"{n} levels, one in the middle of each slice", color=BLUE)
+    say(ax, at(0), 1.6, f"{n} levels", color=BLUE)
     finish(
         ax,
         f"A bell curve cut into {n} slices of equal area, thin in the middle and wide at the sides. Below it a number "
@@ -109,7 +111,7 @@ def levels_under_bell(positive: torch.Tensor, negative: torch.Tensor) -> None:
     up, down = positive.tolist(), negative.tolist()
     ax = canvas(2.9)
     at = ruler(ax, 4.6, 4, 72, -OUT, OUT, [], color=GRAY)
-    curve = bell(ax, 7.0, 16, at, -OUT, OUT, [*sorted(down), 0, *up], [tint(SKY, 0.3), tint(SKY, 0.75)])
+    curve = bell(ax, 7.0, 16, at, -OUT, OUT, [*sorted(down), 0, *up], [tint(GRAY, 0.15)])
     for level, color in [*((v, BLUE) for v in up), *((v, ORANGE) for v in down)]:
         ax.plot([at(level)] * 2, [4.6, curve(level)], color=color, lw=1.1)
         ax.plot([at(level)], [4.6], "o", color=color, ms=7)
@@ -146,7 +148,7 @@ def last_slice(n: int = 16) -> None:
     curve = bell(ax, 3.2, 27, at, low, high, [edge, level], colors)
     ax.plot([at(edge)] * 2, [3.2, curve(edge)], color=GRAY, lw=1)
     ax.plot([at(level)] * 2, [3.2, 13.5], color=BLUE, lw=2)
-    say(ax, at(level), 15.0, f"the last level, {level:.2f}", color=BLUE, weight="bold")
+    say(ax, at(level), 15.0, f"the last level, {level:.2f}σ", color=BLUE, weight="bold")
     say(ax, at((edge + level) / 2), 1.5, f"1/{2 * n}", color=BLUE)
     say(ax, at(level + 0.35), 1.5, f"1/{2 * n}", color="#9a6700")
     text = f"The last slice holds 1/{n} of the weights\nand goes on forever. The level stands\n"
@@ -194,18 +196,18 @@ def border(levels: torch.Tensor, value: float) -> None:
     k = int((levels < value).sum()) - 1
     low, high = levels[k].item(), levels[k + 1].item()
     middle, room = (low + high) / 2, (high - low) * 0.35
-    ax = canvas(1.75)
-    at = ruler(ax, 6.2, 5, 71, low - room, high + room, [low, high], color=GREEN, long=2.6, thick=2.6)
+    ax = canvas(1.4)
+    at = ruler(ax, 6.2, 5, 71, low - room, high + room, [low, high], color=GREEN, long=2.0, thick=2.6)
     for level, code in ((low, k), (high, k + 1)):
-        say(ax, at(level), 3.6, f"level {level:.4f}\ncode {code}", color=GREEN)
-    ax.plot([at(middle)] * 2, [4.2, 11.6], color=GRAY, lw=1.3, ls="--")
+        say(ax, at(level), 3.0, f"level {level:.4f}\ncode {code}", color=GREEN)
+    ax.plot([at(middle)] * 2, [4.6, 11.6], color=GRAY, lw=1.3, ls="--")
     say(ax, at(middle), 2.8, f"border {middle:.4f}", color=GRAY)
     ax.plot([at(value)], [6.2], "o", color=RED, ms=8, zorder=3)
     side = "low" if value <= middle else "high"
-    say(ax, at(value) + (-0.8 if side == "low" else 0.8), 14.0, f"our weight, {value:.4f}", color=RED,
+    say(ax, at(value) + (-0.8 if side == "low" else 0.8), 10.6, f"our weight, {value:.4f}", color=RED,
         ha="right" if side == "low" else "left")  # fmt: skip
     target = at(low if side == "low" else high)
-    arrow(ax, (at(value), 7.4), (target, 7.6), color=RED, bend=0.25 if side == "low" else -0.25)
+    arrow(ax, (at(value), 7.2), (target, 7.4), color=RED, bend=0.12 if side == "low" else -0.12)
     finish(
         ax,
         f"Two neighboring levels, {low:.4f} and {high:.4f}, and the border half-way between them at {middle:.4f}. The "
@@ -251,18 +253,27 @@ def block_by_hand(weights: torch.Tensor, absmax: float, codes: torch.Tensor, lev
 
 
 def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
-    """Histograms of layers, in standard deviations, over a bell curve."""
+    """Histograms of layers, in standard deviations, over a bell curve: as a whole, and their right tails enlarged."""
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
-    x = torch.linspace(-5, 5, 400)
-    ax.fill_between(x, torch.exp(-(x**2) / 2) / (2 * math.pi) ** 0.5, color=LIGHT, label="a bell curve")
-    for (name, values), color in zip(layers.items(), (BLUE, RED), strict=False):
-        look = {"bins": 101, "range": (-5, 5), "density": True, "histtype": "step", "linewidth": 1.8}
-        ax.hist(values.flatten().numpy(), color=color, label=name, **look)
-    ax.set(xlabel="weight, in standard deviations", ylabel="how common", yticks=[])
-    ax.set_title("In the middle, weights follow a bell curve")
-    ax.legend()
-    plots.show(fig, f"Histograms of the weights of {' and '.join(layers)} over a bell curve: they nearly coincide.")
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.5), width_ratios=(1.5, 1))
+    x = torch.linspace(-5, 6, 800)
+    bell_curve = torch.exp(-(x**2) / 2) / (2 * math.pi) ** 0.5
+    for ax, (low, high), bins in zip(axes, ((-5, 5), (2.5, 6)), (101, 36), strict=True):
+        ax.fill_between(x, bell_curve, color=LIGHT, label="a bell curve")
+        for (name, values), color in zip(layers.items(), (BLUE, RED), strict=False):
+            step = (high - low) / bins
+            counts = torch.histc(values.flatten(), bins=bins, min=low, max=high) / values.numel() / step
+            ax.stairs(counts.numpy(), [low + k * step for k in range(bins + 1)], color=color, lw=1.8, label=name)
+        ax.set(xlabel="weight, in standard deviations (σ)", xlim=(low, high), yticks=[])
+    axes[0].set(ylabel="how common", title="Most weights: roughly a bell")
+    axes[1].set(ylim=(0, 0.022), title="Far out: one layer has more")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    plots.show(
+        fig,
+        f"Left, histograms of {' and '.join(layers)} over a bell curve: similar, the second one a little taller in the "
+        "middle. Right, their tails beyond 2.5σ, enlarged: the second one has clearly more weights there than the bell.",
+    )
 
 
 def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
@@ -273,7 +284,8 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
         ax.bar(places, 100 * shares, 0.38, label=name, color=(GREEN, SKY)[i], hatch=("", "//")[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label="a fair share")
-    marks = [f"{code}\n{level:.1f}".replace("-", "−") for code, level in enumerate(levels.tolist())]
+    short = [f"{level:.2f}".replace("0.", ".").replace("-", "−") for level in levels.tolist()]
+    marks = [f"{code}\n{text}" for code, text in enumerate(short)]
     ax.set_xticks(range(len(levels)), marks, fontsize=10)
     ax.set(xlabel="code, and below it the level that it stands for, rounded", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")
@@ -286,22 +298,23 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
 
 
 def contest(lost: dict[str, dict[str, float]]) -> None:
-    """Errors of formats as groups of bars, one group for each kind of data, the least of each group marked."""
+    """Errors of formats as bars with their numbers, a panel for each kind of data, the least of each in bold."""
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.7))
+    fig, axes = plt.subplots(1, len(lost), figsize=(WIDTH + 1, 3.2), sharey=True)
     formats = list(next(iter(lost.values())))
-    for i, name in enumerate(formats):
-        look = {"color": (GREEN, PINK, BLUE, ORANGE, SKY)[i], "hatch": plots.HATCHES[i], "edgecolor": "white"}
-        places = [j + 0.17 * (i - (len(formats) - 1) / 2) for j in range(len(lost))]
-        ax.bar(places, [found[name] for found in lost.values()], 0.16, label=name, **look)
-    for j, found in enumerate(lost.values()):
+    for ax, (kind, found) in zip(axes, lost.items(), strict=True):
         best = min(found, key=found.get)
-        place = j + 0.17 * (formats.index(best) - (len(formats) - 1) / 2)
-        ax.annotate("least", (place, found[best]), (0, 3), textcoords="offset points", ha="center", fontsize=10)
-    ax.set_xticks(range(len(lost)), list(lost))
-    ax.set_ylabel("squared error, in % of\nthe mean squared weight")
-    ax.set_title("FP4 always comes last; who wins depends on the weights")
-    ax.grid(axis="x", visible=False)
-    fig.legend(loc="outside lower center", ncols=3)
-    told = "; ".join(f"{kind}: {min(found, key=found.get)} has the least error" for kind, found in lost.items())
-    plots.show(fig, f"Bars of the squared error of {len(formats)} formats. {told}.")
+        for i, name in enumerate(formats):
+            look = {"color": (GREEN, PINK, BLUE, ORANGE, SKY)[i], "hatch": plots.HATCHES[i], "edgecolor": "white"}
+            ax.barh(i, found[name], 0.72, **look)
+            weight = "bold" if name == best else "normal"
+            said = f"{found[name]:.2f}" + (" least" if name == best else "")
+            ax.annotate(
+                said, (found[name], i), (3, 0), textcoords="offset points", va="center", weight=weight, fontsize=10
+            )
+        ax.set(title=kind, xlabel="squared error, %", xlim=(0, max(found.values()) * 1.35))
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(formats)), formats)
+    axes[0].invert_yaxis()
+    told = "; ".join(f"{kind}: {min(found, key=found.get)} has the least" for kind, found in lost.items())
+    plots.show(fig, f"Bars of the squared error of {len(formats)} formats, three times. On the {told}.")

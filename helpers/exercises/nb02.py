@@ -19,20 +19,19 @@ def check_other_side(answer) -> str:
     def near(other):
         return len(levels) == len(other) and torch.allclose(levels, other, atol=1e-5)
 
-    truth = side(7, 1 / 30)[1:]
+    outside = (1 / 32 + 1 / 30) / 2
+    truth = side(7, outside)[1:]
     if near(truth):
-        return "seven levels, from " + f"{truth[0]:.2f}σ to {truth[-1]:.2f}σ".replace("-", "−") + "."
-    if near(side(7, 1 / 30)):
+        return "seven levels, from " + f"{truth[0]:.2f}σ to {truth[-1]:.2f}σ".replace("-", "−") + ", with wider gaps."
+    if near(side(7, outside)):
         raise Hint("zero is among these. It is added once, for both sides, so leave it out with `[1:]`.")
     if near(-truth.flip(0)):
         raise Hint("the size of these is right, but they are positive: turn the sign.")
     if len(levels) != 7:
         raise Hint(f"the other side has 7 levels, and here are {len(levels)}: take 7 steps from 0.5.")
-    if near(side(7, 1 / 32)[1:]):
-        raise Hint("this leaves 1/32 beyond the last level, half a slice of 16. How large is half a slice of 15?")
-    if near(side(7, 1 / 15)[1:]) or near(side(7, 1 / 16)[1:]):
-        raise Hint("a whole slice is left beyond the last level: the level belongs into the middle of the last slice.")
-    raise Hint("take 7 equal steps from 0.5 to 1 minus half a slice, where all 15 slices together hold everything.")
+    if near(side(7, 1 / 32)[1:]) or near(side(7, 1 / 30)[1:]):
+        raise Hint("both sides end at the same offset, the average of the two ways to cut: use `offset`.")
+    raise Hint("take 7 equal steps of probability from 0.5 to the offset, look up their quantiles, and turn the sign.")
 
 
 @exercise("02-2")
@@ -91,7 +90,7 @@ def check_unpack(answer) -> str:
 @exercise("02-4")
 def check_output_error(answer) -> str:
     generator = torch.Generator().manual_seed(0)
-    for tokens, features, outputs in ((7, 32, 20), (16, 16, 16)):
+    for tokens, features, outputs in ((16, 16, 16), (7, 32, 20)):
         x = torch.randn(tokens, features, generator=generator) * torch.linspace(0.1, 3, features)
         w = torch.randn(outputs, features, generator=generator)
         rounded = w + 0.1 * torch.randn(outputs, features, generator=generator)
@@ -136,9 +135,9 @@ def check_best_offset(answer) -> str:
 
     found, own, best = lost(offset), lost(0.9677083), min(lost(0.92 + k / 200) for k in range(8))
     if found < 1.01 * best:
-        return f"the error falls by {1 - found / own:.0%}, from {own:.2%} to {found:.2%} of the mean square."
+        return f"on other random values the error falls by {1 - found / own:.1%}, so less crowded levels are better."
     if abs(offset - 0.9677083) < 1e-4:
         raise Hint("this is NF4's own offset. Try some smaller and some larger ones, and compare the errors.")
     if offset > 0.9677083:
-        raise Hint(f"with this one the error is {found:.2%}, more than NF4's {own:.2%}: try the other direction.")
-    raise Hint(f"with this one the error is {found:.2%}; there is an offset that gives {best:.2%}.")
+        raise Hint("the error is larger than with NF4's own offset: try the other direction.")
+    raise Hint("this is better than NF4's own offset, but there is an even better one. Try more, in smaller steps.")

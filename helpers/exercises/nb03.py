@@ -1,4 +1,4 @@
-"""Checks of notebook 03: bytes of absmax, levels of the dynamic map, the kernel's rule, bits a weight."""
+"""Checks of notebook 03: bytes of absmax, a mean by hand, bits per weight, a saving, the kernel's rule."""
 
 import torch
 
@@ -21,25 +21,35 @@ def check_absmax_bytes(answer) -> str:
     if value == weights * 4:
         raise Hint("there is one absmax for a block of 64 weights, not one for each weight.")
     if abs(value - truth) < 0.02 * truth:
-        raise Hint("nearly: give the exact number of bytes; the weights divide by 64 without a rest.")
-    raise Hint("divide the weights by 64 and multiply by the 4 bytes of a float32.")
+        raise Hint("nearly: give the exact number of bytes; the weights divide by 64 without a remainder.")
+    raise Hint("how many blocks are there, and how many bytes does a number of 32 bits take?")
 
 
 @exercise("03-2")
-def check_levels(answer) -> str:
-    value = number(answer, "how_many")
-    if value == 48:
-        return "32 between 0.01 and 0.1, and 16 between 0.001 and 0.01: each decade down has half as many."
-    if value == 96:
-        raise Hint("these are both signs; count the positive ones.")
-    if value in (32, 16):
-        raise Hint("this is one decade; from 0.001 to 0.1 there are two.")
-    if value in (112, 111, 113):
-        raise Hint("the decade from 0.1 to 1 does not belong to it.")
-    raise Hint("in decade i of the construction there are 2**i positive levels; i = 6 is 0.1 to 1.")
+def check_mean_and_largest(answer) -> str:
+    if isinstance(answer, torch.Tensor):
+        answer = answer.tolist()
+    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
+        raise Hint("give a list of two numbers: the mean, and the largest distance from it.")
+    mean, largest = (number(value, "this") for value in answer)
+
+    def near(one, other):
+        return abs(mean - one) < 0.004 and abs(largest - other) < 0.004
+
+    if near(0.70, 0.20):
+        return "5.60 / 8 is 0.70, and 0.90 lies 0.20 from it, so (0.80 − 0.70) / 0.20 is 0.5."
+    if near(0.20, 0.70):
+        raise Hint("these are the right two numbers in the wrong order: the mean comes first.")
+    if near(0.70, 0.90):
+        raise Hint("0.90 is the largest absmax. How far is it from the mean?")
+    if near(0.70, 0.15):
+        raise Hint("0.55 lies 0.15 below the mean. Does another one lie farther away, on the other side?")
+    if near(0.70, 0.10):
+        raise Hint("that's the distance of the first one, 0.80. Which of the eight lies farthest from the mean?")
+    raise Hint("add the eight, divide by 8, and look which of them lies farthest from the result.")
 
 
-@exercise("03-3")
+@exercise("03-5")
 def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
     levels = _dynamic_map()
     returned = call(answer, scaled.clone())
@@ -58,7 +68,7 @@ def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
     truth = table[(exact + 0.5).floor().long()]
     if torch.equal(returned.long(), theirs.long()) and torch.equal(mine.long(), truth):
         different = (nearest != theirs.long()).sum().item()
-        return f"all {len(scaled):,} codes are bitsandbytes', also the {different} that are not the nearest."
+        return f"all {len(scaled):,} codes are those of bitsandbytes, even the {different} that aren't the nearest."
     if mine.max() > 255:
         raise Hint("these are steps, up to 65,535; look the code of each step up in `table`.")
     if torch.equal(mine.long(), torch.bucketize(more, (levels[:-1] + levels[1:]) / 2)):
@@ -68,7 +78,7 @@ def check_kernel(answer, *, scaled: torch.Tensor, theirs: torch.Tensor) -> str:
     if torch.equal(mine.long(), table[exact.round().long()]):
         raise Hint("`round` takes halves to the even neighbor; add ½ and take `floor`, as the kernel does.")
     wrong = (returned.long() != theirs.long()).sum().item() or (mine.long() != truth).sum().item()
-    raise Hint(f"{wrong:,} codes differ; i = floor((s + 1) · 32767.5 + 0.5), then `table[i]`.")
+    raise Hint(f"{wrong:,} codes differ. First the step, rounded to the nearest one; then the code of that step.")
 
 
 def _dynamic_map() -> torch.Tensor:
@@ -80,7 +90,7 @@ def _dynamic_map() -> torch.Tensor:
     return torch.tensor(sorted(levels))
 
 
-@exercise("03-4")
+@exercise("03-3")
 def check_bits(answer) -> str:
     for block, second in ((64, 256), (32, 256), (128, 64)):
         found = number(call(answer, block, second), "what bits_per_weight returns")
@@ -101,7 +111,29 @@ def check_bits(answer) -> str:
             raise Hint("these are the constants alone; add the 4 bits of the code.")
         if near(4 + 8 / 64 + 32 / (64 * 256)):
             raise Hint("use the arguments `block_size` and `second_block_size`, not 64 and 256.")
-        raise Hint(f"for blocks of {block} and {second} it should be {truth:.4f}.")
+        raise Hint("count once more: 4 bits of code, 8 bits that a block shares, 32 bits that many blocks share.")
     return (
         f"{4 + 8 / 64 + 32 / (64 * 256):.4f} at 64 and 256, against 4.5: {32 / 64 - 8 / 64 - 32 / (64 * 256):.3f} less."
     )
+
+
+@exercise("03-4")
+def check_saved_megabytes(answer) -> str:
+    found = number(answer, "saved_megabytes")
+    bits = 32 / 64 - 8 / 64 - 32 / (64 * 256)
+    truth = 20e6 * bits / 8 / 1e6
+
+    def near(value):
+        return abs(found - value) < 0.005 * value
+
+    if near(truth) or near(20e6 * 0.373 / 8 / 1e6):
+        return f"{truth:.2f} MB. Little to gain, and some speed to lose."
+    if near(truth * 8):
+        raise Hint("these are megabits. A byte has 8 bits.")
+    if near(20e6 * 0.5 / 8 / 1e6):
+        raise Hint("this is all that absmax takes without double quantization, but with it, absmax isn't free.")
+    if near(20e6 * (8 / 64 + 32 / (64 * 256)) / 8 / 1e6):
+        raise Hint("this is what the constants still take. How much less is that than 0.5 bit per weight?")
+    if near(truth * 1e6):
+        raise Hint("these are bytes: divide by a million.")
+    raise Hint("how many bits per weight does it save, times 20 million weights, in bytes?")

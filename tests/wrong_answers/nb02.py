@@ -3,22 +3,16 @@
 WRONG = {
     "02-1": [
         (
-            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 32, 8))[1:]\nexercises.check("02-1", negative)',
-            "How large is half a slice of 15?",
+            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 30, 8))[1:]\nexercises.check("02-1", negative)',
+            "the same offset",
         ),
         (
-            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 30, 9))[1:]\nexercises.check("02-1", negative)',
+            'negative = -quantile(torch.linspace(0.5, offset, 9))[1:]\nexercises.check("02-1", negative)',
             "7 levels, and here are 8",
         ),
-        (
-            'negative = quantile(torch.linspace(0.5, 1 - 1 / 30, 8))[1:]\nexercises.check("02-1", negative)',
-            "turn the sign",
-        ),
+        ('negative = quantile(torch.linspace(0.5, offset, 8))[1:]\nexercises.check("02-1", negative)', "turn the sign"),
         ('negative = -quantile(torch.linspace(0.5, 1.0, 8))[1:]\nexercises.check("02-1", negative)', "never ends"),
-        (
-            'negative = -quantile(torch.linspace(0.5, 1 - 1 / 30, 8))\nexercises.check("02-1", negative)',
-            "zero is among",
-        ),
+        ('negative = -quantile(torch.linspace(0.5, offset, 8))\nexercises.check("02-1", negative)', "zero is among"),
     ],
     "02-2": [
         ('two_weights = [0.225, 0.064]\nexercises.check("02-2", two_weights)', "wrong order"),
@@ -53,8 +47,8 @@ WRONG = {
         ),
     ],
     "02-5": [
-        ('best_offset = 0.9677083\nexercises.check("02-5", best_offset)', "NF4's own offset"),
+        ('best_offset = 0.9677083\nexercises.check("02-5", best_offset)', "NF4's own offset. Try"),
         ('best_offset = 0.985\nexercises.check("02-5", best_offset)', "other direction"),
-        ('best_offset = 0.90\nexercises.check("02-5", best_offset)', "there is an offset that gives"),
+        ('best_offset = 0.90\nexercises.check("02-5", best_offset)', "even better one"),
     ],
 }
