@@ -22,6 +22,11 @@ from .levels import (
     three_rulers,
     use_of_codes,
 )
+from .loading import (
+    effect_of_options,
+    inside_a_layer,
+    what_is_replaced,
+)
 from .rounding import (
     bit_fields,
     eight_to_codes,
@@ -41,10 +46,12 @@ __all__ = [
     "bytes_of_a_model",
     "contest",
     "course_map",
+    "effect_of_options",
     "eight_to_codes",
     "error_against_bits",
     "faults",
     "floats_on_a_ruler",
+    "inside_a_layer",
     "last_slice",
     "layers_and_bell",
     "levels_under_bell",
@@ -55,5 +62,6 @@ __all__ = [
     "two_storeys",
     "use_of_codes",
     "weight_in_bits",
+    "what_is_replaced",
     "who_shares_a_scale",
 ]

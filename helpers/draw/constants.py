@@ -86,7 +86,8 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, restored:
     finish(
         ax,
         f"Eight absmax in a row; below each its distance to the mean, {offset:.2f}; that distance divided by the "
-        f"largest of the eight, {second:.2f}; and the absmax that comes back after rounding to the nearest of 256 levels.",
+        f"largest of the eight, {second:.2f}; and the absmax that comes back after rounding to the nearest of 256 "
+        "levels.",
     )
 
 
@@ -134,7 +135,7 @@ def error_against_bits(sizes: Sequence[int], curves: dict[str, tuple[Sequence[fl
     look = {"arrowstyle": "-|>", "color": INK}
     ax.annotate("", (double[at] + 0.02, errors[at]), (plain[at] - 0.02, errors[at]), arrowprops=look)
     said = f"same error,\n{plain[at] - double[at]:.2f} bits less"
-    ax.annotate(said, ((plain[at] + double[at]) / 2, errors[at]), (0, 16), textcoords="offset points", ha="center",
+    ax.annotate(said, ((plain[at] + double[at]) / 2, errors[at]), (0, -32), textcoords="offset points", ha="center",
                 fontsize=10)  # fmt: skip
     ax.set(xlabel="bits per weight", ylabel="squared error, % of the\nmean squared weight")
     ax.set_title("With 8-bit constants, small blocks become cheap")

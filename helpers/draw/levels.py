@@ -272,7 +272,7 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
     plots.show(
         fig,
         f"Left, histograms of {' and '.join(layers)} over a bell curve: similar, the second one a little taller in the "
-        "middle. Right, their tails beyond 2.5σ, enlarged: the second one has clearly more weights there than the bell.",
+        "middle. Right, their tails beyond 2.5σ, enlarged: the second one has clearly more weights there.",
     )
 
 

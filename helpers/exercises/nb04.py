@@ -5,10 +5,10 @@ import torch
 from . import Hint, call, exercise, number
 
 
-@exercise("04-1")
+@exercise("04-2")
 def check_config(answer) -> str:
     if not hasattr(answer, "bnb_4bit_quant_type"):
-        raise Hint(f"a BitsAndBytesConfig is wanted here, and this is of type {type(answer).__name__}.")
+        raise Hint(f"this should be a BitsAndBytesConfig, and it is of type {type(answer).__name__}.")
     if answer.load_in_8bit:
         raise Hint("this asks for 8 bits; for 4 there is `load_in_4bit=True`.")
     if not answer.load_in_4bit:
@@ -38,7 +38,7 @@ class _Invented(torch.nn.Module):
             self.scores = torch.nn.Linear(4, 8)
 
 
-@exercise("04-2")
+@exercise("04-1")
 def check_rule(answer, *, model: torch.nn.Module, quantized: set[str]) -> str:
     invented = _Invented()
     cases = [(model, model.get_output_embeddings(), quantized), (invented, invented.scores, None)]

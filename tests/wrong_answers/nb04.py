@@ -1,41 +1,41 @@
 """The two most likely wrong answers to each exercise of notebook 04, and a part of the hint that each must get."""
 
-CHECK_2 = 'exercises.check("04-2", is_replaced, model=skeleton, quantized=quantized)'
+CHECK_1 = 'exercises.check("04-1", is_replaced, model=in_16_bits, quantized=quantized)'
 CHECK_3 = 'exercises.check("04-3", one_weight)'
 ONE_WEIGHT = "def one_weight(codes, absmax, levels, columns, row, column):\n    i = row * columns + column\n"
 
 WRONG = {
-    "04-1": [
+    "04-2": [
         (
             'config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
             "                            bnb_4bit_use_double_quant=True)\n"
-            'exercises.check("04-1", config)',
+            'exercises.check("04-2", config)',
             "still computed in float32",
         ),
         (
             'config = BitsAndBytesConfig(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,\n'
             "                            bnb_4bit_compute_dtype=torch.bfloat16)\n"
-            'exercises.check("04-1", config)',
+            'exercises.check("04-2", config)',
             "nothing is quantized yet",
         ),
         (
-            'config = models.bnb_config("nf4", torch.bfloat16)\nexercises.check("04-1", config)',
+            'config = models.bnb_config("nf4", torch.bfloat16)\nexercises.check("04-2", config)',
             "absmax stays in 32 bits",
         ),
     ],
-    "04-2": [
+    "04-1": [
         (
-            f"def is_replaced(name, module, head):\n    return isinstance(module, torch.nn.Linear)\n{CHECK_2}",
+            f"def is_replaced(name, module, head):\n    return isinstance(module, torch.nn.Linear)\n{CHECK_1}",
             "is the output head",
         ),
         (
             "def is_replaced(name, module, head):\n"
-            f"    return isinstance(module, torch.nn.Linear) and 'lm_head' not in name\n{CHECK_2}",
+            f"    return isinstance(module, torch.nn.Linear) and 'lm_head' not in name\n{CHECK_1}",
             "whatever its name is",
         ),
         (
             "def is_replaced(name, module, head):\n"
-            f"    return getattr(module, 'weight', None) is not None and module is not head\n{CHECK_2}",
+            f"    return getattr(module, 'weight', None) is not None and module is not head\n{CHECK_1}",
             "is an embedding",
         ),
     ],

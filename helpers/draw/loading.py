@@ -1,0 +1,98 @@
+"""Drawings of notebook 04: which parts of a model become 4 bits, what a layer does at a call, what options do."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+
+from .. import plots
+from .canvas import BLUE, GRAY, GREEN, INK, LIGHT, ORANGE, RED, WIDTH, arrow, box, canvas, finish, matrix, say, tint
+
+__all__ = ["effect_of_options", "inside_a_layer", "what_is_replaced"]
+
+
+def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int], ids: int) -> None:
+    """A decoder from bottom to top: parts that stay in 16 bits in gray, linear layers of a block in color.
+
+    `layers` are the linear layers of one block with their shapes, `embedding` is the shape of the table of embeddings,
+    and `ids` is the number of blocks that are drawn behind the first.
+    """
+    ax = canvas(3.7)
+    gray, color = LIGHT, tint(ORANGE, 0.55)
+    box(ax, 17, 1.0, 32, 3.4, f"embeddings, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
+    for k in range(min(ids, 2), 0, -1):
+        box(ax, 3 + 0.9 * k, 7.0 + 0.7 * k, 60, 20.5, color="white", edgecolor=GRAY)
+    box(ax, 3, 7.0, 60, 20.5, color="white")
+    say(ax, 4.5, 25.8, f"one of {blocks} blocks", ha="left", weight="bold", size=10.5)
+    box(ax, 17, 32.2, 32, 3.4, f"output head, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
+    names = list(layers)
+    half = (len(names) + 1) // 2
+    for row, part in enumerate((names[:half], names[half:])):
+        y = 11.2 + 7.6 * row
+        width = 56 / max(len(part), 1)
+        for i, name in enumerate(part):
+            rows, columns = layers[name]
+            box(ax, 5 + i * width, y, width - 1, 4.6, f"{name}\n{rows:,} × {columns:,}", color=color, size=10.3)
+        box(ax, 5, y - 2.3, 55, 1.3, color=gray, linewidth=0.6)
+    for start, end in ((4.6, 6.8), (30.0, 32.0)):
+        arrow(ax, (33, start), (33, end), color=INK)
+    say(ax, 71.0, 16.0, "norms:\nthin gray\nlines", color=GRAY, size=10.3)
+    box(ax, 57.0, 33.0, 2.2, 1.8, color=color)
+    say(ax, 60.2, 33.9, "4 bits", ha="left", size=10.5)
+    box(ax, 66.0, 33.0, 2.2, 1.8, color=gray)
+    say(ax, 69.2, 33.9, "16 bits", ha="left", size=10.5)
+    finish(
+        ax,
+        f"A language model from bottom to top: embeddings, {blocks} blocks, output head. In a block the linear layers "
+        f"{', '.join(layers)} are colored, because they are stored in 4 bits. Embeddings, norms and head are gray: "
+        "they stay in 16 bits.",
+    )
+
+
+def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -> None:
+    """What a 4-bit layer does at each call: decode its bytes to a matrix, multiply, and forget the matrix."""
+    ax = canvas(2.55)
+    box(ax, 1.5, 6.6, 13, 9.0, "", color=tint(GREEN, 0.5))
+    say(ax, 8, 12.8, "codes", weight="bold")
+    say(ax, 8, 9.6, f"{packed_bytes:,}\nbytes", size=10.5)
+    box(ax, 1.5, 2.0, 13, 3.6, f"constants {constants:,}", color=tint(ORANGE, 0.5), size=10.3)
+    arrow(ax, (15.2, 10.2), (25.6, 10.2), "decode", color=INK, above=1.5)
+    matrix(ax, 26.5, 5.2, 14, 11.4, 6, 8, [tint(BLUE, 0.25 + 0.35 * ((7 * k) % 5) / 5) for k in range(48)])
+    ax.add_patch(plt.Rectangle((26.1, 4.8), 14.8, 12.2, fill=False, ls="--", ec=INK, lw=1.2))
+    say(ax, 33.5, 19.4, f"weights, {rows:,} × {columns:,},\nfor a moment", size=10.5)
+    say(ax, 44.5, 10.8, "×", size=18)
+    matrix(ax, 47.5, 5.2, 2.2, 11.4, 6, 1, [tint(GRAY, 0.5)] * 6)
+    say(ax, 48.6, 19.4, "input", size=10.5)
+    arrow(ax, (51.5, 10.8), (58.0, 10.8), color=INK)
+    matrix(ax, 59.0, 3.6, 2.2, 14.6, 8, 1, [tint(RED, 0.5)] * 8)
+    say(ax, 60.2, 20.4, "output", size=10.5)
+    arrow(ax, (33.5, 4.4), (33.5, 1.2), color=GRAY)
+    say(ax, 35.0, 2.4, "thrown away", color=GRAY, ha="left", size=10.5)
+    say(ax, 8, 19.4, "stored", size=10.5)
+    finish(
+        ax,
+        f"Inside a 4-bit layer. Stored are {packed_bytes:,} bytes of codes and {constants:,} bytes of constants. At "
+        f"each call they are decoded to a matrix of {rows:,} × {columns:,} weights, which is multiplied with the input and "
+        "then thrown away.",
+    )
+
+
+def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Sequence[int], reference: str) -> None:
+    """Two panels of bars, one bar for each step: the error of the outputs, and the bytes of the model."""
+    plots.style()
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.1), sharey=True)
+    megabytes = [size / 1e6 for size in sizes]
+    for ax, values, form, title, xlabel in (
+        (axes[0], errors, "{:.1f}", "Only the type changes the error", f"error of the logits against {reference}, %"),
+        (axes[1], megabytes, "{:.2f}", "Only double quantization changes the size", "size of the weights, MB"),
+    ):
+        best = min(values)
+        colors = [GREEN if value < best * 1.02 else ORANGE for value in values]
+        ax.barh(range(len(values)), values, 0.66, color=colors, edgecolor="white")
+        for i, value in enumerate(values):
+            ax.annotate(form.format(value), (value, i), (3, 0), textcoords="offset points", va="center", fontsize=10)
+        ax.set(title=title, xlabel=xlabel, xlim=(0, max(values) * 1.2))
+        ax.title.set_fontsize(10.5)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
+    plots.show(fig, "Bars for each option, left the error of the logits, right the size of the weights.")
