@@ -1,5 +1,12 @@
 """Drawings of ideas, made from the values of the cells around them: `draw.bell_in_slices(16)`."""
 
+from .adapters import (
+    before_and_after,
+    checkpointing,
+    learned_tokens,
+    lora_layer,
+    small_and_large,
+)
 from .canvas import faults
 from .constants import (
     absmax_by_hand,
@@ -39,11 +46,13 @@ from .rounding import (
 __all__ = [
     "absmax_by_hand",
     "absmax_hill",
+    "before_and_after",
     "bell_in_slices",
     "bit_fields",
     "block_by_hand",
     "border",
     "bytes_of_a_model",
+    "checkpointing",
     "contest",
     "course_map",
     "effect_of_options",
@@ -54,9 +63,12 @@ __all__ = [
     "inside_a_layer",
     "last_slice",
     "layers_and_bell",
+    "learned_tokens",
     "levels_under_bell",
+    "lora_layer",
     "on_a_ruler",
     "outlier",
+    "small_and_large",
     "small_levels",
     "three_rulers",
     "two_storeys",

@@ -224,7 +224,7 @@ def block_by_hand(weights: torch.Tensor, absmax: float, codes: torch.Tensor, lev
     rows = [
         ("weights", [f"{value:g}" for value in weights.tolist()], ["white"] * n),
         (
-            f"÷ {absmax:g}, the largest",
+            f"÷ {absmax:g}, the absmax",
             [f"{value:.4f}".rstrip("0").rstrip(".") for value in scaled.tolist()],
             ["white"] * n,
         ),
@@ -285,7 +285,7 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         ax.bar(places, 100 * shares, 0.38, label=name, color=(GREEN, SKY)[i], hatch=("", "//")[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label="a fair share")
     short = [f"{level:.2f}".replace("0.", ".").replace("-", "−") for level in levels.tolist()]
-    marks = [f"{code}\n{text}" for code, text in enumerate(short)]
+    marks = [f"{code}\n{text if code % 2 else ''}" for code, text in enumerate(short)]  # every other fits
     ax.set_xticks(range(len(levels)), marks, fontsize=10)
     ax.set(xlabel="code, and below it the level that it stands for, rounded", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")

@@ -22,7 +22,7 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
     for k in range(min(ids, 2), 0, -1):
         box(ax, 3 + 0.9 * k, 7.0 + 0.7 * k, 60, 20.5, color="white", edgecolor=GRAY)
     box(ax, 3, 7.0, 60, 20.5, color="white")
-    say(ax, 4.5, 25.8, f"one of {blocks} blocks", ha="left", weight="bold", size=10.5)
+    say(ax, 4.5, 25.8, f"one of {blocks} transformer blocks", ha="left", weight="bold", size=10.5)
     box(ax, 17, 32.2, 32, 3.4, f"output head, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
     names = list(layers)
     half = (len(names) + 1) // 2
@@ -54,17 +54,17 @@ def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -
     box(ax, 1.5, 6.6, 13, 9.0, "", color=tint(GREEN, 0.5))
     say(ax, 8, 12.8, "codes", weight="bold")
     say(ax, 8, 9.6, f"{packed_bytes:,}\nbytes", size=10.5)
-    box(ax, 1.5, 2.0, 13, 3.6, f"constants {constants:,}", color=tint(ORANGE, 0.5), size=10.3)
+    box(ax, 1.5, 0.6, 13, 5.4, f"constants\n{constants:,} bytes", color=tint(ORANGE, 0.5), size=10.3)
     arrow(ax, (15.2, 10.2), (25.6, 10.2), "decode", color=INK, above=1.5)
-    matrix(ax, 26.5, 5.2, 14, 11.4, 6, 8, [tint(BLUE, 0.25 + 0.35 * ((7 * k) % 5) / 5) for k in range(48)])
+    matrix(ax, 26.5, 5.2, 14, 11.4, 8, 6, [tint(BLUE, 0.25 + 0.35 * ((7 * k) % 5) / 5) for k in range(48)])
     ax.add_patch(plt.Rectangle((26.1, 4.8), 14.8, 12.2, fill=False, ls="--", ec=INK, lw=1.2))
     say(ax, 33.5, 19.4, f"weights, {rows:,} × {columns:,},\nfor a moment", size=10.5)
     say(ax, 44.5, 10.8, "×", size=18)
-    matrix(ax, 47.5, 5.2, 2.2, 11.4, 6, 1, [tint(GRAY, 0.5)] * 6)
+    matrix(ax, 47.5, 6.6, 2.2, 8.6, 6, 1, [tint(GRAY, 0.5)] * 6)
     say(ax, 48.6, 19.4, "input", size=10.5)
     arrow(ax, (51.5, 10.8), (58.0, 10.8), color=INK)
-    matrix(ax, 59.0, 3.6, 2.2, 14.6, 8, 1, [tint(RED, 0.5)] * 8)
-    say(ax, 60.2, 20.4, "output", size=10.5)
+    matrix(ax, 59.0, 5.2, 2.2, 11.4, 8, 1, [tint(RED, 0.5)] * 8)
+    say(ax, 60.2, 19.4, "output", size=10.5)
     arrow(ax, (33.5, 4.4), (33.5, 1.2), color=GRAY)
     say(ax, 35.0, 2.4, "thrown away", color=GRAY, ha="left", size=10.5)
     say(ax, 8, 19.4, "stored", size=10.5)
@@ -82,8 +82,8 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.1), sharey=True)
     megabytes = [size / 1e6 for size in sizes]
     for ax, values, form, title, xlabel in (
-        (axes[0], errors, "{:.1f}", "Only the type changes the error", f"error of the logits against {reference}, %"),
-        (axes[1], megabytes, "{:.2f}", "Only double quantization changes the size", "size of the weights, MB"),
+        (axes[0], errors, "{:.1f}", "Only the type\nchanges the error", f"error of the logits against {reference}, %"),
+        (axes[1], megabytes, "{:.2f}", "Only double quantization\nchanges the size", "size of the weights, MB"),
     ):
         best = min(values)
         colors = [GREEN if value < best * 1.02 else ORANGE for value in values]

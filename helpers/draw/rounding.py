@@ -82,7 +82,7 @@ def bit_fields(rows: Sequence[tuple[str, str, str, str, str]]) -> None:
     """The bits of one number in several formats: (name, sign, exponent, mantissa, value), one format per row."""
     ax = canvas(0.95 + 0.46 * len(rows))
     top = 10 * ax.figure.get_figheight()
-    colors = {"sign": tint(RED, 0.55), "exponent": tint(ORANGE, 0.6), "mantissa": tint(GREEN, 0.4)}
+    colors = {"sign": tint(RED, 0.85), "exponent": tint(ORANGE, 0.6), "mantissa": tint(GREEN, 0.4)}
     for x, (part, color) in zip((12, 24, 42), colors.items(), strict=True):
         box(ax, x, top - 4.2, 2.2, 2.2, color=color)
         say(ax, x + 3.2, top - 3.1, part, ha="left")
@@ -132,7 +132,7 @@ def who_shares_a_scale(rows: int = 4, columns: int = 16, block: int = 4) -> None
     titles = ("per tensor", "per row", f"per block of {block}")
     for i, ((count, owner), title) in enumerate(zip(owners.items(), titles, strict=True)):
         x = 2.5 + 25 * i
-        look = [colors[(who + who // (columns // block)) % len(colors)] for who in owner]
+        look = [colors[(3 * who + who // 4) % len(colors)] for who in owner]
         matrix(ax, x, 4.2, 21, 8.6, rows, columns, look)
         say(ax, x + 10.5, 15.0, title, weight="bold")
         say(ax, x + 10.5, 2.0, count, color=GRAY)

@@ -244,7 +244,7 @@ class Watch(TrainerCallback):
         if len(curve) % max(1, state.max_steps // 10) and len(curve) < state.max_steps:
             return
         title = f"Step {len(curve)} of {state.max_steps}: loss {curve[-1]:.2f}"
-        axes = {"xlabel": "step", "ylabel": "loss, nats a token", "markers": len(curve) < 20}
+        axes = {"xlabel": "step", "ylabel": "loss per token", "markers": len(curve) < 20}
         fig = plots.lines(range(1, len(curve) + 1), {"loss": curve}, title=title, logy=True, **axes)
         alt = f"The loss from step to step, {curve[0]:.2f} at first and {curve[-1]:.2f} at step {len(curve)}."
         self.handle = plots.live(fig, alt, self.handle)

@@ -1,6 +1,6 @@
 """The two most likely wrong answers to each exercise of notebook 03, and a part of the hint that each must get."""
 
-CHECK_5 = 'exercises.check("03-5", kernel_codes, scaled=scaled, theirs=state.absmax)'
+CHECK_5 = 'exercises.check("03-5", kernel_codes, scaled=scaled, theirs=theirs)'
 
 WRONG = {
     "03-1": [

@@ -1,0 +1,144 @@
+"""Drawings of notebook 08: LoRA beside a frozen layer, the tokens that are learned, what checkpointing keeps."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    RED,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    say,
+    tint,
+)  # fmt: skip
+
+__all__ = ["before_and_after", "checkpointing", "learned_tokens", "lora_layer", "small_and_large"]
+
+
+def small_and_large(rows: int, columns: int, rank: int) -> None:
+    """An update of a matrix as the product of a tall and a flat one, with their sizes."""
+    ax = canvas(2.3)
+    box(ax, 3, 4.0, 18, 14.5, f"{rows:,} × {columns:,}\n\n{rows * columns:,}\nnumbers", color=tint(GRAY, 0.3))
+    say(ax, 12, 20.6, "the full update", weight="bold")
+    say(ax, 25.5, 11.2, "≈", size=20)
+    box(ax, 30, 4.0, 2.4, 14.5, color=tint(ORANGE, 0.7))
+    say(ax, 31.2, 20.6, "B", weight="bold", color="#9a6700")
+    say(ax, 31.2, 1.8, f"{rows:,} × {rank}", size=10.5)
+    say(ax, 36.5, 11.2, "×", size=16)
+    box(ax, 40, 10.0, 18, 2.4, color=tint(BLUE, 0.5))
+    say(ax, 49, 14.4, "A", weight="bold", color=BLUE)
+    say(ax, 49, 7.8, f"{rank} × {columns:,}", size=10.5)
+    both = rank * (rows + columns)
+    said = f"{both:,}\nnumbers\n\n{both / (rows * columns):.1%} of\nthe full update"
+    say(ax, 67.5, 11.2, said, weight="bold")
+    finish(
+        ax,
+        f"A square of {rows:,} × {columns:,} numbers is nearly a tall matrix B of {rows:,} × {rank} times a flat matrix "
+        f"A of {rank} × {columns:,}. These two have {both:,} numbers, {both / (rows * columns):.1%} of the square's.",
+    )
+
+
+def lora_layer(rank: int) -> None:
+    """The frozen path through W, and beside it the path through A and B that is trained; gradients in red."""
+    ax = canvas(2.7)
+    say(ax, 4.5, 13.5, "x", size=15, weight="bold")
+    arrow(ax, (6.5, 14.0), (14.5, 20.0), color=INK)
+    arrow(ax, (6.5, 13.0), (14.5, 7.0), color=INK)
+    box(ax, 15, 16.0, 27, 8.0, "W, in 4 bits\nfrozen: no byte changes", color=LIGHT)
+    box(ax, 15, 4.8, 11, 4.6, f"A\n{rank} rows", color=tint(BLUE, 0.5), size=10.3)
+    arrow(ax, (26.4, 7.1), (30.8, 7.1), color=INK)
+    box(ax, 31, 4.8, 11, 4.6, f"B\n{rank} columns", color=tint(ORANGE, 0.7), size=10.3)
+    arrow(ax, (42.4, 7.1), (48.6, 7.1), color=INK)
+    box(ax, 49, 4.8, 7.5, 4.6, "× α/r", color="white", size=10.5)
+    arrow(ax, (42.4, 20.0), (61.0, 14.6), color=INK)
+    arrow(ax, (56.8, 7.4), (61.0, 12.2), color=INK)
+    say(ax, 62.8, 13.4, "+", size=20)
+    arrow(ax, (64.8, 13.4), (69.5, 13.4), color=INK)
+    say(ax, 71.8, 13.5, "y", size=15, weight="bold")
+    arrow(ax, (61.5, 2.2), (15.5, 2.2), color=RED, linewidth=2)
+    say(ax, 70.4, 2.2, "gradients", color=RED)
+    finish(
+        ax,
+        "The input x takes two paths. One goes through the frozen matrix W in 4 bits. The other goes through A, then "
+        "B, then is multiplied by α/r. The two are added to the output y. Gradients flow through A and B only.",
+    )
+
+
+def learned_tokens(tokens: Sequence[str], learned: Sequence[bool], padding: int = 2, end: str = "</s>") -> None:
+    """The tokens of a padded turn in two rows: labels as they should be, and with the end token lost."""
+    ax = canvas(2.45)
+    tokens, learned = list(tokens), list(learned)
+    if len(tokens) > 9:  # the middle of a long question is not needed
+        cut = len(tokens) - 7
+        tokens, learned = [*tokens[:2], "…", *tokens[cut + 2 :]], [*learned[:2], False, *learned[cut + 2 :]]
+    tokens, learned = tokens + ["pad"] * padding, learned + [False] * padding
+    wrong = [was and not (i == len(tokens) - padding - 1) for i, was in enumerate(learned)]
+    width = 72 / len(tokens)
+    for y, marks, said, color in (
+        (15.2, learned, "Right: the answer and the end token are learned", GREEN),
+        (4.2, wrong, "Wrong: masked by value, the end token goes with the padding", RED),
+    ):
+        say(ax, 2, y + 6.0, said, ha="left", weight="bold", color=INK)
+        for i, (token, mark) in enumerate(zip(tokens, marks, strict=True)):
+            pad = i >= len(tokens) - padding
+            look = {"hatch": "///", "edgecolor": GRAY} if pad else {}
+            fill = tint(color, 0.5) if mark else ("white" if pad else LIGHT)
+            box(ax, 2 + i * width, y, width, 3.6, "" if pad else token, color=fill, size=10.3, **look)
+            label = "label" if mark else "−100"
+            say(ax, 2 + (i + 0.5) * width, y - 1.6, label, size=10.3, color=INK if mark else GRAY)
+    finish(
+        ax,
+        "One turn as a row of tokens, twice. The question is gray and has the label −100. Above, the answer and the "
+        f"end token {end} are colored, because they are learned. Below, the end token is gray, too.",
+    )
+
+
+def checkpointing(blocks: int = 6) -> None:
+    """What is kept of each block for the backward pass, without and with checkpointing."""
+    ax = canvas(2.9)
+    for y, title, tall in (
+        (16.5, "Without: every block keeps all that its backward pass needs", [8.0] * blocks),
+        (2.0, "With: only inputs are kept, and one block at a time is computed again", [1.0] * blocks),
+    ):
+        say(ax, 3, y + 10.9, title, ha="left", weight="bold")
+        for i, height in enumerate(tall):
+            x = 3 + i * 10.4
+            again = height == 1.0 and i == blocks - 2
+            if again:
+                box(ax, x, y + 2.6, 8.6, 6.4, "computed\nagain", color=tint(RED, 0.35), ls="--", size=10.3)
+                height = 1.0
+            box(ax, x, y + 2.6 if not again else y + 2.6, 8.6, height * 0.8, color=tint(ORANGE, 0.7))
+            box(ax, x, y - 0.6, 8.6, 2.8, f"block {i + 1}", color="white", size=10.3)
+    arrow(ax, (71.5, 4.0), (66.2, 4.0), color=RED)
+    say(ax, 71.2, 7.2, "backward", color=RED, size=10.3)
+    finish(
+        ax,
+        f"{blocks} blocks in a row, twice. Above, a tall box stands on each: everything is kept. Below, only a thin "
+        "one, its input; on one block stands a dashed box, which is computed again while the backward pass is there.",
+    )
+
+
+def before_and_after(shares: dict[str, float], spans: Sequence[tuple[float, float]]) -> None:
+    """Bars of shares of right answers with their 95% intervals."""
+    names = [name.replace(", ", ",\n") for name in shares]
+    values = list(shares.values())
+    errors = np.abs(np.array(spans).T - values)
+    title = f"Fine-tuning took it from {values[0]:.0%} to {values[1]:.0%} right"
+    fig = plots.bars(names, values, errors=errors, title=title, ylabel="share of exact answers", text="{:.0%}")
+    for patch, color in zip(fig.axes[0].patches, (GRAY, GREEN, tint(BLUE, 0.5)), strict=False):
+        patch.set(facecolor=color)
+    fig.axes[0].set_ylim(0, 1.15)
+    fig.axes[0].yaxis.set_major_formatter(plt.FuncFormatter(lambda share, _: f"{share:.0%}"))
+    fig.set_size_inches(WIDTH, 3.6)
+    plots.show(fig, f"Bars: {', '.join(f'{name} {share:.0%}' for name, share in shares.items())}; 95% intervals.")
