@@ -32,6 +32,7 @@ from .levels import (
 from .loading import (
     effect_of_options,
     inside_a_layer,
+    schemes_and_cards,
     what_is_replaced,
 )
 from .rounding import (
@@ -68,6 +69,7 @@ __all__ = [
     "lora_layer",
     "on_a_ruler",
     "outlier",
+    "schemes_and_cards",
     "small_and_large",
     "small_levels",
     "three_rulers",

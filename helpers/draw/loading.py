@@ -1,4 +1,4 @@
-"""Drawings of notebook 04: which parts of a model become 4 bits, what a layer does at a call, what options do."""
+"""Drawings of notebooks 00 and 04: what fits on which card, which parts of a model become 4 bits, what a layer does."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from .. import plots
 from .canvas import BLUE, GRAY, GREEN, INK, LIGHT, ORANGE, RED, WIDTH, arrow, box, canvas, finish, matrix, say, tint
 
-__all__ = ["effect_of_options", "inside_a_layer", "what_is_replaced"]
+__all__ = ["effect_of_options", "inside_a_layer", "schemes_and_cards", "what_is_replaced"]
 
 
 def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int], ids: int) -> None:
@@ -96,3 +96,24 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].invert_yaxis()
     plots.show(fig, "Bars for each option, left the error of the logits, right the size of the weights.")
+
+
+def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None:
+    """GB that a model needs in each scheme, as bars, with the memory of cards as lines; green fits on the smallest."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 3.7))
+    smallest = min(cards.values())
+    for i, gb in enumerate(needed.values()):
+        ax.barh(i, gb, 0.66, color=GREEN if gb <= smallest else tint(BLUE, 0.5), edgecolor="white")
+        look = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        ax.annotate(f"{gb:.2f}", (gb, i), (4, 0), textcoords="offset points", va="center", fontsize=10, bbox=look)
+    for name, size in cards.items():
+        ax.axvline(size, color=INK, ls=":", lw=1.2)
+        ax.text(size, -0.75, f"{name}\n{size:.1f} GB", ha="center", va="bottom", fontsize=10)
+    ax.set_yticks(range(len(needed)), list(needed))
+    ax.invert_yaxis()
+    ax.set_xlabel("GB to load Mistral-7B")
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Only 4 bits fit on a small laptop's card", pad=40)
+    told = ", ".join(f"{scheme} {gb:.2f}" for scheme, gb in needed.items())
+    plots.show(fig, f"GB that Mistral-7B needs by scheme, {told}, with the memory of three cards as lines.")

@@ -1,6 +1,6 @@
-"""Checks of notebook 00: what fits, the compute dtype, a repaired call."""
+"""Checks of notebook 00: what fits, a card to rent, the compute dtype, a repaired call."""
 
-from . import Hint, call, exercise
+from . import Hint, call, exercise, number
 
 
 @exercise("00-1")
@@ -19,12 +19,24 @@ def check_fitting(answer, *, needed: dict) -> str:
             raise Hint("what needs exactly what is free still fits: <= and not <.")
         if not set(returned) <= set(needed):
             raise Hint("return the names, the keys of `needed`, not the sizes.")
-        raise Hint(f"with {free:.1f} GB free these fit: {', '.join(sorted(truth)) or 'none'}.")
+        raise Hint(f"with {free:.1f} GB free, {len(truth)} schemes fit, and this returns {len(set(returned))}.")
     at_6 = [scheme for scheme, gb in needed.items() if gb <= 6]
     return f"a GPU of 6 GB takes {', '.join(at_6) or 'none of them'}; with 24 GB, all but fp32."
 
 
 @exercise("00-2")
+def check_card(answer) -> str:
+    gb = number(answer, "card_gb")
+    if gb == 24:
+        return "14.5 GB of weights, and room for long texts."
+    if gb == 16:
+        raise Hint("the weights would leave it nearly full. What else does a model need while it reads and writes?")
+    if gb == 80:
+        raise Hint("that would do, and most of what you pay for would stay empty.")
+    raise Hint("choose one of the three cards: 16, 24 or 80 GB.")
+
+
+@exercise("00-3")
 def check_compute_dtype(answer, *, gpus: dict) -> str:
     for name, capability in {**gpus, "a machine without a GPU": None}.items():
         returned = call(answer, capability)
@@ -46,7 +58,7 @@ def check_compute_dtype(answer, *, gpus: dict) -> str:
     return 'bfloat16 from 8.0 on and on CPUs, float16 before; this is what `compute_dtype="auto"` does.'
 
 
-@exercise("00-3")
+@exercise("00-4")
 def check_repaired(answer) -> str:
     loaded = call(answer)
     if not isinstance(loaded, tuple) or len(loaded) != 2:

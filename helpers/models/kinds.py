@@ -24,6 +24,11 @@ class Choice:
     folder: Path | None = field(default=None, repr=False)
     download_bytes: int = field(default=0, repr=False)
 
+    @property
+    def name(self) -> str:
+        """What a reader sees: the id, or the small model's proper name."""
+        return "Mini-Mistral" if self.kind == "mini" else self.model_id
+
 
 def mini_path() -> Path:
     """Folder of the small model that ships with the course, in transformers' format."""

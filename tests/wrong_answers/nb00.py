@@ -16,33 +16,37 @@ WRONG = {
         ),
     ],
     "00-2": [
+        ('card_gb = 16\nexercises.check("00-2", card_gb)', "nearly full"),
+        ('card_gb = 80\nexercises.check("00-2", card_gb)', "stay empty"),
+    ],
+    "00-3": [
         (
             "def compute_dtype(capability):\n"
             "    return 'bfloat16' if capability is None or capability >= (7, 5) else 'float16'\n"
-            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            'exercises.check("00-3", compute_dtype, gpus=gpus)',
             "only emulates",
         ),
         (
             "def compute_dtype(capability):\n"
             "    return 'bfloat16' if capability is None or '{}.{}'.format(*capability) >= '8.0' else 'float16'\n"
-            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            'exercises.check("00-3", compute_dtype, gpus=gpus)',
             "not text",
         ),
         (
             "def compute_dtype(capability):\n"
             "    return 'bfloat16' if capability is not None and capability >= (8, 0) else 'float16'\n"
-            'exercises.check("00-2", compute_dtype, gpus=gpus)',
+            'exercises.check("00-3", compute_dtype, gpus=gpus)',
             "the CPU computes",
         ),
     ],
-    "00-3": [
+    "00-4": [
         (
             'def repaired():\n    return models.load("embeded", scheme="nf4-double")\n'
-            'exercises.check("00-3", repaired)',
+            'exercises.check("00-4", repaired)',
             "Unknown scheme",
         ),
         (
-            'def repaired():\n    return models.load("mini", scheme="nf4")\nexercises.check("00-3", repaired)',
+            'def repaired():\n    return models.load("mini", scheme="nf4")\nexercises.check("00-4", repaired)',
             "a scheme of its own",
         ),
     ],
