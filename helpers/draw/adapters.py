@@ -44,8 +44,8 @@ def small_and_large(rows: int, columns: int, rank: int) -> None:
     say(ax, 67.5, 11.2, said, weight="bold")
     finish(
         ax,
-        f"A square of {rows:,} × {columns:,} numbers is nearly a tall matrix B of {rows:,} × {rank} times a flat matrix "
-        f"A of {rank} × {columns:,}. These two have {both:,} numbers, {both / (rows * columns):.1%} of the square's.",
+        f"A square of {rows:,} × {columns:,} numbers is nearly a tall matrix B of {rows:,} × {rank} times "
+        f"a flat matrix A of {rank} × {columns:,}. Both have {both:,} numbers, {both / (rows * columns):.1%} of it.",
     )
 
 
@@ -85,18 +85,19 @@ def learned_tokens(tokens: Sequence[str], learned: Sequence[bool], padding: int 
     tokens, learned = tokens + ["pad"] * padding, learned + [False] * padding
     wrong = [was and not (i == len(tokens) - padding - 1) for i, was in enumerate(learned)]
     width = 72 / len(tokens)
-    for y, marks, said, color in (
-        (15.2, learned, "Right: the answer and the end token are learned", GREEN),
-        (4.2, wrong, "Wrong: masked by value, the end token goes with the padding", RED),
+    for y, marks, said in (
+        (15.2, learned, "Right: the answer and the end token have labels (below each token)"),
+        (4.2, wrong, "Wrong: masked by value, the end token goes with the padding (hatched)"),
     ):
         say(ax, 2, y + 6.0, said, ha="left", weight="bold", color=INK)
         for i, (token, mark) in enumerate(zip(tokens, marks, strict=True)):
             pad = i >= len(tokens) - padding
+            lost = learned[i] and not mark
+            fill = tint(GREEN, 0.5) if mark else tint(RED, 0.6) if lost else ("white" if pad else LIGHT)
             look = {"hatch": "///", "edgecolor": GRAY} if pad else {}
-            fill = tint(color, 0.5) if mark else ("white" if pad else LIGHT)
             box(ax, 2 + i * width, y, width, 3.6, "" if pad else token, color=fill, size=10.3, **look)
-            label = "label" if mark else "−100"
-            say(ax, 2 + (i + 0.5) * width, y - 1.6, label, size=10.3, color=INK if mark else GRAY)
+            label, ink = (token, INK) if mark else ("−100", RED if lost else GRAY)
+            say(ax, 2 + (i + 0.5) * width, y - 1.6, label, size=10.3, color=ink, weight="bold" if lost else "normal")
     finish(
         ax,
         "One turn as a row of tokens, twice. The question is gray and has the label −100. Above, the answer and the "

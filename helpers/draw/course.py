@@ -8,8 +8,8 @@ __all__ = ["STOPS", "course_map", "described"]
 STOPS = {
     "00": ("Setup", "what runs here?"),
     "01": ("Rounding", "16 bits to 4?"),
-    "02": ("NF4", "which 16 levels?"),
-    "03": ("Constants", "cheaper scales?"),
+    "02": ("NF4", "which levels?"),
+    "03": ("Constants", "less for scales?"),
     "04": ("Loading", "the real thing?"),
     "05": ("Memory", "what fits?"),
     "06": ("Speed", "is it faster?"),

@@ -235,7 +235,7 @@ def block_by_hand(weights: torch.Tensor, absmax: float, codes: torch.Tensor, lev
     for i, (name, texts, colors) in enumerate(rows):
         y = 35.5 - 6.6 * i
         at = strip(ax, left, y, [text.replace("-", "−") for text in texts], w, 3.6, colors, size=10.3)
-        say(ax, left - 1, y + 1.8, name, ha="right")
+        say(ax, left - 0.8, y + 1.8, name, ha="right", size=10.5)
         if i:
             for x in at:
                 arrow(ax, (x, y + 6.4), (x, y + 3.8), color=GRAY, linewidth=0.9, mutation_scale=8)

@@ -71,8 +71,8 @@ def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -
     finish(
         ax,
         f"Inside a 4-bit layer. Stored are {packed_bytes:,} bytes of codes and {constants:,} bytes of constants. At "
-        f"each call they are decoded to a matrix of {rows:,} × {columns:,} weights, which is multiplied with the input and "
-        "then thrown away.",
+        f"each call they are decoded to a matrix of {rows:,} × {columns:,} weights, which is multiplied with the "
+        "input and then thrown away.",
     )
 
 
@@ -105,8 +105,8 @@ def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None
     smallest = min(cards.values())
     for i, gb in enumerate(needed.values()):
         ax.barh(i, gb, 0.66, color=GREEN if gb <= smallest else tint(BLUE, 0.5), edgecolor="white")
-        look = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        ax.annotate(f"{gb:.2f}", (gb, i), (4, 0), textcoords="offset points", va="center", fontsize=10, bbox=look)
+        look = {"textcoords": "offset points", "va": "center", "fontsize": 10, "weight": "bold"}
+        ax.annotate(f"{gb:.2f}", (gb, i), (-4, 0), ha="right", **look)
     for name, size in cards.items():
         ax.axvline(size, color=INK, ls=":", lw=1.2)
         ax.text(size, -0.75, f"{name}\n{size:.1f} GB", ha="center", va="bottom", fontsize=10)
@@ -114,6 +114,6 @@ def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None
     ax.invert_yaxis()
     ax.set_xlabel("GB to load Mistral-7B")
     ax.grid(axis="y", visible=False)
-    ax.set_title("Only 4 bits fit on a small laptop's card", pad=40)
+    ax.set_title("On the card of a small laptop, only 4 bits fit", pad=40)
     told = ", ".join(f"{scheme} {gb:.2f}" for scheme, gb in needed.items())
     plots.show(fig, f"GB that Mistral-7B needs by scheme, {told}, with the memory of three cards as lines.")

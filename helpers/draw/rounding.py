@@ -66,7 +66,7 @@ def eight_to_codes(weights: torch.Tensor, codes: torch.Tensor, step: float, top:
         value, code = weights[i].item(), int(codes[i])
         x, goal = at(value), at(code * step)
         ax.plot([x], [17.5], "o", color=BLUE, ms=7, zorder=3)
-        arrow(ax, (x, 16.6), (goal, 8.0), color=RED if abs(x - goal) > 0.25 else GRAY, linewidth=1.1)
+        arrow(ax, (x, 16.6), (goal, 8.0), color=RED, linewidth=1.1)
         high = 19.9 if place % 2 == 0 else 22.2
         say(ax, x, high, f"{value:.2f}".replace("-", "−"), size=10.5, color=BLUE)
     brace(ax, at(0), at(step), 3.9, "", color=INK)

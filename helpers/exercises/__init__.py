@@ -157,14 +157,16 @@ def _keep(name: str) -> None:
 
 
 def call(answer, *args, **kwargs):
-    """Call the learner's function; `...` or None counts as still open, an exception becomes a hint."""
+    """Call the learner's function; `...` counts as still open, None and an exception become hints."""
     if not callable(answer):
         raise Hint(f"a function is wanted here, and this is of type {type(answer).__name__}.")
     try:
         value = answer(*args, **kwargs)
     except Exception as error:
         raise Hint(f"your function raised {_said(error)}.") from None
-    if value is None or _is_open(value):
+    if value is None:
+        raise Hint("your function returns nothing: is there a `return`?")
+    if _is_open(value):
         raise _Open
     return value
 

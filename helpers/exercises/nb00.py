@@ -15,11 +15,11 @@ def check_fitting(answer, *, needed: dict) -> str:
             continue
         if set(returned) == set(needed) - truth:
             raise Hint("these are the ones that do not fit: turn the comparison round.")
-        if set(returned) == {scheme for scheme, gb in needed.items() if gb < free}:
+        if free in sizes and set(returned) == truth - {scheme for scheme, gb in needed.items() if gb == free} != set():
             raise Hint("what needs exactly what is free still fits: <= and not <.")
         if not set(returned) <= set(needed):
             raise Hint("return the names, the keys of `needed`, not the sizes.")
-        raise Hint(f"with {free:.1f} GB free, {len(truth)} schemes fit, and this returns {len(set(returned))}.")
+        raise Hint(f"with {free:.1f} GB free, {len(truth)} of them fit, and this returns {len(set(returned))}.")
     at_6 = [scheme for scheme, gb in needed.items() if gb <= 6]
     return f"a GPU of 6 GB takes {', '.join(at_6) or 'none of them'}; with 24 GB, all but fp32."
 

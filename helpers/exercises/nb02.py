@@ -44,7 +44,7 @@ def check_byte(answer) -> str:
     up = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1].double()).flip(0)
     levels = dict(enumerate((up / up[-1]).tolist(), start=8))  # codes 8 to 15, the positive levels
 
-    def near(one, other, tolerance=2e-3):
+    def near(one, other, tolerance=6e-3):
         return abs(first - one) < tolerance and abs(second - other) < tolerance
 
     right = levels[9] * 0.4, levels[13] * 0.4

@@ -114,7 +114,7 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     if model_id == "auto":
         return _auto(scheme)
     if model_id == "mini":
-        return Choice("mini", "shipped with the course", "mini", "it was asked for", mini_path())
+        return Choice("mini", "shipped with the course", "mini", "it runs on any computer", mini_path())
     if model_id == "mistral-7b-shape":
         if not torch.cuda.is_available():
             raise CourseError(
@@ -126,7 +126,7 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
         )
         return Choice(model_id, "random weights", "shape", reason)
     if model_id == "embedded":  # its name until 2026, which looked like that of a table of embeddings
-        raise CourseError('The small model of the course is called "mini" now: use MODEL_ID = "mini".')
+        raise CourseError('No model is called "embedded" any more: the course\'s own is MODEL_ID = "mini".')
     repo = ALIASES.get(model_id, model_id)
     folder = Path(model_id).expanduser()
     if model_id not in ALIASES and folder.is_dir():
