@@ -269,10 +269,16 @@ def test_a_notebook_read_in_jupyterlab(browser, lab, executed, pictures, name):
 
 
 def test_whatever_has_a_widget_is_run_in_the_browser(executed):
-    """In any other notebook a widget would be dropped from the copy that is read, and nobody would try it."""
+    """In any other notebook a widget would be dropped from the copy that is read, and nobody would try it.
+
+    Guesses are in most notebooks and all alike: those of `LIVE` are clicked for all.
+    """
     for name in NAMES:
-        views = [out for cell in executed(name).cells for out in cell.get("outputs", [])]
-        assert name in LIVE or not any(run.WIDGET_VIEW in out.get("data", {}) for out in views), name
+        outputs = [out.get("data", {}) for cell in executed(name).cells for out in cell.get("outputs", [])]
+        views = [data for data in outputs if run.WIDGET_VIEW in data]
+        guesses = [data for data in views if data["text/plain"].startswith("Guess: ")]
+        assert name in LIVE or views == guesses, name
+        assert guesses or name not in {"01_round_to_fewer_bits", "08_finetune_with_qlora"}
 
 
 def test_what_is_broken_is_seen(browser, lab):

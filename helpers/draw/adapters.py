@@ -66,12 +66,15 @@ def lora_layer(rank: int) -> None:
     say(ax, 62.8, 13.4, "+", size=20)
     arrow(ax, (64.8, 13.4), (69.5, 13.4), color=INK)
     say(ax, 71.8, 13.5, "y", size=15, weight="bold")
-    arrow(ax, (61.5, 2.2), (15.5, 2.2), color=RED, linewidth=2)
-    say(ax, 70.4, 2.2, "gradients", color=RED)
+    arrow(ax, (55, 2.6), (15.5, 2.6), color=RED, linewidth=2)
+    say(ax, 66, 2.6, "gradients for A and B", color=RED, size=10.5)
+    arrow(ax, (42, 14.4), (15.5, 14.4), color=RED, linewidth=1.2, ls="--")
+    say(ax, 28.5, 12.4, "gradients pass through W, and leave it alone", color=RED, size=10.3)
     finish(
         ax,
         "The input x takes two paths. One goes through the frozen matrix W in 4 bits. The other goes through A, then "
-        "B, then is multiplied by α/r. The two are added to the output y. Gradients flow through A and B only.",
+        "B, then is multiplied by α/r. The two are added to the output y. Only A and B receive gradients; on their "
+        "way to earlier layers, gradients also pass through W, which stays as it is.",
     )
 
 
@@ -132,7 +135,9 @@ def checkpointing(blocks: int = 6) -> None:
 
 def before_and_after(shares: dict[str, float], spans: Sequence[tuple[float, float]]) -> None:
     """Bars of shares of right answers with their 95% intervals."""
-    names = [name.replace(", ", ",\n") for name in shares]
+    names = [
+        name.replace(", ", ",\n").replace(" (", "\n(").replace("with the adapter", "with adapter") for name in shares
+    ]
     values = list(shares.values())
     errors = np.abs(np.array(spans).T - values)
     title = f"Fine-tuning took it from {values[0]:.0%} to {values[1]:.0%} right"

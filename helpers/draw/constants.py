@@ -64,19 +64,20 @@ def two_storeys(block: int = 64, second_block: int = 256) -> None:
     )
 
 
-def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, restored: torch.Tensor) -> None:
+def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, restored: torch.Tensor) -> None:
     """Eight absmax on their way to 8 bits and back, one row for each step."""
     w, left = 7.1, 18.0
-    ax = canvas(3.1)
+    ax = canvas(3.8)
     centered = absmax - offset
     rows = [
         ("absmax", absmax, "white", "{:.2f}"),
         (f"− {offset:.2f}, the mean", centered, "white", "{:+.2f}"),
         (f"÷ {second:.2f}, the largest", centered / second, tint(ORANGE, 0.35), "{:+.2f}"),
-        ("nearest level, back", restored, tint(GREEN, 0.3), "{:.4f}"),
+        ("code, of 8 bits", codes, tint(BLUE, 0.3), "{:d}"),
+        ("the way back", restored, tint(GREEN, 0.3), "{:.4f}"),
     ]
     for i, (name, values, color, form) in enumerate(rows):
-        y = 25.4 - 7.2 * i
+        y = 32.6 - 7.2 * i
         texts = [form.format(value).replace("-", "−") for value in values.tolist()]
         at = strip(ax, left, y, texts, w, 3.6, [color] * len(texts), size=10.5)
         say(ax, left - 1, y + 1.8, name, ha="right")
@@ -86,8 +87,8 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, restored:
     finish(
         ax,
         f"Eight absmax in a row; below each its distance to the mean, {offset:.2f}; that distance divided by the "
-        f"largest of the eight, {second:.2f}; and the absmax that comes back after rounding to the nearest of 256 "
-        "levels.",
+        f"largest of the eight, {second:.2f}; its code, the place of the nearest of 256 "
+        "levels; and the absmax that comes back.",
     )
 
 
@@ -135,8 +136,8 @@ def error_against_bits(sizes: Sequence[int], curves: dict[str, tuple[Sequence[fl
     look = {"arrowstyle": "-|>", "color": INK}
     ax.annotate("", (double[at] + 0.02, errors[at]), (plain[at] - 0.02, errors[at]), arrowprops=look)
     said = f"same error,\n{plain[at] - double[at]:.2f} bits less"
-    place = 0.7 * plain[at] + 0.3 * double[at]
-    ax.annotate(said, (place, errors[at]), (0, -30), textcoords="offset points", ha="center", fontsize=10)
+    place = 0.85 * plain[at] + 0.15 * double[at]
+    ax.annotate(said, (place, errors[at]), (14, -30), textcoords="offset points", ha="center", fontsize=10)
     for name, size in zip(curves, (128, 32), strict=True):  # two ways to spend the same bits
         bits, found = curves[name]
         k = list(sizes).index(size)

@@ -260,13 +260,14 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
     bell_curve = torch.exp(-(x**2) / 2) / (2 * math.pi) ** 0.5
     for ax, (low, high), bins in zip(axes, ((-5, 5), (2.5, 6)), (101, 36), strict=True):
         ax.fill_between(x, bell_curve, color=LIGHT, label="a bell curve")
+        ax.plot(x, bell_curve, color=GRAY, lw=1.2)
         for (name, values), color in zip(layers.items(), (BLUE, RED), strict=False):
             step = (high - low) / bins
             counts = torch.histc(values.flatten(), bins=bins, min=low, max=high) / values.numel() / step
             ax.stairs(counts.numpy(), [low + k * step for k in range(bins + 1)], color=color, lw=1.8, label=name)
         ax.set(xlabel="weight, in standard deviations (σ)", xlim=(low, high), yticks=[])
     axes[0].set(ylabel="how common", title="Most weights: roughly a bell")
-    axes[1].set(ylim=(0, 0.022), title="Far out: one layer has more")
+    axes[1].set(ylim=(0, 0.022), title="Far out, enlarged: one has more")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     plots.show(
@@ -301,6 +302,7 @@ def contest(lost: dict[str, dict[str, float]]) -> None:
     """Errors of formats as bars with their numbers, a panel for each kind of data, the least of each in bold."""
     plots.style()
     fig, axes = plt.subplots(1, len(lost), figsize=(WIDTH + 1, 3.2), sharey=True)
+    most = max(max(found.values()) for found in lost.values())
     formats = list(next(iter(lost.values())))
     for ax, (kind, found) in zip(axes, lost.items(), strict=True):
         best = min(found, key=found.get)
@@ -312,7 +314,7 @@ def contest(lost: dict[str, dict[str, float]]) -> None:
             ax.annotate(
                 said, (found[name], i), (3, 0), textcoords="offset points", va="center", weight=weight, fontsize=10
             )
-        ax.set(title=kind, xlabel="squared error, %", xlim=(0, max(found.values()) * 1.35))
+        ax.set(title=kind, xlabel="squared error, %", xlim=(0, most * 1.4))
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(formats)), formats)
     axes[0].invert_yaxis()

@@ -33,9 +33,10 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
             rows, columns = layers[name]
             box(ax, 5 + i * width, y, width - 1, 4.6, f"{name}\n{rows:,} × {columns:,}", color=color, size=10.3)
         box(ax, 5, y - 2.3, 55, 1.3, color=gray, linewidth=0.6)
-    for start, end in ((4.6, 6.8), (30.0, 32.0)):
+    box(ax, 17, 30.6, 32, 1.1, color=gray, linewidth=0.6)
+    for start, end in ((4.6, 6.8), (29.0, 30.4)):
         arrow(ax, (33, start), (33, end), color=INK)
-    say(ax, 71.0, 16.0, "norms:\nthin gray\nlines", color=GRAY, size=10.3)
+    say(ax, 71.0, 16.0, "norms:\nthin gray\nbars", color=GRAY, size=10.3)
     box(ax, 57.0, 33.0, 2.2, 1.8, color=color)
     say(ax, 60.2, 33.9, "4 bits", ha="left", size=10.5)
     box(ax, 66.0, 33.0, 2.2, 1.8, color=gray)
@@ -55,7 +56,8 @@ def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -
     say(ax, 8, 12.8, "codes", weight="bold")
     say(ax, 8, 9.6, f"{packed_bytes:,}\nbytes", size=10.5)
     box(ax, 1.5, 0.6, 13, 5.4, f"constants\n{constants:,} bytes", color=tint(ORANGE, 0.5), size=10.3)
-    arrow(ax, (15.2, 10.2), (25.6, 10.2), "decode", color=INK, above=1.5)
+    ax.plot([15.0, 16.0, 16.0, 15.0], [15.6, 15.6, 0.6, 0.6], color=INK, lw=1.2)
+    arrow(ax, (16.4, 9.2), (25.6, 9.2), "decode", color=INK, above=1.5)
     matrix(ax, 26.5, 5.2, 14, 11.4, 8, 6, [tint(BLUE, 0.25 + 0.35 * ((7 * k) % 5) / 5) for k in range(48)])
     ax.add_patch(plt.Rectangle((26.1, 4.8), 14.8, 12.2, fill=False, ls="--", ec=INK, lw=1.2))
     say(ax, 33.5, 19.4, f"weights, {rows:,} × {columns:,},\nfor a moment", size=10.5)

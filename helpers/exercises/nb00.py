@@ -5,6 +5,9 @@ from . import Hint, call, exercise, number
 
 @exercise("00-1")
 def check_fitting(answer, *, needed: dict) -> str:
+    exact = {"small": 4.0, "large": 16.0}
+    if set(call(answer, dict(exact), 4.0)) == set() and set(call(answer, dict(exact), 5.0)) == {"small"}:
+        raise Hint("a scheme that needs exactly what is free still fits: <= and not <.")
     sizes = sorted(needed.values())
     for free in (*sizes, sizes[0] / 2, sizes[-1] * 2, (sizes[0] + sizes[-1]) / 2):
         returned = call(answer, dict(needed), free)
@@ -15,11 +18,9 @@ def check_fitting(answer, *, needed: dict) -> str:
             continue
         if set(returned) == set(needed) - truth:
             raise Hint("these are the ones that do not fit: turn the comparison round.")
-        if free in sizes and set(returned) == truth - {scheme for scheme, gb in needed.items() if gb == free} != set():
-            raise Hint("what needs exactly what is free still fits: <= and not <.")
         if not set(returned) <= set(needed):
             raise Hint("return the names, the keys of `needed`, not the sizes.")
-        raise Hint(f"with {free:.1f} GB free, {len(truth)} of them fit, and this returns {len(set(returned))}.")
+        raise Hint(f"with {free:.3f} GB free, {len(truth)} of them fit, and this returns {len(set(returned))}.")
     at_6 = [scheme for scheme, gb in needed.items() if gb <= 6]
     return f"a GPU of 6 GB takes {', '.join(at_6) or 'none of them'}; with 24 GB, all but fp32."
 
@@ -39,7 +40,12 @@ def check_card(answer) -> str:
 @exercise("00-3")
 def check_compute_dtype(answer, *, gpus: dict) -> str:
     for name, capability in {**gpus, "a machine without a GPU": None}.items():
-        returned = call(answer, capability)
+        try:
+            returned = call(answer, capability)
+        except Hint as hint:
+            if capability is None and "TypeError" in str(hint):
+                raise Hint("think of a machine without a GPU: there `capability` is None.") from None
+            raise
         returned = str(returned).removeprefix("torch.")
         truth = "bfloat16" if capability is None or capability >= (8, 0) else "float16"
         if returned == truth:

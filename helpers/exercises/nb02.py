@@ -137,7 +137,7 @@ def check_best_offset(answer) -> str:
     if found < 1.01 * best:
         return f"on other random values the error falls by {1 - found / own:.1%}, so less crowded levels are better."
     if abs(offset - 0.9677083) < 1e-4:
-        raise Hint("this is NF4's own offset. Try some smaller and some larger ones, and compare the errors.")
+        raise Hint("this is NF4's own offset. Try some smaller and some larger ones, and compare the *squared* errors.")
     if offset > 0.9677083:
         raise Hint("the error is larger than with NF4's own offset: try the other direction.")
     raise Hint("this is better than NF4's own offset, but there is an even better one. Try more, in smaller steps.")

@@ -1,4 +1,4 @@
-"""Checks of notebook 03: bytes of absmax, a mean by hand, bits per weight, a saving, the kernel's rule."""
+"""Checks of notebook 03: bytes of absmax, a mean by hand, the way back, bits per weight, the kernel's rule."""
 
 import torch
 
@@ -90,7 +90,7 @@ def _dynamic_map() -> torch.Tensor:
     return torch.tensor(sorted(levels))
 
 
-@exercise("03-3")
+@exercise("03-4")
 def check_bits(answer) -> str:
     for block, second in ((64, 256), (32, 256), (128, 64)):
         found = number(call(answer, block, second), "what bits_per_weight returns")
@@ -117,23 +117,36 @@ def check_bits(answer) -> str:
     )
 
 
-@exercise("03-4")
-def check_saved_megabytes(answer) -> str:
-    found = number(answer, "saved_megabytes")
-    bits = 32 / 64 - 8 / 64 - 32 / (64 * 256)
-    truth = 20e6 * bits / 8 / 1e6
+@exercise("03-3")
+def check_way_back(answer) -> str:
+    levels = _dynamic_map()
+    for values, block in ((300, 128), (512, 256), (70, 64)):
+        generator = torch.Generator().manual_seed(values)
+        codes = torch.randint(256, (values,), generator=generator).to(torch.uint8)
+        second = 0.1 + torch.rand(-(-values // block), generator=generator)
+        offset = torch.tensor(0.7)
+        found = call(answer, codes, second, offset, levels, block)
+        if not isinstance(found, torch.Tensor):
+            raise Hint("return a tensor with one absmax for each code.")
+        if found.numel() != values:
+            raise Hint(
+                f"there are {values} codes, and this returns {found.numel()} values: the last block may be short."
+            )
+        scales = second.repeat_interleave(block)[:values]
+        looked_up = levels[codes.int()]
 
-    def near(value):
-        return abs(found - value) < 0.005 * value
+        def near(other, found=found):
+            return torch.allclose(found.double().flatten(), other.double(), atol=1e-6)
 
-    if near(truth) or near(20e6 * 0.373 / 8 / 1e6):
-        return f"{truth:.2f} MB. Little to gain, and some speed to lose."
-    if near(truth * 8):
-        raise Hint("these are megabits. A byte has 8 bits.")
-    if near(20e6 * 0.5 / 8 / 1e6):
-        raise Hint("this is all that absmax takes without double quantization, but with it, absmax isn't free.")
-    if near(20e6 * (8 / 64 + 32 / (64 * 256)) / 8 / 1e6):
-        raise Hint("this is what the constants still take. How much less is that than 0.5 bit per weight?")
-    if near(truth * 1e6):
-        raise Hint("these are bytes: divide by a million.")
-    raise Hint("how many bits per weight does it save, times 20 million weights, in bytes?")
+        if near(looked_up * scales + offset):
+            continue
+        if near(looked_up * scales):
+            raise Hint("the offset is missing: the mean was subtracted at the beginning.")
+        if near((looked_up + offset) * scales):
+            raise Hint("the offset is added at the end, after multiplying, since it was subtracted before dividing.")
+        if near(looked_up + offset) or near(looked_up):
+            raise Hint("a level has to be multiplied by the second absmax of its block.")
+        if near(codes.double() * scales + offset):
+            raise Hint("a code is only a level's place in the list: look up `levels` first.")
+        raise Hint("three steps: the level of each code, times the scale of its block, plus the offset.")
+    return "level, times scale, plus offset: that's what every 4-bit layer does first when it is used."

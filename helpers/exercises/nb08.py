@@ -17,7 +17,7 @@ def check_lora(answer, *, trained: int, config, rank: int) -> str:
             raise Hint("this is one of the two matrices; LoRA adds A and B.")
         if r > 1 and value * r == edges:
             raise Hint("the rank is missing: with r = 4 there are four times as many as with r = 1.")
-        raise Hint(f"for the shapes {shapes} and r = {r} it is {edges}.")
+        raise Hint("A has r rows and W's columns, B has W's rows and r columns: add the two, for every shape.")
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     of_layer = [(heads, h), (kv, h), (kv, h), (h, heads), (f, h), (f, h), (h, f)]
@@ -47,7 +47,7 @@ def check_labels(answer, *, end: int) -> str:
             raise Hint("the padding behind the end token is learned: mask it with -100.")
         if returned[:prompt] == ids[:prompt]:
             raise Hint("the question is learned: the first `prompt` labels are -100.")
-        raise Hint(f"for ids={ids}, prompt={prompt}, length={length} the labels are {truth}.")
+        raise Hint("places from `prompt` up to `length` keep their token; all others get -100.")
     return "answer and end token are learned, question and padding are not, even if both are the same token."
 
 
@@ -59,7 +59,7 @@ def check_cost(answer, *, parameters: int) -> str:
     if each == 8:
         raise Hint("these are parameter and gradient, or the optimizer alone; all three parts count.")
     if each != 16:
-        raise Hint("a float32 has 4 bytes: one for the parameter, one for its gradient, two for AdamW's running means.")
+        raise Hint("count what is kept for each: itself, its gradient, what AdamW remembers. Each has 4 bytes.")
     truth = each * parameters / 1e9
     if abs(total - truth) > 0.01 * truth:
         if abs(total - truth * 1e9) < 0.01 * truth * 1e9:

@@ -1,7 +1,7 @@
 """What a reader can turn: a guess (everywhere), bits and rounding (01), what fits on a GPU (05)."""
 
 from .fitting import answer, panel, shape
-from .guess import guess, guessed
+from .guessing import guess, guessed
 from .rounding import BLOCK_SIZES, CONSTANT_BITS, bit_toggles, draw_rounding, rounding_panel
 
 __all__ = [

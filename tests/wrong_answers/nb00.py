@@ -41,8 +41,7 @@ WRONG = {
     ],
     "00-4": [
         (
-            'def repaired():\n    return models.load("embeded", scheme="nf4-double")\n'
-            'exercises.check("00-4", repaired)',
+            'def repaired():\n    return models.load("minni", scheme="nf4-double")\nexercises.check("00-4", repaired)',
             "Unknown scheme",
         ),
         (

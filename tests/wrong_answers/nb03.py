@@ -18,22 +18,32 @@ WRONG = {
             "nearest level itself",
         ),
     ],
-    "03-3": [
+    "03-4": [
         (
             "def bits_per_weight(block_size=64, second_block_size=256):\n"
             "    return 4 + 8 / block_size + 32 / second_block_size\n"
-            'exercises.check("03-3", bits_per_weight)',
+            'exercises.check("03-4", bits_per_weight)',
             "weights each",
         ),
         (
             "def bits_per_weight(block_size=64, second_block_size=256):\n"
             "    return 4 + 8 / block_size\n"
-            'exercises.check("03-3", bits_per_weight)',
+            'exercises.check("03-4", bits_per_weight)',
             "second absmax is missing",
         ),
     ],
-    "03-4": [
-        ('saved_megabytes = 20 * 0.373\nexercises.check("03-4", saved_megabytes)', "megabits"),
-        ('saved_megabytes = 20 * 0.5 / 8\nexercises.check("03-4", saved_megabytes)', "isn't free"),
+    "03-3": [
+        (
+            "def way_back(codes, second, offset, levels, block_size=256):\n"
+            "    return levels[codes.int()] * second.repeat_interleave(block_size)[: len(codes)]\n"
+            'exercises.check("03-3", way_back)',
+            "offset is missing",
+        ),
+        (
+            "def way_back(codes, second, offset, levels, block_size=256):\n"
+            "    return (levels[codes.int()] + offset) * second.repeat_interleave(block_size)[: len(codes)]\n"
+            'exercises.check("03-3", way_back)',
+            "after multiplying",
+        ),
     ],
 }

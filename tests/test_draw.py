@@ -1,0 +1,134 @@
+"""Drawings: what cannot be read on one is found, numbers come from the caller, and each says what it shows."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import draw, nf4, run
+from helpers.draw import canvas, course
+
+EIGHT = torch.tensor([0.31, -0.80, 0.02, 0.50, -0.11, 0.07, -0.45, 0.23])
+LEVELS = nf4.nf4_code()
+CODES = torch.tensor([11, 0, 7, 13, 6, 8, 2, 10])
+LAYERS = {"q": (256, 256), "k": (128, 256), "v": (128, 256), "o": (256, 256), "up": (768, 256)}
+DRAWINGS = {
+    "bell_in_slices": (16,),
+    "bit_fields": (
+        [("FP16", "0", "01011", "1001100110", "0.0999755859"), ("BF16", "0", "01111011", "1001101", "0.1")],
+    ),
+    "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
+    "border": (LEVELS, 0.3875),
+    "bytes_of_a_model": (
+        {"codes": 3_489_660_928, "absmax": 109_051_904, "embeddings and head": 524_288_000, "norms": 9},
+    ),
+    "checkpointing": (6,),
+    "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
+    "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
+    "inside_a_layer": (256, 256, 32768, 2132),
+    "last_slice": (16,),
+    "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
+    "levels_under_bell": (torch.linspace(0.15, 1.85, 8), -torch.linspace(0.17, 1.85, 7)),
+    "lora_layer": (16,),
+    "on_a_ruler": (torch.linspace(-1, 1, 64) ** 3, range(-7, 8)),
+    "outlier": (50,),
+    "small_and_large": (4096, 4096, 16),
+    "small_levels": ({"dynamic": LEVELS.abs() / 10, "INT8": torch.arange(128) / 127}, 0.1),
+    "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, 0.05),
+    "two_storeys": (64, 256),
+    "weight_in_bits": (7_241_732_096, {"FP32": 28}),
+    "what_is_replaced": (LAYERS, 6, (2048, 256), 5),
+    "who_shares_a_scale": (4, 16, 4),
+}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed: pairs of data and metadata."""
+    seen = []
+    monkeypatch.setattr(canvas, "display", lambda data, metadata=None, raw=None: seen.append((data, metadata)))
+    return seen
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_can_be_read_and_says_what_it_shows(shown, name):
+    getattr(draw, name)(*DRAWINGS[name])
+    ((data, metadata),) = shown
+    image = metadata["image/png"]
+    assert image["faults"] == [] and len(image["alt"]) > 40 and data["text/plain"] == image["alt"]
+    assert image["width"] <= 800
+
+
+def test_every_drawing_of_the_package_is_tried_here():
+    charts = {
+        "absmax_hill",
+        "before_and_after",
+        "contest",
+        "effect_of_options",
+        "error_against_bits",
+        "layers_and_bell",
+    }
+    charts |= {"schemes_and_cards", "use_of_codes", "absmax_by_hand"}  # through notebooks, whose outputs are looked at
+    assert set(draw.__all__) - {"course_map", "faults"} == set(DRAWINGS) | charts
+
+
+def page():
+    return canvas.canvas(2.0)
+
+
+def test_text_that_is_cut_off_overlaps_or_is_too_small_is_found():
+    ax = page()
+    canvas.say(ax, 20, 10, "alone")
+    assert canvas.faults(ax.figure) == []
+    canvas.say(ax, 21, 10, "on it")
+    assert canvas.faults(ax.figure) == ["“alone” lies on “on it”"]
+    ax = page()
+    canvas.say(ax, 75, 10, "beyond the edge")
+    assert canvas.faults(ax.figure) == ["“beyond the edge” is cut off"]
+    ax = page()
+    canvas.say(ax, 20, 10, "tiny", size=10.1)
+    assert canvas.faults(ax.figure) == ["“tiny” is 8.9 points"]
+    ax = page()
+    canvas.box(ax, 20, 5, 4, 4, "too long for it")
+    assert canvas.faults(ax.figure) == ["“too long for it” leaves its box"]
+    canvas.plt.close("all")
+
+
+def test_a_drawing_needs_a_sentence():
+    with pytest.raises(ValueError, match="cannot see it"):
+        canvas.finish(page(), " ")
+    canvas.plt.close("all")
+
+
+def test_drawings_show_the_numbers_they_are_given(shown):
+    counts = draw.on_a_ruler(torch.tensor([-1.0, 0.0, 0.01, 0.99, 1.0]), range(-7, 8))
+    assert counts == [1] + [0] * 6 + [2] + [0] * 6 + [2]
+    draw.block_by_hand(EIGHT, 0.8, CODES, LEVELS, torch.tensor([176, 125, 104, 42]))
+    assert "176, 125, 104, 42" in shown[-1][1]["image/png"]["alt"]
+    draw.three_rulers({"NF4": LEVELS}, 0.05)
+    draw.border(LEVELS, 0.3875)
+    assert "0.3893" in shown[-1][1]["image/png"]["alt"] and "lower level" in shown[-1][1]["image/png"]["alt"]
+    draw.border(LEVELS, 0.39)
+    assert "upper level" in shown[-1][1]["image/png"]["alt"]
+
+
+def test_the_bell_is_the_normal_curve_and_its_slices_hold_equal_shares():
+    from helpers.draw.levels import normal_below
+
+    edges = normal_below([i / 16 for i in range(1, 16)])
+    shares = torch.special.ndtr(torch.tensor(edges, dtype=torch.float64)).diff()
+    assert torch.allclose(shares, torch.full_like(shares, 1 / 16))
+    ax = page()
+    curve = canvas.bell(ax, 1.0, 10.0, lambda value: value, -3, 3)
+    assert curve(0) == 11.0 and curve(1) == pytest.approx(1 + 10 * 0.60653, abs=1e-3)
+    canvas.plt.close("all")
+
+
+def test_the_map_has_every_notebook_and_marks_one():
+    assert list(course.STOPS) == [name[:2] for name in run.course_map()]
+    plain, marked = draw.course_map(), draw.course_map("02")
+    assert plain != marked and draw.course_map("02") == marked
+    width, height = Image.open(io.BytesIO(marked)).size
+    assert width > 2 * height / 1.5 and len(marked) < 40_000
+    assert course.described("02").endswith("You are at 02 NF4.")
