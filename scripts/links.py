@@ -13,7 +13,7 @@ from urllib.parse import quote
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_BADGES = "*Colab and Binder badges appear here once the course has a public address (`make links`).*"
+NO_BADGES = "<!-- `make links` puts the badges of Colab and Binder here -->"  # a reader sees nothing
 NO_SETUP = """\
 # On Colab this cell fetches the course and what Colab lacks; anywhere else it does nothing.
 import sys
