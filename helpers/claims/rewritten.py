@@ -36,7 +36,8 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
         f"{_list(beaten, 'no other format')}"
         + (f", and a larger one than {_list(better)}" if better else "")
         + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
-        f"{compute['default']} unless you set it. Computing in float16 made the error of quantization longer by "
+        f"{compute['default']} unless you set it. In one layer of {name}, "
+        "computing in float16 made the error of quantization longer by "
         f"{hypot(compute['float16'], compute['quantization']) / compute['quantization'] - 1:.1g} of it; "
         "bfloat16 has float32's range and is the usual choice where the GPU has it (capability 8.0 and up)."
     )

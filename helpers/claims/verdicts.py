@@ -342,11 +342,11 @@ def simplified(speed) -> Verdict:
 def long_sequences(speed) -> Verdict:
     short, long = speed["short"], speed["long"]
     shown = f"{short[0]:.2f}× ({short[1]:.2f}–{short[2]:.2f}) after {speed['short length']:,} tokens, "
-    shown += f"{long[0]:.2f}× ({long[1]:.2f}–{long[2]:.2f}) after {speed['long length']:,}; more was not measured"
+    shown += f"{long[0]:.2f}× ({long[1]:.2f}–{long[2]:.2f}) after {speed['long length']:,}"
     if long[1] >= 1:
-        return Verdict("false: not slower", shown)
+        return Verdict(f"false: not slower up to {speed['long length']:,} tokens", shown)
     if long[2] < 1 - TOLERANCE:
-        return Verdict("false: far slower", shown)
+        return Verdict(f"false: far slower at {speed['long length']:,} tokens already", shown)
     if long[2] >= 1 or long[1] < 1 - TOLERANCE:
         return Verdict("open", shown)
     return Verdict("true" if short[1] >= 1 else "depends on more than the length", shown)
