@@ -189,7 +189,7 @@ def better_than_int4(error) -> Verdict:
     "recommended",
     "quality",
     "NF4 is recommended for language models",
-    "perplexity of FP4 against NF4",
+    "perplexity, against FP4",
     QLORA,
     "quality",
 )

@@ -112,7 +112,8 @@ def sweep_finding(sweep: dict) -> str:
     rates = [row["rate"] for row in best.values()]
     wide = _wide(best)
     return (
-        f"The best learning rates lie between {min(rates):g} and {max(rates):g}. Each recipe at its own: all layers "
+        f"The best learning rates lie between {min(rates):g} and {max(rates):g}. Each recipe at the best of the rates "
+        f"tried: all layers "
         f"against q and v alone, both of rank 16, {gap('all layers, r=16', 'q and v, r=16')}; with as many parameters "
         f"on q and v ({wide}), {gap('all layers, r=16', wide)}. Rank 64 against rank 2 on all layers, "
         f"{gap('all layers, r=64', 'all layers, r=2')}. Differences are taken seed by seed, over {len(seeds)} seeds; "
@@ -201,7 +202,8 @@ def ladder_figure(recorded: dict, shapes: list[tuple[int, int]]) -> tuple[Figure
         ax.margins(0.22)
     axes[0].set_ylabel("tokens a second")
     fig.suptitle(
-        f"Up and to the left: {min(gains.values()):.1f} to {max(gains.values()):.1f} times the standard recipe's speed"
+        f"Up and to the left: {min(gains.values()):.1f} to {max(gains.values()):.1f} times the standard recipe's speed, "
+        "on this host"
     )
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig, gains
