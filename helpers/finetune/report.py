@@ -202,7 +202,7 @@ def ladder_figure(recorded: dict, shapes: list[tuple[int, int]]) -> tuple[Figure
         ax.margins(0.22)
     axes[0].set_ylabel("tokens a second")
     fig.suptitle(
-        f"Up and to the left: {min(gains.values()):.1f} to {max(gains.values()):.1f} times the standard recipe's speed, "
+        f"Up and to the left: {min(gains.values()):.1f} to {max(gains.values()):.1f} times the standard speed, "
         "on this host"
     )
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
