@@ -78,7 +78,9 @@ def _texts() -> dict[str, str]:
     for name in run.course_map():
         notebook = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4)
         texts[f"{name}.ipynb"] = nbformat.writes(cleared(notebook)) + "\n"
-    return texts | {page.name: page.read_text(encoding="utf-8") for page in sorted(run.NOTEBOOKS.glob("*.md"))}
+    for page in sorted(run.NOTEBOOKS.glob("*.md")):  # the recordings are not copied
+        texts[page.name] = page.read_text(encoding="utf-8").replace("](recorded/", "](../notebooks/recorded/")
+    return texts
 
 
 def _noted(folder: Path) -> dict[str, str]:

@@ -1,16 +1,22 @@
-"""Draw the README's picture from forecasts and recorded results: `make picture`. A test holds it to their figures."""
+"""Draw the README's two pictures, and the map in each notebook: `make picture`. Tests hold them to what they show.
 
+One picture is made from forecasts and recorded results, the other one is the map of the course.
+"""
+
+import base64
 import json
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 from PIL import Image
 
-from helpers import memory, models, plots, results
+from helpers import draw, memory, models, plots, results, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "notebooks" / "recorded" / "results.png"
+MAP = PICTURE.with_name("map.png")
 GUIDE = {"fp32": 28, "fp16": 14, "int8": 7, "nf4-dq": 3.5}
 
 
@@ -35,7 +41,7 @@ def drawn(path: Path = PICTURE) -> dict:
     return json.loads(Image.open(path).text["Description"])
 
 
-def draw(found: dict) -> plt.Figure:
+def chart(found: dict) -> plt.Figure:
     """Draw three promises of a guide, each with what is found after the colon of its title."""
     plots.style()
     fig, (size, speed, loss) = plt.subplots(1, 3, figsize=(11, 3.4))
@@ -66,9 +72,22 @@ def draw(found: dict) -> plt.Figure:
     return fig
 
 
+def write_maps() -> None:
+    """Write the map of the course for its pages, and into each notebook that shows it the one with its own place."""
+    MAP.write_bytes(draw.course_map())
+    for name in run.course_map():
+        path = run.NOTEBOOKS / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        if "map.png" in notebook.cells[0].get("attachments", {}):
+            image = base64.b64encode(draw.course_map(name[:2])).decode("ascii")
+            notebook.cells[0].attachments["map.png"] = {"image/png": image}
+            path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
 def main() -> int:
+    write_maps()
     found = numbers()
-    draw(found).savefig(PICTURE, dpi=100, metadata={"Software": None, "Description": json.dumps(found)})
+    chart(found).savefig(PICTURE, dpi=100, metadata={"Software": None, "Description": json.dumps(found)})
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
     return 0
 

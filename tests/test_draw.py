@@ -1,10 +1,12 @@
 """Drawings: what cannot be read on one is found, numbers come from the caller, and each says what it shows."""
 
+import base64
 import io
 
+import nbformat
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from helpers import draw, nf4, run
 from helpers.draw import canvas, course
@@ -38,7 +40,7 @@ DRAWINGS = {
     "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, 0.05),
     "two_storeys": (64, 256),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
-    "what_is_replaced": (LAYERS, 6, (2048, 256), 5),
+    "what_is_replaced": (LAYERS, 6, (2048, 256)),
     "who_shares_a_scale": (4, 16, 4),
 }
 
@@ -125,9 +127,37 @@ def test_the_bell_is_the_normal_curve_and_its_slices_hold_equal_shares():
     canvas.plt.close("all")
 
 
-def test_the_map_has_every_notebook_and_marks_one():
+def shipped_maps():
+    """The maps that pages and notebooks show: by the notebook marked on it, or None."""
+    found = {None: (run.NOTEBOOKS / "recorded" / "map.png").read_bytes()}
+    for name in run.course_map():
+        first = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells[0]
+        if "map.png" in first.get("attachments", {}):
+            found[name[:2]] = base64.b64decode(first.attachments["map.png"]["image/png"])
+            assert f"![{course.described(name[:2])}](attachment:map.png)" in first.source
+    return found
+
+
+def test_maps_that_are_shipped_are_todays():
+    """If they are not: `make picture`."""
+
+    def differ(one, other):
+        images = [Image.open(io.BytesIO(data)).convert("L") for data in (one, other)]
+        return images[0].size != images[1].size or ImageStat.Stat(ImageChops.difference(*images)).rms[0] > 2
+
+    shipped = shipped_maps()
+    assert len(shipped) > 5
+    for here, data in shipped.items():
+        assert not differ(data, draw.course_map(here)), here
+        assert differ(data, draw.course_map("12"))  # a wrong mark would be seen
+
+
+def test_the_map_has_every_notebook_and_marks_one(monkeypatch):
     assert list(course.STOPS) == [name[:2] for name in run.course_map()]
+    seen = []
+    monkeypatch.setattr(course, "picture", lambda fig: seen.extend(canvas.faults(fig)) or canvas.picture(fig))
     plain, marked = draw.course_map(), draw.course_map("02")
+    assert seen == []
     assert plain != marked and draw.course_map("02") == marked
     width, height = Image.open(io.BytesIO(marked)).size
     assert width > 2 * height / 1.5 and len(marked) < 40_000

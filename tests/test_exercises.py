@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers import exercises, run
-from helpers.exercises import Hint, call, check, exercise, number
+from helpers.exercises import Hint, call, check, exercise, number, numbers
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,25 @@ def test_a_wrong_answer_gets_a_hint(displayed, name, answer, hint):
     assert not check(name, answer)
     state, message = said(displayed)
     assert state == "failed" and message.startswith(f"✗ Exercise {name}: ") and hint in message
+
+
+@pytest.mark.parametrize("answer", [[1, 2], (1.0, 2), np.array([1, 2]), torch.tensor([1.0, 2.0])])
+def test_several_numbers_may_come_in_any_kind_of_list(answer):
+    assert numbers(answer, 2, "two numbers") == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (1, "list of two numbers."),
+        ([1], "list of two numbers."),
+        (torch.tensor(1.0), "list of two"),
+        ([1, "2"], "number 2 should"),
+    ],
+)
+def test_anything_but_so_many_numbers_gets_a_hint(answer, hint):
+    with pytest.raises(Hint, match=hint):
+        numbers(answer, 2, "two numbers")
 
 
 def test_what_a_check_did_not_foresee_is_a_hint_too(displayed):

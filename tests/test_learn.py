@@ -1,5 +1,9 @@
 """The learner's copy: without outputs, with working links, and never written over once it was changed."""
 
+import os
+import re
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -31,6 +35,13 @@ def test_links_of_the_copy_lead_to_what_is_there(folder):
     pages = {path.name for path in folder.iterdir()}
     assert {path.name for path in run.NOTEBOOKS.glob("*.md")} <= pages and folder.name == learn.FOLDER.name
     assert learn.FOLDER.parent == run.NOTEBOOKS.parent  # so that ../README.md is the same page from both
+    found = []
+    for page in folder.glob("*.md"):
+        found += re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    for target in found:
+        beside = Path(os.path.normpath(learn.FOLDER / target))  # as seen from where the copy will be
+        assert (folder / target).exists() or beside.exists(), target
+    assert "../notebooks/recorded/map.png" in found
 
 
 def test_what_a_learner_changed_is_never_written_over(folder):

@@ -1,4 +1,4 @@
-"""The margins of notebook 10, stated before anything was measured, and how an interval is held against one."""
+"""The margins of notebook 10, which no measurement moves, and how an interval is held against one."""
 
 import math
 
@@ -10,7 +10,7 @@ ADDED = 0.01  # what other rounding may add to the error that quantization makes
 ROOM = 10  # times that the largest input of a layer should fit into float16's range
 BEHIND = 0.05  # of exact answers that a recipe may be behind another one
 
-MARGINS = [  # stated before anything was measured, and the same for all claims of a kind
+MARGINS = [  # the same for all claims of a kind
     {
         "kind of claim": "a figure: GB, %, bits, “2–3×”",
         "margin": f"{TOLERANCE:.0%} of it",

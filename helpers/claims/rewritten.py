@@ -47,8 +47,8 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
         speed = (measured or {}).get("speed")
         if speed:
             ratios = ", ".join(f"{ratio[0]:.2f} at batch {batch}" for batch, ratio in speed["by batch"].items())
-            times = [f"{time[0]:.2f} for {rows} rows" for rows, time in speed["layer time"].items()]
-            times = [text.replace("for 1 rows", "for one row") for text in times]
+            rows = {"1": "one row"}
+            times = [f"{time[0]:.2f} for {rows.get(n, f'{n} rows')}" for n, time in speed["layer time"].items()]
             lines.append(
                 f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
                 f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "

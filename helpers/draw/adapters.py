@@ -1,5 +1,6 @@
 """Drawings of notebook 08: LoRA beside a frozen layer, the tokens that are learned, what checkpointing keeps."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from .canvas import (
     GREEN,
     INK,
     LIGHT,
+    OCHRE,
     ORANGE,
     RED,
     WIDTH,
@@ -21,7 +23,7 @@ from .canvas import (
     finish,
     say,
     tint,
-)  # fmt: skip
+)
 
 __all__ = ["before_and_after", "checkpointing", "learned_tokens", "lora_layer", "small_and_large"]
 
@@ -33,7 +35,7 @@ def small_and_large(rows: int, columns: int, rank: int) -> None:
     say(ax, 12, 20.6, "the full update", weight="bold")
     say(ax, 25.5, 11.2, "≈", size=20)
     box(ax, 30, 4.0, 2.4, 14.5, color=tint(ORANGE, 0.7))
-    say(ax, 31.2, 20.6, "B", weight="bold", color="#9a6700")
+    say(ax, 31.2, 20.6, "B", weight="bold", color=OCHRE)
     say(ax, 31.2, 1.8, f"{rows:,} × {rank}", size=10.5)
     say(ax, 36.5, 11.2, "×", size=16)
     box(ax, 40, 10.0, 18, 2.4, color=tint(BLUE, 0.5))
@@ -104,7 +106,8 @@ def learned_tokens(tokens: Sequence[str], learned: Sequence[bool], padding: int 
     finish(
         ax,
         "One turn as a row of tokens, twice. The question is gray and has the label −100. Above, the answer and the "
-        f"end token {end} are colored, because they are learned. Below, the end token is gray, too.",
+        f"end token {end} are colored, because they are learned. Below, the end token is marked in red: it has the "
+        "label −100 as well.",
     )
 
 
@@ -112,17 +115,15 @@ def checkpointing(blocks: int = 6) -> None:
     """What is kept of each block for the backward pass, without and with checkpointing."""
     ax = canvas(2.9)
     for y, title, tall in (
-        (16.5, "Without: every block keeps all that its backward pass needs", [8.0] * blocks),
-        (2.0, "With: only inputs are kept, and one block at a time is computed again", [1.0] * blocks),
+        (16.5, "Without: every block keeps all that its backward pass needs", 6.4),
+        (2.0, "With: only inputs are kept, and one block at a time is computed again", 0.8),
     ):
         say(ax, 3, y + 10.9, title, ha="left", weight="bold")
-        for i, height in enumerate(tall):
+        for i in range(blocks):
             x = 3 + i * 10.4
-            again = height == 1.0 and i == blocks - 2
-            if again:
+            if tall < 1 and i == blocks - 2:
                 box(ax, x, y + 2.6, 8.6, 6.4, "computed\nagain", color=tint(RED, 0.35), ls="--", size=10.3)
-                height = 1.0
-            box(ax, x, y + 2.6 if not again else y + 2.6, 8.6, height * 0.8, color=tint(ORANGE, 0.7))
+            box(ax, x, y + 2.6, 8.6, tall, color=tint(ORANGE, 0.7))
             box(ax, x, y - 0.6, 8.6, 2.8, f"block {i + 1}", color="white", size=10.3)
     arrow(ax, (71.5, 4.0), (66.2, 4.0), color=RED)
     say(ax, 71.2, 7.2, "backward", color=RED, size=10.3)
@@ -135,9 +136,7 @@ def checkpointing(blocks: int = 6) -> None:
 
 def before_and_after(shares: dict[str, float], spans: Sequence[tuple[float, float]]) -> None:
     """Bars of shares of right answers with their 95% intervals."""
-    names = [
-        name.replace(", ", ",\n").replace(" (", "\n(").replace("with the adapter", "with adapter") for name in shares
-    ]
+    names = [textwrap.fill(name, 18) for name in shares]
     values = list(shares.values())
     errors = np.abs(np.array(spans).T - values)
     title = f"Fine-tuning took it from {values[0]:.0%} to {values[1]:.0%} right"

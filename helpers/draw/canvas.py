@@ -26,8 +26,10 @@ __all__ = [
     "GREEN",
     "INK",
     "LIGHT",
+    "OCHRE",
     "ORANGE",
     "PINK",
+    "PLUM",
     "RED",
     "SKY",
     "WIDTH",
@@ -39,6 +41,7 @@ __all__ = [
     "faults",
     "finish",
     "matrix",
+    "picture",
     "ruler",
     "say",
     "strip",
@@ -47,6 +50,7 @@ __all__ = [
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK = PALETTE[:6]
 INK, GRAY, LIGHT = "#222222", "#767676", "#e9e9e9"
+OCHRE, PLUM = "#9a6700", "#a4517f"  # orange and pink, dark enough for text on white
 WIDTH = 7.0  # inches of every drawing: it fills the column
 ACROSS = 76  # units of the canvas from its left edge to its right
 NARROW = 680  # pixels that a column has at the least: JupyterLab in a window of 1024, its list of files open
@@ -78,11 +82,11 @@ def say(ax: Axes, x: float, y: float, text: str, *, size: float = 11, color: str
 
 def box(ax: Axes, x: float, y: float, w: float, h: float, text: str = "", *, color: str = "white", **look) -> Rectangle:
     """A box with its lower left corner at (x, y), and text in its middle."""
-    size, bold, ink = look.pop("size", 11), look.pop("bold", False), look.pop("ink", INK)
+    size, bold = look.pop("size", 11), look.pop("bold", False)
     edge = {"edgecolor": INK, "linewidth": 0.9, **look}
     patch = ax.add_patch(Rectangle((x, y), w, h, facecolor=color, **edge))
     if text:
-        written = say(ax, x + w / 2, y + h / 2, text, size=size, color=ink, weight="bold" if bold else "normal")
+        written = say(ax, x + w / 2, y + h / 2, text, size=size, weight="bold" if bold else "normal")
         written.inside = patch
     return patch
 
@@ -115,13 +119,10 @@ def arrow(ax: Axes, start, end, text: str = "", *, color: str = INK, bend: float
     return patch
 
 
-def brace(
-    ax: Axes, x0: float, x1: float, y: float, text: str, *, up: bool = False, color: str = GRAY, size=10.5
-) -> None:
-    """A bracket over or under a stretch, with text beyond it."""
-    tip = 0.7 if up else -0.7
-    ax.plot([x0, x0, x1, x1], [y, y + tip, y + tip, y], color=color, lw=1.1)
-    say(ax, (x0 + x1) / 2, y + tip + (1.3 if up else -1.3), text, color=color, size=size)
+def brace(ax: Axes, x0: float, x1: float, y: float, text: str, *, color: str = GRAY, size: float = 10.5) -> None:
+    """A bracket under a stretch, with text below it."""
+    ax.plot([x0, x0, x1, x1], [y, y - 0.7, y - 0.7, y], color=color, lw=1.1)
+    say(ax, (x0 + x1) / 2, y - 2.0, text, color=color, size=size)
 
 
 def ruler(ax: Axes, y: float, x0: float, x1: float, low: float, high: float, ticks, **look) -> Callable[[float], float]:

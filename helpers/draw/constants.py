@@ -24,7 +24,7 @@ from .canvas import (
     say,
     strip,
     tint,
-)  # fmt: skip
+)
 
 __all__ = ["absmax_by_hand", "absmax_hill", "bytes_of_a_model", "error_against_bits", "small_levels", "two_storeys"]
 
@@ -113,14 +113,16 @@ def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
 def absmax_hill(scales: torch.Tensor) -> None:
     """How the absmax of a layer are spread, with their mean marked."""
     plots.style()
-    mean = scales.mean().item()
+    least, mean = scales.min().item(), scales.mean().item()
     fig, ax = plt.subplots(figsize=(WIDTH, 3.0))
     ax.hist(scales.numpy(), bins=40, color=tint(ORANGE, 0.8))
     ax.axvline(mean, color=INK, ls="--", lw=1.3)
     ax.annotate(f"mean {mean:.3f}", (mean, ax.get_ylim()[1]), (5, -12), textcoords="offset points", fontsize=10)
     ax.set(xlabel="absmax of a block", ylabel="number of blocks", xlim=(0, None))
-    ax.set_title("All absmax of a layer are positive, and most lie near their mean")
-    plots.show(fig, "Histogram of absmax: one hill around the mean, nothing near zero, a tail to the right.")
+    ax.set_title(f"None is near zero: the smallest absmax is {least:.2f}, and their mean {mean:.2f}")
+    plots.show(
+        fig, f"Histogram of {len(scales):,} absmax: the smallest is {least:.3f}, and they lie around {mean:.3f}."
+    )
 
 
 def error_against_bits(sizes: Sequence[int], curves: dict[str, tuple[Sequence[float], Sequence[float]]]) -> None:

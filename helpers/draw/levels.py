@@ -12,8 +12,10 @@ from .canvas import (
     GREEN,
     INK,
     LIGHT,
+    OCHRE,
     ORANGE,
     PINK,
+    PLUM,
     RED,
     SKY,
     WIDTH,
@@ -27,7 +29,7 @@ from .canvas import (
     say,
     strip,
     tint,
-)  # fmt: skip
+)
 
 __all__ = [
     "bell_in_slices",
@@ -111,26 +113,19 @@ def levels_under_bell(positive: torch.Tensor, negative: torch.Tensor) -> None:
     up, down = positive.tolist(), negative.tolist()
     ax = canvas(2.9)
     at = ruler(ax, 4.6, 4, 72, -OUT, OUT, [], color=GRAY)
-    curve = bell(ax, 7.0, 16, at, -OUT, OUT, [*sorted(down), 0, *up], [tint(GRAY, 0.15)])
+    curve = bell(ax, 7.0, 16, at, -OUT, OUT)
     for level, color in [*((v, BLUE) for v in up), *((v, ORANGE) for v in down)]:
         ax.plot([at(level)] * 2, [4.6, curve(level)], color=color, lw=1.1)
         ax.plot([at(level)], [4.6], "o", color=color, ms=7)
     ax.plot([at(0)] * 2, [4.6, curve(0)], color=RED, lw=2.4)
     ax.plot([at(0)], [4.6], "o", color=RED, ms=9)
     say(ax, at(0), 25.0, "zero, exactly", color=RED, weight="bold")
-    for side, color, x in ((up, BLUE, 1.75), (down, ORANGE, -1.75)):
+    for side, color, x in ((up, BLUE, 1.75), (down, OCHRE, -1.75)):
         share = 0.5 * torch.erf(torch.tensor(abs(side[0])) / 2**0.5).item()  # between zero and the first level
-        dark = color if color == BLUE else "#9a6700"
-        say(
-            ax,
-            at(x),
-            21.0,
-            f"{len(side)} levels on this side:\n{share:.1%} of the weights\nbetween two levels",
-            color=dark,
-        )
-    brace(
-        ax, at(min(down)), at(max(up)), 3.2, f"{len(down)} + 1 + {len(up)} = {len(down) + len(up) + 1} levels", size=11
-    )
+        said = f"{len(side)} levels on this side:\n{share:.1%} of the weights\nbetween two levels"
+        say(ax, at(x), 21.0, said, color=color)
+    said = f"{len(down)} + 1 + {len(up)} = {len(down) + len(up) + 1} levels"
+    brace(ax, at(min(down)), at(max(up)), 3.2, said, size=11)
     finish(
         ax,
         f"A bell curve with a bold line at zero, {len(up)} levels to the right of it and {len(down)} to the left. The "
@@ -150,7 +145,7 @@ def last_slice(n: int = 16) -> None:
     ax.plot([at(level)] * 2, [3.2, 13.5], color=BLUE, lw=2)
     say(ax, at(level), 15.0, f"the last level, {level:.2f}σ", color=BLUE, weight="bold")
     say(ax, at((edge + level) / 2), 1.5, f"1/{2 * n}", color=BLUE)
-    say(ax, at(level + 0.35), 1.5, f"1/{2 * n}", color="#9a6700")
+    say(ax, at(level + 0.35), 1.5, f"1/{2 * n}", color=OCHRE)
     text = f"The last slice holds 1/{n} of the weights\nand goes on forever. The level stands\n"
     say(ax, at(2.75), 20.5, f"{text}where half of them are further out.")
     arrow(ax, (at(3.15), 3.2), (at(high), 3.2), color=GRAY)
@@ -165,7 +160,7 @@ def last_slice(n: int = 16) -> None:
 def three_rulers(rulers: dict[str, torch.Tensor], value: float) -> None:
     """The levels of several formats on [−1, 1], and where each moves one value."""
     ax = canvas(0.35 + 0.75 * len(rulers))
-    colors = {"NF4": GREEN, "INT4": BLUE, "FP4": "#a4517f"}
+    colors = {"NF4": GREEN, "INT4": BLUE, "FP4": PLUM}
     for i, (name, levels) in enumerate(rulers.items()):
         y = 10 * ax.figure.get_figheight() - 6.0 - 7.5 * i
         color = colors.get(name, INK)
@@ -174,14 +169,8 @@ def three_rulers(rulers: dict[str, torch.Tensor], value: float) -> None:
         nearest = levels[(levels - value).abs().argmin()].item()
         ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6)
         arrow(ax, (at(value), y + 2.4), (at(nearest), y + 1.0), color=RED, linewidth=1.1)
-        say(
-            ax,
-            at(value),
-            y + 4.3,
-            f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}",
-            color=RED,
-            size=10.5,
-        )
+        said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
+        say(ax, at(value), y + 4.3, said, color=RED, size=10.5)
     for tick in (-1, 0, 1):
         say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
     finish(
@@ -203,16 +192,14 @@ def border(levels: torch.Tensor, value: float) -> None:
     ax.plot([at(middle)] * 2, [4.6, 11.6], color=GRAY, lw=1.3, ls="--")
     say(ax, at(middle), 2.8, f"border {middle:.4f}", color=GRAY)
     ax.plot([at(value)], [6.2], "o", color=RED, ms=8, zorder=3)
-    side = "low" if value <= middle else "high"
-    say(ax, at(value) + (-0.8 if side == "low" else 0.8), 10.6, f"our weight, {value:.4f}", color=RED,
-        ha="right" if side == "low" else "left")  # fmt: skip
-    target = at(low if side == "low" else high)
-    arrow(ax, (at(value), 7.2), (target, 7.4), color=RED, bend=0.12 if side == "low" else -0.12)
+    target, side, turn = (low, "right", -1) if value <= middle else (high, "left", 1)
+    say(ax, at(value) + 0.8 * turn, 10.6, f"our weight, {value:.4f}", color=RED, ha=side)
+    arrow(ax, (at(value), 7.2), (at(target), 7.4), color=RED, bend=-0.12 * turn)
     finish(
         ax,
         f"Two neighboring levels, {low:.4f} and {high:.4f}, and the border half-way between them at {middle:.4f}. The "
-        f"value {value:.4f} lies just {'below' if side == 'low' else 'above'} it and moves to the "
-        f"{'lower' if side == 'low' else 'upper'} level.",
+        f"value {value:.4f} lies just {'below' if target == low else 'above'} it and moves to the "
+        f"{'lower' if target == low else 'upper'} level.",
     )
 
 
@@ -253,7 +240,7 @@ def block_by_hand(weights: torch.Tensor, absmax: float, codes: torch.Tensor, lev
 
 
 def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
-    """Histograms of layers, in standard deviations, over a bell curve: as a whole, and their right tails enlarged."""
+    """Histograms of two layers, in standard deviations, over a bell curve: the whole, and the right tails enlarged."""
     plots.style()
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.5), width_ratios=(1.5, 1))
     x = torch.linspace(-5, 6, 800)
@@ -267,13 +254,14 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
             ax.stairs(counts.numpy(), [low + k * step for k in range(bins + 1)], color=color, lw=1.8, label=name)
         ax.set(xlabel="weight, in standard deviations (σ)", xlim=(low, high), yticks=[])
     axes[0].set(ylabel="how common", title="Most weights: roughly a bell")
-    axes[1].set(ylim=(0, 0.022), title="Far out, enlarged: one has more")
+    far = " and ".join(f"{(values.abs() > 4).double().mean().item():.3%}" for values in layers.values())
+    axes[1].set(ylim=(0, 0.022), title=f"Beyond ±4σ: {far}")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     plots.show(
         fig,
-        f"Left, histograms of {' and '.join(layers)} over a bell curve: similar, the second one a little taller in the "
-        "middle. Right, their tails beyond 2.5σ, enlarged: the second one has clearly more weights there.",
+        f"Left, histograms of {' and '.join(layers)} over a bell curve: roughly the same shape. Right, their tails "
+        f"from 2.5σ on, enlarged; beyond 4σ, on both sides together, lie {far}.",
     )
 
 

@@ -10,16 +10,16 @@ from .canvas import BLUE, GRAY, GREEN, INK, LIGHT, ORANGE, RED, WIDTH, arrow, bo
 __all__ = ["effect_of_options", "inside_a_layer", "schemes_and_cards", "what_is_replaced"]
 
 
-def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int], ids: int) -> None:
+def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int]) -> None:
     """A decoder from bottom to top: parts that stay in 16 bits in gray, linear layers of a block in color.
 
-    `layers` are the linear layers of one block with their shapes, `embedding` is the shape of the table of embeddings,
-    and `ids` is the number of blocks that are drawn behind the first.
+    `layers` are the linear layers of one block with their shapes, and `embedding` is the shape of the table of
+    embeddings.
     """
     ax = canvas(3.7)
     gray, color = LIGHT, tint(ORANGE, 0.55)
     box(ax, 17, 1.0, 32, 3.4, f"embeddings, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
-    for k in range(min(ids, 2), 0, -1):
+    for k in range(min(blocks - 1, 2), 0, -1):
         box(ax, 3 + 0.9 * k, 7.0 + 0.7 * k, 60, 20.5, color="white", edgecolor=GRAY)
     box(ax, 3, 7.0, 60, 20.5, color="white")
     say(ax, 4.5, 25.8, f"one of {blocks} transformer blocks", ha="left", weight="bold", size=10.5)
@@ -79,13 +79,19 @@ def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -
 
 
 def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Sequence[int], reference: str) -> None:
-    """Two panels of bars, one bar for each step: the error of the outputs, and the bytes of the model."""
+    """Two panels of bars, one bar for each step: the error of the outputs, and the bytes of the model.
+
+    The second step changes the type of the first, and the third one quantizes the constants of the second.
+    """
     plots.style()
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.1), sharey=True)
     megabytes = [size / 1e6 for size in sizes]
+    by_type = f"The type changes the error\nby {errors[1] - errors[0]:+.1f} points".replace("-", "−")
+    saved = f"{megabytes[2] - megabytes[1]:+.2f} MB".replace("-", "−")
+    by_constants = f"Double quantization changes\nthe size by {saved}"
     for ax, values, form, title, xlabel in (
-        (axes[0], errors, "{:.1f}", "Only the type\nchanges the error", f"error of the logits against {reference}, %"),
-        (axes[1], megabytes, "{:.2f}", "Only double quantization\nchanges the size", "size of the weights, MB"),
+        (axes[0], errors, "{:.1f}", by_type, f"error of the logits against {reference}, %"),
+        (axes[1], megabytes, "{:.2f}", by_constants, "size of the weights, MB"),
     ):
         best = min(values)
         colors = [GREEN if value < best * 1.02 else ORANGE for value in values]

@@ -24,7 +24,7 @@ from .canvas import (
     say,
     strip,
     tint,
-)  # fmt: skip
+)
 
 __all__ = ["bit_fields", "eight_to_codes", "floats_on_a_ruler", "outlier", "weight_in_bits", "who_shares_a_scale"]
 
@@ -151,9 +151,9 @@ def outlier(distance: float = 50, top: int = 7) -> None:
         (3.2, distance, f"One weight at {distance:g}σ: the steps are {distance / 3.5:.0f} times as wide"),
     ):
         step = reach / top
-        at = ruler(ax, y, 4, 72, -9.0, 9.0, [k * step for k in range(-top, top + 1) if abs(k * step) <= 9], color=INK)
+        ticks = [k * step for k in range(-top, top + 1) if abs(k * step) <= 9]
+        at = ruler(ax, y, 4, 72, -9.0, 9.0, ticks, thick=2.2)
         bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
-        ruler(ax, y, 4, 72, -9.0, 9.0, [k * step for k in range(-top, top + 1) if abs(k * step) <= 9], thick=2.2)
         say(ax, 38, y + 9.6, title, weight="bold")
     arrow(ax, (66, 6.8), (74.5, 6.8), color=RED)
     say(ax, 65.4, 6.8, f"to the outlier, {distance:g}σ", color=RED, ha="right", size=10.5)

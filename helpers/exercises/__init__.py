@@ -25,7 +25,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-__all__ = ["MIME", "Hint", "call", "check", "exercise", "number", "progress"]
+__all__ = ["MIME", "Hint", "call", "check", "exercise", "number", "numbers", "progress"]
 
 MIME = "application/vnd.mistral-4bit.exercise+json"
 PROGRESS = Path(__file__).resolve().parents[2] / "notebooks" / ".progress"
@@ -183,6 +183,18 @@ def number(answer, what: str = "the answer") -> float:
     if math.isnan(answer):
         raise Hint(f"{what} is not a number (NaN): is there a logarithm of zero or of something negative?")
     return float(answer)
+
+
+def numbers(answer, count: int, wanted: str) -> list[float]:
+    """Return the answer as so many floats; anything but a list, tuple or tensor of `count` numbers becomes a hint.
+
+    `wanted` is what the hint asks for, such as "two numbers".
+    """
+    if hasattr(answer, "tolist"):
+        answer = answer.tolist()
+    if not isinstance(answer, (list, tuple)) or len(answer) != count:
+        raise Hint(f"give a list of {wanted}.")
+    return [number(value, f"number {i}") for i, value in enumerate(answer, start=1)]
 
 
 def _is_open(answer) -> bool:

@@ -2,16 +2,12 @@
 
 import torch
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, number, numbers
 
 
 @exercise("01-1")
 def check_three_codes(answer) -> str:
-    if isinstance(answer, torch.Tensor):
-        answer = answer.tolist()
-    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
-        raise Hint("give a list of three codes, one for each weight.")
-    codes = [number(code, "a code") for code in answer]
+    codes = numbers(answer, 3, "three codes, one for each weight")
     if codes == [3, -1, 0]:
         return "the step is 0.3, and 0.1, a third of a step, becomes zero."
     if codes == [3, -1, 1]:

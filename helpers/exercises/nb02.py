@@ -2,7 +2,7 @@
 
 import torch
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, number, numbers
 
 
 @exercise("02-1")
@@ -36,11 +36,7 @@ def check_other_side(answer) -> str:
 
 @exercise("02-2")
 def check_byte(answer) -> str:
-    if isinstance(answer, torch.Tensor):
-        answer = answer.tolist()
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        raise Hint("a byte holds two weights: give a list of two numbers.")
-    first, second = (number(value, "a weight") for value in answer)
+    first, second = numbers(answer, 2, "two numbers, because a byte holds two weights")
     up = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1].double()).flip(0)
     levels = dict(enumerate((up / up[-1]).tolist(), start=8))  # codes 8 to 15, the positive levels
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, number, numbers
 
 
 @exercise("03-1")
@@ -27,11 +27,7 @@ def check_absmax_bytes(answer) -> str:
 
 @exercise("03-2")
 def check_mean_and_largest(answer) -> str:
-    if isinstance(answer, torch.Tensor):
-        answer = answer.tolist()
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        raise Hint("give a list of two numbers: the mean, and the largest distance from it.")
-    mean, largest = (number(value, "this") for value in answer)
+    mean, largest = numbers(answer, 2, "two numbers: the mean, and the largest distance from it")
 
     def near(one, other):
         return abs(mean - one) < 0.004 and abs(largest - other) < 0.004
