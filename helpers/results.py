@@ -35,7 +35,7 @@ PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "accelerate", "toke
 
 
 def record(values: dict) -> None:
-    """Display the notebook's results as one JSON bundle of type `MIME`, with a plain table beside it.
+    """Display the notebook's results as one JSON bundle of type `MIME`; a reader sees its headline.
 
     `values` maps names to JSON values and must hold `"notebook"`, the file name without its extension. NumPy and
     torch scalars count as numbers. Raises ValueError for anything that JSON cannot hold, NaN and infinity included.
@@ -43,9 +43,7 @@ def record(values: dict) -> None:
     if not isinstance(values, dict) or not isinstance(values.get("notebook"), str) or not values["notebook"]:
         raise ValueError('results.record needs a dict with the key "notebook": the file name without ".ipynb".')
     rest = {name: plain(value, str(name)) for name, value in values.items() if name != "notebook"}
-    width = max((len(name) for name in rest), default=0)
-    lines = [f"{name:<{width}}  {_short(value)}" for name, value in rest.items()]
-    text = "\n".join([f"Recorded for {values['notebook']}:", *lines])
+    text = f"Recorded, for comparing runs: {rest.get('headline', ', '.join(rest))}."
     display({MIME: {"notebook": values["notebook"], "values": rest}, "text/plain": text}, raw=True)
 
 
@@ -74,11 +72,6 @@ def plain(value, where: str):
     raise ValueError(
         f'results.record: "{where}" is of type {type(value).__name__}; record numbers, text, lists or dicts.'
     )
-
-
-def _short(value) -> str:
-    text = f"{value:,.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 90 else text[:87] + "..."
 
 
 def environment() -> dict:

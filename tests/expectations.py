@@ -61,7 +61,7 @@ def round_to_fewer_bits(v):
     assert v["mean_error_in_sigma"] == sorted(v["mean_error_in_sigma"])
     outlier = v["outlier_snr"]
     between(outlier["a scale for the tensor"], -0.5, 2, "SNR beside an outlier")
-    between(outlier["a scale for each 64"], 17, 22, "SNR beside an outlier, blocks of 64")
+    between(outlier["a scale for each block of 64"], 17, 22, "SNR beside an outlier, blocks of 64")
 
 
 @expect("02_build_nf4")

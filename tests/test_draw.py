@@ -22,8 +22,12 @@ DRAWINGS = {
     ),
     "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
     "border": (LEVELS, 0.3875),
+    "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
     "bytes_of_a_model": (
-        {"codes": 3_489_660_928, "absmax": 109_051_904, "embeddings and head": 524_288_000, "norms": 9},
+        {
+            "NF4": {"codes": 3_489_660_928, "absmax": 436_207_616, "embeddings and head": 524_288_000, "norms": 9},
+            "with double quantization": {"codes": 3_489_660_928, "absmax": 109_051_904, "embeddings and head": 5e8},
+        },
     ),
     "checkpointing": (6,),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
@@ -37,7 +41,7 @@ DRAWINGS = {
     "outlier": (50,),
     "small_and_large": (4096, 4096, 16),
     "small_levels": ({"dynamic": LEVELS.abs() / 10, "INT8": torch.arange(128) / 127}, 0.1),
-    "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, 0.05),
+    "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "two_storeys": (64, 256),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
@@ -71,7 +75,7 @@ def test_every_drawing_of_the_package_is_tried_here():
         "error_against_bits",
         "layers_and_bell",
     }
-    charts |= {"schemes_and_cards", "use_of_codes", "absmax_by_hand"}  # through notebooks, whose outputs are looked at
+    charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
     assert set(draw.__all__) - {"course_map", "faults"} == set(DRAWINGS) | charts
 
 
@@ -108,7 +112,7 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert counts == [1] + [0] * 6 + [2] + [0] * 6 + [2]
     draw.block_by_hand(EIGHT, 0.8, CODES, LEVELS, torch.tensor([176, 125, 104, 42]))
     assert "176, 125, 104, 42" in shown[-1][1]["image/png"]["alt"]
-    draw.three_rulers({"NF4": LEVELS}, 0.05)
+    draw.three_rulers({"NF4": LEVELS}, [0.05])
     draw.border(LEVELS, 0.3875)
     assert "0.3893" in shown[-1][1]["image/png"]["alt"] and "lower level" in shown[-1][1]["image/png"]["alt"]
     draw.border(LEVELS, 0.39)

@@ -46,11 +46,14 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
     for place, measured in places.items():
         speed = (measured or {}).get("speed")
         if speed:
-            ratios = ", ".join(f"{ratio[0]:.2f} at batch {batch}" for batch, ratio in speed["by batch"].items())
+            ratios = ", ".join(f"{_range(ratio)} at batch {batch}" for batch, ratio in speed["by batch"].items())
+            over = ", ".join(f"{_range(r)} at batch {batch}" for batch, r in speed.get("over fp32", {}).items())
             rows = {"1": "one row"}
-            times = [f"{time[0]:.2f} for {rows.get(n, f'{n} rows')}" for n, time in speed["layer time"].items()]
+            times = [f"{_range(time)} for {rows.get(n, f'{n} rows')}" for n, time in speed["layer time"].items()]
             lines.append(
-                f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}; a "
+                f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}"
+                + (f", and of FP32: {over}" if over else "")
+                + "; a "
                 f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
                 f"multiple of the time in 16 bits: {_list(times)}."
                 + (
@@ -85,14 +88,19 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
     if sweep := here.get("sweep"):
         few, every, behind = sweep["q and v"], sweep["all layers"], sweep["behind"]
         lines.append(
-            f"A small model, each recipe at its best learning rate, got {few[0]:.0%} of held-out questions right with "
-            f"adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear layers: "
-            f"{100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to {100 * behind[2]:.0f})."
+            f"A small model, each recipe at the best learning rate of those tried, got {few[0]:.0%} of held-out "
+            f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear "
+            f"layers: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to {100 * behind[2]:.0f})."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"
     lines.append(f"{cpu}; what your GPU needs is in the {INSTALL} documentation.")
     return "\n\n".join(lines)
+
+
+def _range(ratio) -> str:
+    """A ratio, and the whole range of what was seen."""
+    return "{:.2f} ({:.2f}–{:.2f})".format(*ratio)
 
 
 def _list(names: list[str], none: str = "none") -> str:

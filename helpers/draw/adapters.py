@@ -30,24 +30,25 @@ __all__ = ["before_and_after", "checkpointing", "learned_tokens", "lora_layer", 
 
 def small_and_large(rows: int, columns: int, rank: int) -> None:
     """An update of a matrix as the product of a tall and a flat one, with their sizes."""
-    ax = canvas(2.3)
-    box(ax, 3, 4.0, 18, 14.5, f"{rows:,} × {columns:,}\n\n{rows * columns:,}\nnumbers", color=tint(GRAY, 0.3))
-    say(ax, 12, 20.6, "the full update", weight="bold")
-    say(ax, 25.5, 11.2, "≈", size=20)
-    box(ax, 30, 4.0, 2.4, 14.5, color=tint(ORANGE, 0.7))
-    say(ax, 31.2, 20.6, "B", weight="bold", color=OCHRE)
-    say(ax, 31.2, 1.8, f"{rows:,} × {rank}", size=10.5)
-    say(ax, 36.5, 11.2, "×", size=16)
-    box(ax, 40, 10.0, 18, 2.4, color=tint(BLUE, 0.5))
-    say(ax, 49, 14.4, "A", weight="bold", color=BLUE)
-    say(ax, 49, 7.8, f"{rank} × {columns:,}", size=10.5)
+    ax = canvas(2.5)
+    box(ax, 3, 4.4, 15, 15, f"{rows:,} × {columns:,}\n\n{rows * columns:,}\nnumbers", color=tint(GRAY, 0.3), size=10.5)
+    say(ax, 10.5, 22.0, "ΔW, the change", weight="bold")
+    say(ax, 22.5, 11.9, "=", size=20)
+    box(ax, 28, 4.4, 1.6, 15, color=tint(ORANGE, 0.7))
+    say(ax, 28.8, 22.0, "B", weight="bold", color=OCHRE)
+    say(ax, 28.8, 2.2, f"{rows:,} × {rank}", size=10.5)
+    say(ax, 35.0, 11.9, "×", size=16)
+    box(ax, 39, 11.1, 15, 1.6, color=tint(BLUE, 0.5))
+    say(ax, 46.5, 14.6, "A", weight="bold", color=BLUE)
+    say(ax, 46.5, 8.8, f"{rank} × {columns:,}", size=10.5)
     both = rank * (rows + columns)
-    said = f"{both:,}\nnumbers\n\n{both / (rows * columns):.1%} of\nthe full update"
-    say(ax, 67.5, 11.2, said, weight="bold")
+    said = f"{both:,}\nnumbers, which\nis {both / (rows * columns):.1%} of ΔW's"
+    say(ax, 66.5, 13.4, said, weight="bold")
+    say(ax, 66.5, 6.6, f"the rank is {rank}\n(drawn thicker\nthan it is)", color=GRAY, size=10.5)
     finish(
         ax,
-        f"A square of {rows:,} × {columns:,} numbers is nearly a tall matrix B of {rows:,} × {rank} times "
-        f"a flat matrix A of {rank} × {columns:,}. Both have {both:,} numbers, {both / (rows * columns):.1%} of it.",
+        f"The change, a square of {rows:,} × {columns:,} numbers, is a tall matrix B of {rows:,} × {rank} times a flat "
+        f"matrix A of {rank} × {columns:,}. B and A have {both:,} numbers, {both / (rows * columns):.1%} of it.",
     )
 
 
@@ -100,7 +101,8 @@ def learned_tokens(tokens: Sequence[str], learned: Sequence[bool], padding: int 
             lost = learned[i] and not mark
             fill = tint(GREEN, 0.5) if mark else tint(RED, 0.6) if lost else ("white" if pad else LIGHT)
             look = {"hatch": "///", "edgecolor": GRAY} if pad else {}
-            box(ax, 2 + i * width, y, width, 3.6, "" if pad else token, color=fill, size=10.3, **look)
+            filled = tokens[len(tokens) - padding - 1] if y < 10 else "pad"  # below, the end token is what fills up
+            box(ax, 2 + i * width, y, width, 3.6, filled if pad else token, color=fill, size=10.3, **look)
             label, ink = (token, INK) if mark else ("−100", RED if lost else GRAY)
             say(ax, 2 + (i + 0.5) * width, y - 1.6, label, size=10.3, color=ink, weight="bold" if lost else "normal")
     finish(
@@ -123,7 +125,8 @@ def checkpointing(blocks: int = 6) -> None:
             x = 3 + i * 10.4
             if tall < 1 and i == blocks - 2:
                 box(ax, x, y + 2.6, 8.6, 6.4, "computed\nagain", color=tint(RED, 0.35), ls="--", size=10.3)
-            box(ax, x, y + 2.6, 8.6, tall, color=tint(ORANGE, 0.7))
+            if tall > 1 or i < blocks - 1:  # the last block is done: its input is gone
+                box(ax, x, y + 2.6, 8.6, tall, color=tint(ORANGE, 0.7))
             box(ax, x, y - 0.6, 8.6, 2.8, f"block {i + 1}", color="white", size=10.3)
     arrow(ax, (71.5, 4.0), (66.2, 4.0), color=RED)
     say(ax, 71.2, 7.2, "backward", color=RED, size=10.3)
@@ -139,11 +142,11 @@ def before_and_after(shares: dict[str, float], spans: Sequence[tuple[float, floa
     names = [textwrap.fill(name, 18) for name in shares]
     values = list(shares.values())
     errors = np.abs(np.array(spans).T - values)
-    title = f"Fine-tuning took it from {values[0]:.0%} to {values[1]:.0%} right"
-    fig = plots.bars(names, values, errors=errors, title=title, ylabel="share of exact answers", text="{:.0%}")
+    title = f"Fine-tuning took it from {values[0]:.1%} to {values[1]:.1%} right"
+    fig = plots.bars(names, values, errors=errors, title=title, ylabel="share of exact answers", text="{:.1%}")
     for patch, color in zip(fig.axes[0].patches, (GRAY, GREEN, tint(BLUE, 0.5)), strict=False):
         patch.set(facecolor=color)
     fig.axes[0].set_ylim(0, 1.15)
     fig.axes[0].yaxis.set_major_formatter(plt.FuncFormatter(lambda share, _: f"{share:.0%}"))
     fig.set_size_inches(WIDTH, 3.6)
-    plots.show(fig, f"Bars: {', '.join(f'{name} {share:.0%}' for name, share in shares.items())}; 95% intervals.")
+    plots.show(fig, f"Bars: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}; 95% intervals.")

@@ -53,9 +53,10 @@ def two_storeys(block: int = 64, second_block: int = 256) -> None:
         ax.plot([x1, goal], [y, y + 6.8], color=GRAY, lw=1)
         say(ax, goal, y + 2.0, said, size=10.5, color=GRAY)
     box(ax, 3, 23.0, 9.5, 3.2, "1 offset", color=tint(BLUE, 0.3))
-    say(ax, 7.8, 28.2, "per layer", size=10.5, color=GRAY)
+    say(ax, 9.0, 28.2, "32 bits per layer", size=10.5, color=GRAY)
     total = 4 + 8 / block + 32 / block / second_block
-    say(ax, 61, 29.2, f"in all {total:.3f} bits", weight="bold")
+    said = f"in all {total:.3f} bits per weight,\nand {4 + 32 / block:g} without the upper storeys"
+    say(ax, 75, 29.0, said, weight="bold", ha="right", size=10.5)
     finish(
         ax,
         f"Three storeys. At the bottom {block} codes of 4 bits, above them {second_block} absmax of 8 bits, one for "
@@ -64,20 +65,21 @@ def two_storeys(block: int = 64, second_block: int = 256) -> None:
     )
 
 
-def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, restored: torch.Tensor) -> None:
+def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, levels: torch.Tensor) -> None:
     """Eight absmax on their way to 8 bits and back, one row for each step."""
     w, left = 7.1, 18.0
-    ax = canvas(3.8)
-    centered = absmax - offset
+    ax = canvas(4.5)
+    centered, restored = absmax - offset, levels[codes] * second + offset
     rows = [
         ("absmax", absmax, "white", "{:.2f}"),
         (f"− {offset:.2f}, the mean", centered, "white", "{:+.2f}"),
-        (f"÷ {second:.2f}, the largest", centered / second, tint(ORANGE, 0.35), "{:+.2f}"),
-        ("code, of 8 bits", codes, tint(BLUE, 0.3), "{:d}"),
+        (f"÷ {second:.2f}, the\nlargest distance", centered / second, tint(ORANGE, 0.35), "{:+.2f}"),
+        ("nearest of\nthe 256 levels", levels[codes], tint(ORANGE, 0.35), "{:+.3f}"),
+        ("its code, 8 bits", codes, tint(BLUE, 0.3), "{:d}"),
         ("the way back", restored, tint(GREEN, 0.3), "{:.4f}"),
     ]
     for i, (name, values, color, form) in enumerate(rows):
-        y = 32.6 - 7.2 * i
+        y = 39.8 - 7.2 * i
         texts = [form.format(value).replace("-", "−") for value in values.tolist()]
         at = strip(ax, left, y, texts, w, 3.6, [color] * len(texts), size=10.5)
         say(ax, left - 1, y + 1.8, name, ha="right")
@@ -87,8 +89,8 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, re
     finish(
         ax,
         f"Eight absmax in a row; below each its distance to the mean, {offset:.2f}; that distance divided by the "
-        f"largest of the eight, {second:.2f}; its code, the place of the nearest of 256 "
-        "levels; and the absmax that comes back.",
+        f"largest of the eight, {second:.2f}; the nearest of 256 levels; its code, the place of that level; and the "
+        "absmax that comes back.",
     )
 
 
@@ -102,7 +104,8 @@ def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
         say(ax, 13.8, y + 1.1, name, weight="bold", ha="right")
         say(ax, 13.8, y - 1.1, f"{len(ticks)} levels", ha="right", color=GRAY, size=10.5)
     for tick in (0, high / 2, high):
-        say(ax, at(tick), y - 2.7, f"{tick:g}", color=GRAY, size=10.5)
+        said = f"{tick:g}" if tick < high else f"level {tick:g}"
+        say(ax, at(tick), y - 2.7, said, color=GRAY, size=10.5, ha="right" if tick == high else "center")
     finish(
         ax,
         f"Number lines from 0 to {high:g} with the levels of {', '.join(rulers)}. The dynamic type is dense near zero, "
@@ -111,17 +114,29 @@ def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
 
 
 def absmax_hill(scales: torch.Tensor) -> None:
-    """How the absmax of a layer are spread, with their mean marked."""
+    """How the absmax of a layer are spread: divided by their largest, and with their mean subtracted first."""
     plots.style()
-    least, mean = scales.min().item(), scales.mean().item()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.0))
-    ax.hist(scales.numpy(), bins=40, color=tint(ORANGE, 0.8))
-    ax.axvline(mean, color=INK, ls="--", lw=1.3)
-    ax.annotate(f"mean {mean:.3f}", (mean, ax.get_ylim()[1]), (5, -12), textcoords="offset points", fontsize=10)
-    ax.set(xlabel="absmax of a block", ylabel="number of blocks", xlim=(0, None))
-    ax.set_title(f"None is near zero: the smallest absmax is {least:.2f}, and their mean {mean:.2f}")
+    centered = scales - scales.mean()
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.9), sharey=True)
+    below = (scales / scales.max()).min().item()
+    for ax, values, title in (
+        (axes[0], scales / scales.max(), f"As they are: nothing below {below:.2f}"),
+        (axes[1], centered / centered.abs().max(), "With the mean subtracted first"),
+    ):
+        ax.hist(values.numpy(), bins=40, color=tint(ORANGE, 0.8))
+        ax.axvline(values.mean().item(), color=INK, ls="--", lw=1.3)
+        ax.axvspan(-1, values.min().item(), color=tint(RED, 0.2), lw=0)
+        ax.axvspan(values.max().item(), 1, color=tint(RED, 0.2), lw=0)
+        ax.set(xlim=(-1, 1), xlabel="absmax, divided by the largest", title=title)
+        ax.title.set_fontsize(10.5)
+        ax.grid(axis="y", visible=False)
+    axes[1].set_xlabel("absmax less the mean, by the largest")
+    axes[0].set_ylabel("number of blocks")
+    axes[0].annotate("no absmax\nhere", (-0.45, axes[0].get_ylim()[1] * 0.6), ha="center", fontsize=10)
     plots.show(
-        fig, f"Histogram of {len(scales):,} absmax: the smallest is {least:.3f}, and they lie around {mean:.3f}."
+        fig,
+        f"Two histograms of {len(scales):,} absmax on the levels' range from −1 to 1. As they are they fill only what "
+        f"lies above {below:.2f}; with the mean subtracted they lie on both sides of zero. Red: levels without use.",
     )
 
 
@@ -152,31 +167,36 @@ def error_against_bits(sizes: Sequence[int], curves: dict[str, tuple[Sequence[fl
     )
 
 
-def bytes_of_a_model(parts: dict[str, int]) -> None:
-    """The bytes of a model as areas of boxes, with those that are too small to see listed beside."""
-    ax = canvas(2.9)
-    total = sum(parts.values())
-    shown = {name: n for name, n in parts.items() if n / total > 0.01}
-    colors = dict(zip(parts, (GREEN, ORANGE, RED, PINK, SKY, BLUE), strict=False))
-    width, height, x, y = 50.0, 22.0, 3.0, 3.0
-    codes, *rest = sorted(shown, key=shown.get, reverse=True)
-    column = width * shown[codes] / sum(shown.values())
-    said = f"{codes}\n{shown[codes] / 1e9:.2f} GB"
-    box(ax, x, y, column, height, said, color=tint(colors[codes], 0.45), bold=True, size=12)
-    for name in rest:
-        share = height * shown[name] / (sum(shown.values()) - shown[codes])
-        box(ax, x + column, y, width - column, share, color=tint(colors[name], 0.55))
-        middle = y + share / 2
-        ax.plot([x + width, x + width + 1.4], [middle, middle], color=GRAY, lw=1)
-        say(ax, x + width + 2, middle, f"{name}\n{shown[name] / 1e9:.2f} GB", ha="left", size=10.5)
-        y += share
-    small = sum(n for name, n in parts.items() if name not in shown)
-    say(ax, 3, 27.2, f"{total / 1e9:.2f} GB, drawn to scale", ha="left", weight="bold")
-    if small:
-        say(ax, 73, 27.2, f"not visible: {small / 1e6:.1f} MB of the rest", ha="right", color=GRAY, size=10.5)
-    finish(
-        ax,
-        f"A rectangle of {total / 1e9:.2f} GB, cut to scale into "
-        + ", ".join(f"{name} {n / 1e9:.3f} GB" for name, n in parts.items())
-        + ".",
-    )
+def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
+    """The bytes of a model, stored in two or three ways, as bars to one scale; parts too small to see are named.
+
+    `models` maps the name of each way to its parts, in bytes.
+    """
+    ax = canvas(0.85 + 0.85 * len(models))
+    most = max(sum(parts.values()) for parts in models.values())
+    unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
+    seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
+    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "the linear layers": PINK}
+    colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
+    top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
+    for part, color in colors.items():
+        box(ax, x, top - 2.6, 1.8, 1.8, color=tint(color, 0.5))
+        say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
+        x += 6.5 + 0.82 * len(part)
+    for i, (way, parts) in enumerate(models.items()):
+        y, x, small = top - 11.2 - 8.5 * i, 2.0, 0
+        say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.2f} {name}", ha="left", weight="bold")
+        for part, size in parts.items():
+            width = 72 * size / most
+            if width < 0.25:
+                small += size
+                continue
+            box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
+            said = f"{size / unit:.2f}"
+            say(ax, x + width / 2, y + 1.8 if width > 4.5 else y - 1.3, said, size=10.5)
+            x += width
+        if small:
+            said = f"too small to draw: {small / unit:.4f} {name}"
+            say(ax, 74, y + 5.1, said, ha="right", color=GRAY, size=10.3)
+        told.append(f"{way}, {', '.join(f'{part} {size / unit:.3f}' for part, size in parts.items())}")
+    finish(ax, f"The bytes of a model as bars to scale, in {name}: {'; '.join(told)}.")

@@ -8,8 +8,8 @@ __all__ = ["STOPS", "course_map", "described"]
 STOPS = {
     "00": ("Setup", "what runs here?"),
     "01": ("Rounding", "16 bits to 4?"),
-    "02": ("NF4", "which levels?"),
-    "03": ("Constants", "less for scales?"),
+    "02": ("NF4", "which 16?"),
+    "03": ("Constants", "even smaller?"),
     "04": ("Loading", "the real thing?"),
     "05": ("Memory", "what fits?"),
     "06": ("Speed", "is it faster?"),
@@ -18,7 +18,7 @@ STOPS = {
     "09": ("Merging", "share it how?"),
     "10": ("Claims", "is it all true?"),
     "11": ("Kernel", "even faster?"),
-    "12": ("For less", "cheaper steps?"),
+    "12": ("For less", "train cheaply?"),
 }
 ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 3}
 
@@ -40,9 +40,15 @@ def course_map(here: str | None = None) -> bytes:
             look = {"edgecolor": INK, "linewidth": 1.8} if marked else {"edgecolor": BLUE, "linewidth": 1}
             box(ax, x, y, w, h, f"{number} {title}", color=color, bold=marked, size=10.5, **look)
             said = "you are here" if marked else question
-            say(ax, x + w / 2, y - 1.5, said, size=10.5, color=ink, weight=weight)
+            say(ax, x + w / 2, y - 1.9, said, size=10.5, color=ink, weight=weight, va="baseline")
             if column:
                 arrow(ax, (x - gap + 0.1, y + h / 2), (x - 0.1, y + h / 2), color=BLUE, mutation_scale=8)
+        if row:  # from the end of the row above, around its questions, to the beginning of this one
+            right, above, middle = left + 5 * (w + gap) - gap, y + 8.5 + h / 2, left + w / 2
+            ax.plot(
+                [right, right + 0.6, right + 0.6, middle], [above, above, y + h + 1.2, y + h + 1.2], color=BLUE, lw=1.3
+            )
+            arrow(ax, (middle, y + h + 1.2), (middle, y + h + 0.1), color=BLUE, mutation_scale=8)
     return picture(ax.figure)
 
 

@@ -1,6 +1,7 @@
 """Drawings of notebook 02: where weights lie, how a bell curve places 16 levels, and how a block becomes bytes."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -157,8 +158,8 @@ def last_slice(n: int = 16) -> None:
     )
 
 
-def three_rulers(rulers: dict[str, torch.Tensor], value: float) -> None:
-    """The levels of several formats on [−1, 1], and where each moves one value."""
+def three_rulers(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> None:
+    """The levels of several formats on [−1, 1], and where each moves a small and a large value."""
     ax = canvas(0.35 + 0.75 * len(rulers))
     colors = {"NF4": GREEN, "INT4": BLUE, "FP4": PLUM}
     for i, (name, levels) in enumerate(rulers.items()):
@@ -166,17 +167,19 @@ def three_rulers(rulers: dict[str, torch.Tensor], value: float) -> None:
         color = colors.get(name, INK)
         at = ruler(ax, y, 9, 73, -1, 1, levels.tolist(), color=color, long=2.2, thick=2)
         say(ax, 4.2, y, name, color=color, weight="bold", size=12)
-        nearest = levels[(levels - value).abs().argmin()].item()
-        ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6)
-        arrow(ax, (at(value), y + 2.4), (at(nearest), y + 1.0), color=RED, linewidth=1.1)
-        said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
-        say(ax, at(value), y + 4.3, said, color=RED, size=10.5)
+        for value in values:
+            nearest = levels[(levels - value).abs().argmin()].item()
+            ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6)
+            arrow(ax, (at(value), y + 2.4), (at(nearest), y + 1.0), color=RED, linewidth=1.1)
+            place, side = (74.5, "right") if value > 0.6 else (at(value) + 4, "right")
+            said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
+            say(ax, place, y + 4.3, said, color=RED, size=10.5, ha=side)
     for tick in (-1, 0, 1):
         say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
     finish(
         ax,
-        f"Number lines from −1 to 1 with the levels of {', '.join(rulers)}. NF4's are dense in the middle. The value "
-        f"{value:g} moves to the nearest level on each.",
+        f"Number lines from −1 to 1 with the levels of {', '.join(rulers)}. NF4's are dense in the middle. The values "
+        f"{' and '.join(f'{value:g}' for value in values)} move to the nearest level on each.",
     )
 
 
@@ -255,7 +258,9 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
         ax.set(xlabel="weight, in standard deviations (σ)", xlim=(low, high), yticks=[])
     axes[0].set(ylabel="how common", title="Most weights: roughly a bell")
     far = " and ".join(f"{(values.abs() > 4).double().mean().item():.3%}" for values in layers.values())
-    axes[1].set(ylim=(0, 0.022), title=f"Beyond ±4σ: {far}")
+    axes[1].set(ylim=(0, 0.022), title="The right tails, enlarged")
+    axes[1].axvline(4, color=INK, ls=":", lw=1.2)
+    axes[1].annotate(f"beyond 4σ, both sides:\n{far}", (4.1, 0.0165), fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     plots.show(
@@ -271,8 +276,8 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
     fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
     for i, (name, shares) in enumerate(use.items()):
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
-        ax.bar(places, 100 * shares, 0.38, label=name, color=(GREEN, SKY)[i], hatch=("", "//")[i], edgecolor="white")
-    ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label="a fair share")
+        ax.bar(places, 100 * shares, 0.38, label=name, color=(tint(GRAY, 0.5), RED)[i], edgecolor="white")
+    ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label=f"a fair share, {1 / len(levels):.2%}")
     short = [f"{level:.2f}".replace("0.", ".").replace("-", "−") for level in levels.tolist()]
     marks = [f"{code}\n{text if code % 2 else ''}" for code, text in enumerate(short)]  # every other fits
     ax.set_xticks(range(len(levels)), marks, fontsize=10)

@@ -36,7 +36,10 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
     box(ax, 17, 30.6, 32, 1.1, color=gray, linewidth=0.6)
     for start, end in ((4.6, 6.8), (29.0, 30.4)):
         arrow(ax, (33, start), (33, end), color=INK)
-    say(ax, 71.0, 16.0, "norms:\nthin gray\nbars", color=GRAY, size=10.3)
+    for y, said in ((13.5, "attention"), (21.1, "feed-\nforward")):
+        say(ax, 69.5, y, said, size=10.3)
+    say(ax, 69.5, 8.9, "a norm", color=GRAY, size=10.3)
+    arrow(ax, (65.6, 9.0), (60.4, 9.5), color=GRAY, linewidth=1)
     box(ax, 57.0, 33.0, 2.2, 1.8, color=color)
     say(ax, 60.2, 33.9, "4 bits", ha="left", size=10.5)
     box(ax, 66.0, 33.0, 2.2, 1.8, color=gray)
@@ -45,7 +48,7 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
         ax,
         f"A language model from bottom to top: embeddings, {blocks} blocks, output head. In a block the linear layers "
         f"{', '.join(layers)} are colored, because they are stored in 4 bits. Embeddings, norms and head are gray: "
-        "they stay in 16 bits.",
+        "they stay in 16 bits. The sizes are not drawn to scale.",
     )
 
 
@@ -114,10 +117,10 @@ def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None
     for i, gb in enumerate(needed.values()):
         ax.barh(i, gb, 0.66, color=GREEN if gb <= smallest else tint(BLUE, 0.5), edgecolor="white")
         look = {"textcoords": "offset points", "va": "center", "fontsize": 10, "weight": "bold"}
-        ax.annotate(f"{gb:.2f}", (gb, i), (-4, 0), ha="right", **look)
+        ax.annotate(f"{gb:.2f}", (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
     for name, size in cards.items():
         ax.axvline(size, color=INK, ls=":", lw=1.2)
-        ax.text(size, -0.75, f"{name}\n{size:.1f} GB", ha="center", va="bottom", fontsize=10)
+        ax.text(size, -0.75, f"{name}\n= {size:.1f} GB", ha="center", va="bottom", fontsize=10)
     ax.set_yticks(range(len(needed)), list(needed))
     ax.invert_yaxis()
     ax.set_xlabel("GB to load Mistral-7B")

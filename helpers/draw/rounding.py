@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import torch
+from matplotlib.colors import to_hex
 
 from .canvas import (
     BLUE,
@@ -26,30 +28,52 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["bit_fields", "eight_to_codes", "floats_on_a_ruler", "outlier", "weight_in_bits", "who_shares_a_scale"]
+__all__ = [
+    "FIELDS",
+    "bit_fields",
+    "eight_to_codes",
+    "floats_on_a_ruler",
+    "outlier",
+    "weight_in_bits",
+    "who_shares_a_scale",
+]
+
+# sign, exponent and mantissa in the colors that JupyterLab gives to the buttons of notebook 01
+FIELDS = {"sign": tint("#f44336", 0.8), "exponent": tint("#ff9800", 0.75), "mantissa": tint("#00bcd4", 0.6)}
 
 
-def weight_in_bits(parameters: int, guide: dict[str, float]) -> None:
-    """One weight as a strip of 32, 16, 8 and 4 boxes, and what all weights of a model then take.
+def weight_in_bits(parameters: int, guide: dict[str, float], weight: float = 0.31, absmax: float = 0.80) -> None:
+    """The bits of one weight in 32, 16, 8 and 4 bits, the value that comes back, and what all weights of a model take.
 
-    `guide` holds what the guide's table says, in GB, by format; a format that it leaves out gets no such figure.
+    `absmax` is the largest magnitude in the weight's block, from which the scale of 8 and of 4 bits is made. `guide`
+    holds what the guide's table says, in GB, by format; a format that it leaves out gets no such figure.
     """
     ax = canvas(2.75)
     formats = {"FP32": (32, GRAY), "FP16": (16, BLUE), "8-bit": (8, ORANGE), "4-bit": (4, GREEN)}
-    say(ax, 27, 25.6, "one weight, one box per bit", color=GRAY)
-    say(ax, 64.5, 25.6, f"{parameters / 1e9:.2f} billion of them", color=GRAY)
+    say(ax, 27, 25.6, f"the weight {weight:g}, one box per bit", color=GRAY)
+    say(ax, 66, 25.6, f"{parameters / 1e9:.2f} billion weights", color=GRAY)
+    told = []
     for i, (name, (bits, color)) in enumerate(formats.items()):
         y = 19.6 - 5.6 * i
         say(ax, 8.4, y + 1.4, name, ha="right", weight="bold")
-        strip(ax, 9.6, y, [""] * bits, 1.25, 2.8, [tint(color, 0.55)] * bits)
+        stored, restored = _as_bits(weight, bits, absmax)
+        strip(ax, 9.6, y, stored, 1.25, 2.8, [tint(color, 0.55)] * bits, size=10.3)
+        say(ax, 10.4 + 1.25 * bits, y + 1.4, f"= {restored:.4g}", ha="left", size=10.5)
         said = f"{parameters * bits / 8 / 1e9:.2f} GB" + (f"  (guide: {guide[name]:g})" if name in guide else "")
-        say(ax, 55.5, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal")
-    finish(
-        ax,
-        "One weight as a row of 32, 16, 8 and 4 boxes, and what all weights of the model take in each: "
-        + ", ".join(f"{name} {parameters * bits / 8 / 1e9:.2f} GB" for name, (bits, _) in formats.items())
-        + ".",
-    )
+        say(ax, 57.3, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
+        told.append(f"{name} gives back {restored:.4g} and takes {parameters * bits / 8 / 1e9:.2f} GB for all weights")
+    finish(ax, f"The weight {weight:g} as a row of 32, 16, 8 and 4 bits: {'; '.join(told)}.")
+
+
+def _as_bits(weight: float, bits: int, absmax: float) -> tuple[str, float]:
+    """How a weight is stored, as a text of zeros and ones, and what comes back: a float, or a code times a scale."""
+    if bits >= 16:
+        value = torch.tensor(weight, dtype=torch.float32 if bits == 32 else torch.float16)
+        stored = value.view(torch.int32 if bits == 32 else torch.int16).item()
+        return f"{stored & (2**bits - 1):0{bits}b}", value.item()
+    top = 2 ** (bits - 1) - 1
+    code = round(weight / absmax * top)
+    return f"{code & (2**bits - 1):0{bits}b}", code * absmax / top
 
 
 def eight_to_codes(weights: torch.Tensor, codes: torch.Tensor, step: float, top: int = 7) -> None:
@@ -82,15 +106,14 @@ def bit_fields(rows: Sequence[tuple[str, str, str, str, str]]) -> None:
     """The bits of one number in several formats: (name, sign, exponent, mantissa, value), one format per row."""
     ax = canvas(0.95 + 0.46 * len(rows))
     top = 10 * ax.figure.get_figheight()
-    colors = {"sign": tint(RED, 0.85), "exponent": tint(ORANGE, 0.6), "mantissa": tint(GREEN, 0.4)}
-    for x, (part, color) in zip((12, 24, 42), colors.items(), strict=True):
+    for x, (part, color) in zip((12, 24, 42), FIELDS.items(), strict=True):
         box(ax, x, top - 4.2, 2.2, 2.2, color=color)
         say(ax, x + 3.2, top - 3.1, part, ha="left")
     for i, (name, sign, exponent, mantissa, value) in enumerate(rows):
         y, x = top - 9.2 - 4.6 * i, 11.2
         say(ax, 10.4, y + 1.4, name, ha="right", weight="bold")
-        for part, bits in zip(colors, (sign, exponent, mantissa), strict=True):
-            strip(ax, x, y, list(bits), 1.36, 2.8, [colors[part]] * len(bits), size=10.3, linewidth=0.6)
+        for part, bits in zip(FIELDS, (sign, exponent, mantissa), strict=True):
+            strip(ax, x, y, list(bits), 1.36, 2.8, [FIELDS[part]] * len(bits), size=10.3, linewidth=0.6)
             x += 1.36 * len(bits)
         say(ax, 75.5, y + 1.4, value, ha="right", size=10.5)
     finish(
@@ -122,7 +145,7 @@ def floats_on_a_ruler(rulers: dict[str, torch.Tensor], high: float) -> None:
 def who_shares_a_scale(rows: int = 4, columns: int = 16, block: int = 4) -> None:
     """One small matrix three times: colored by who shares a scale, for a tensor, a row and a block."""
     ax = canvas(1.75)
-    colors = [tint(color, 0.55) for color in (BLUE, ORANGE, GREEN, PINK, SKY, RED, GRAY)]
+    colors = [to_hex(color) for color in plt.get_cmap("tab20").colors]  # as many as there are blocks to tell apart
     cells = range(rows * columns)
     owners = {
         "one scale": [0 for _ in cells],
@@ -132,8 +155,7 @@ def who_shares_a_scale(rows: int = 4, columns: int = 16, block: int = 4) -> None
     titles = ("per tensor", "per row", f"per block of {block}")
     for i, ((count, owner), title) in enumerate(zip(owners.items(), titles, strict=True)):
         x = 2.5 + 25 * i
-        look = [colors[(3 * who + who // 4) % len(colors)] for who in owner]
-        matrix(ax, x, 4.2, 21, 8.6, rows, columns, look)
+        matrix(ax, x, 4.2, 21, 8.6, rows, columns, [colors[(7 * who) % len(colors)] for who in owner])
         say(ax, x + 10.5, 15.0, title, weight="bold")
         say(ax, x + 10.5, 2.0, count, color=GRAY)
     finish(

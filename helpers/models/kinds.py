@@ -7,6 +7,7 @@ __all__ = ["ALIASES", "Choice", "INSTEAD", "MISTRAL_7B", "mini_path"]
 
 MISTRAL_7B = "mistralai/Mistral-7B-v0.1"
 ALIASES = {"mistral-7b": MISTRAL_7B}
+PROPER = {"mini": "Mini-Mistral", "smollm2": "SmolLM2-135M"}
 INSTEAD = 'or use MODEL_ID = "mini", which needs no network and no GPU'
 
 
@@ -26,8 +27,8 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """What a reader sees: the id, or the small model's proper name."""
-        return "Mini-Mistral" if self.kind == "mini" else self.model_id
+        """What a reader sees: the id, or the proper name of a model that has one."""
+        return PROPER.get(self.model_id, self.model_id)
 
 
 def mini_path() -> Path:

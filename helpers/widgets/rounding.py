@@ -14,7 +14,7 @@ CONSTANT_BITS = {"absmax": 32, "affine": 32, "signed max": 16}  # for each block
 BLOCK_SIZES = [16, 32, 64, 128, 256, 1024, 4096]
 
 INTEGERS = {"int8": 8, "int4": 4}
-STYLES = {"sign": "danger", "exponent": "warning", "mantissa": "info"}  # red, orange, teal in JupyterLab
+STYLES = {"sign": "danger", "exponent": "warning", "mantissa": "info"}  # red, orange, teal, as `draw.FIELDS`
 
 
 def parts_of(name: str) -> list[str]:
@@ -85,6 +85,7 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     codes, counts = rounded.codes.unique(return_counts=True)
     left.bar(codes.numpy(), 100 * counts.numpy() / rounded.codes.numel(), color=plots.PALETTE[0])
+    left.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     left.set(xlabel="code", ylabel="share of weights, %", title=f"{len(codes)} codes, {cost:.3f} bits a weight")
     right.hist(((restored - x) / x.std()).flatten().numpy(), bins=81, range=(-1, 1), color=plots.PALETTE[3])
     right.set(
