@@ -260,7 +260,7 @@ def _once(jobs: list[tuple], report: dict, options: argparse.Namespace, begun: f
     first = not report["processes"]
     jobs = [job for job in jobs if first or job[0] == "rows"]  # bytes and gradients do not differ by process
     pools = [spawn.Pool(1, initializer=ready, initargs=(name == UNSLOTH,)) for _, name, *_ in jobs]
-    reference = None
+    reference = before = None
     for pool, (kind, name, said, function, arguments) in zip(pools, jobs, strict=True):
         if time.perf_counter() - begun < options.seconds:
             try:
@@ -270,9 +270,11 @@ def _once(jobs: list[tuple], report: dict, options: argparse.Namespace, begun: f
             if kind == "exact" and "gradient" in row:
                 gradient = row.pop("gradient")
                 if name == IN_FLOAT32:
-                    reference = gradient
+                    reference = before = gradient
                 if reference is not None:
                     row["gradient_gap"] = ((gradient - reference).norm() / reference.norm()).item()
+                    row["gradient_moved"] = ((gradient - before).norm() / before.norm()).item()  # from the rung before
+                before = gradient
             _note(report[kind], {"recipe": name, **said, **row})
             print(f"{name:<22} {said}: {_short(row)}", flush=True)
         pool.terminate()

@@ -88,10 +88,11 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
 
 def test_a_gradient_is_shown_beside_that_of_float32():
     recorded = {"exact": [{"recipe": "in float32", "gradient_gap": 0.0, "losses": [2.0] + [1.0] * 8}]}
-    recorded["exact"].append({"recipe": "a", "gradient_gap": 0.05, "losses": [2.0] * 9})
+    recorded["exact"].append({"recipe": "a", "gradient_gap": 0.05, "gradient_moved": 0.003, "losses": [2.0] * 9})
     one, two = report.exact_rows(recorded)
     assert (one["gradient off float32's"], one["mean of the last 8"]) == (None, "1.000")
     assert (two["gradient off float32's"], two["first loss"]) == ("5.0%", "2.00")
+    assert (one["off the rung before"], two["off the rung before"]) == (None, "0.3%")
 
 
 def test_losses_of_other_batches_are_not_compared():

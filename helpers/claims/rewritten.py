@@ -90,7 +90,8 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
         lines.append(
             f"A small model, each recipe at the best learning rate of those tried, got {few[0]:.0%} of held-out "
             f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear "
-            f"layers: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to {100 * behind[2]:.0f})."
+            f"layers: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
+            f"{100 * behind[2]:.0f})."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"

@@ -173,8 +173,9 @@ def exact_rows(recorded: dict) -> list[dict]:
     """Whether a lever computes the same step: how far its gradient is off float32's, and where a real run ends."""
     rows = []
     for row in recorded["exact"]:
-        tail, gap = row["losses"][-8:], row.get("gradient_gap")
+        tail, gap, moved = row["losses"][-8:], row.get("gradient_gap"), row.get("gradient_moved")
         line = {"recipe": row["recipe"], "gradient off float32's": f"{gap:.1%}" if gap else None}
+        line["off the rung before"] = None if moved is None or not gap else f"{moved:.1%}"
         line |= {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
         rows.append(line)
     return rows
