@@ -42,7 +42,7 @@ def small_and_large(rows: int, columns: int, rank: int) -> None:
     say(ax, 46.5, 14.6, "A", weight="bold", color=BLUE)
     say(ax, 46.5, 8.8, f"{rank} × {columns:,}", size=10.5)
     both = rank * (rows + columns)
-    said = f"{both:,}\nnumbers, which\nis {both / (rows * columns):.1%} of ΔW's"
+    said = f"{both:,}\nnumbers instead,\n{both / (rows * columns):.1%} as many"
     say(ax, 66.5, 13.4, said, weight="bold")
     say(ax, 66.5, 6.6, f"the rank is {rank}\n(drawn thicker\nthan it is)", color=GRAY, size=10.5)
     finish(
@@ -93,7 +93,7 @@ def learned_tokens(tokens: Sequence[str], learned: Sequence[bool], padding: int 
     width = 72 / len(tokens)
     for y, marks, said in (
         (15.2, learned, "Right: the answer and the end token have labels (below each token)"),
-        (4.2, wrong, "Wrong: masked by value, the end token goes with the padding (hatched)"),
+        (4.2, wrong, "Wrong: masked by token, the end token goes with the padding (hatched)"),
     ):
         say(ax, 2, y + 6.0, said, ha="left", weight="bold", color=INK)
         for i, (token, mark) in enumerate(zip(tokens, marks, strict=True)):

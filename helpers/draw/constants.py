@@ -55,7 +55,7 @@ def two_storeys(block: int = 64, second_block: int = 256) -> None:
     box(ax, 3, 23.0, 9.5, 3.2, "1 offset", color=tint(BLUE, 0.3))
     say(ax, 9.0, 28.2, "32 bits per layer", size=10.5, color=GRAY)
     total = 4 + 8 / block + 32 / block / second_block
-    said = f"in all {total:.3f} bits per weight,\nand {4 + 32 / block:g} without the upper storeys"
+    said = f"in all {total:.3f} bits per weight,\nand {4 + 32 / block:g} with absmax in 32 bits"
     say(ax, 75, 29.0, said, weight="bold", ha="right", size=10.5)
     finish(
         ax,
@@ -104,7 +104,7 @@ def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
         say(ax, 13.8, y + 1.1, name, weight="bold", ha="right")
         say(ax, 13.8, y - 1.1, f"{len(ticks)} levels", ha="right", color=GRAY, size=10.5)
     for tick in (0, high / 2, high):
-        said = f"{tick:g}" if tick < high else f"level {tick:g}"
+        said = f"{tick:g}"
         say(ax, at(tick), y - 2.7, said, color=GRAY, size=10.5, ha="right" if tick == high else "center")
     finish(
         ax,
@@ -130,13 +130,13 @@ def absmax_hill(scales: torch.Tensor) -> None:
         ax.set(xlim=(-1, 1), xlabel="absmax, divided by the largest", title=title)
         ax.title.set_fontsize(10.5)
         ax.grid(axis="y", visible=False)
-    axes[1].set_xlabel("absmax less the mean, by the largest")
+    axes[1].set_xlabel("absmax − mean, divided by its largest")
     axes[0].set_ylabel("number of blocks")
     axes[0].annotate("no absmax\nhere", (-0.45, axes[0].get_ylim()[1] * 0.6), ha="center", fontsize=10)
     plots.show(
         fig,
         f"Two histograms of {len(scales):,} absmax on the levels' range from −1 to 1. As they are they fill only what "
-        f"lies above {below:.2f}; with the mean subtracted they lie on both sides of zero. Red: levels without use.",
+        f"lies above {below:.2f}; with the mean subtracted they lie on both sides of zero. The rest is shaded.",
     )
 
 
@@ -176,7 +176,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
     most = max(sum(parts.values()) for parts in models.values())
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
-    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "the linear layers": PINK}
+    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": PINK}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
     for part, color in colors.items():
@@ -185,14 +185,14 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
         x += 6.5 + 0.82 * len(part)
     for i, (way, parts) in enumerate(models.items()):
         y, x, small = top - 11.2 - 8.5 * i, 2.0, 0
-        say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.2f} {name}", ha="left", weight="bold")
+        say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.3f} {name}", ha="left", weight="bold")
         for part, size in parts.items():
             width = 72 * size / most
             if width < 0.25:
                 small += size
                 continue
             box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
-            said = f"{size / unit:.2f}"
+            said = f"{size / unit:.3f}" if width > 6.5 or width < 4.5 else f"{size / unit:.2f}"
             say(ax, x + width / 2, y + 1.8 if width > 4.5 else y - 1.3, said, size=10.5)
             x += width
         if small:

@@ -169,11 +169,11 @@ def three_rulers(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> No
         say(ax, 4.2, y, name, color=color, weight="bold", size=12)
         for value in values:
             nearest = levels[(levels - value).abs().argmin()].item()
-            ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6)
-            arrow(ax, (at(value), y + 2.4), (at(nearest), y + 1.0), color=RED, linewidth=1.1)
+            ax.plot([at(value)], [y + 2.2], "o", color=RED, ms=6)
+            arrow(ax, (at(value), y + 2.0), (at(nearest), y + 0.9), color=RED, linewidth=1.1)
             place, side = (74.5, "right") if value > 0.6 else (at(value) + 4, "right")
             said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
-            say(ax, place, y + 4.3, said, color=RED, size=10.5, ha=side)
+            say(ax, place, y + 3.8, said, color=RED, size=10.5, ha=side)
     for tick in (-1, 0, 1):
         say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
     finish(
@@ -278,8 +278,8 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
         ax.bar(places, 100 * shares, 0.38, label=name, color=(tint(GRAY, 0.5), RED)[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label=f"a fair share, {1 / len(levels):.2%}")
-    short = [f"{level:.2f}".replace("0.", ".").replace("-", "−") for level in levels.tolist()]
-    marks = [f"{code}\n{text if code % 2 else ''}" for code, text in enumerate(short)]  # every other fits
+    short = [f"{level:.1f}".replace("-", "−") for level in levels.tolist()]
+    marks = [f"{code}\n{text}" for code, text in enumerate(short)]
     ax.set_xticks(range(len(levels)), marks, fontsize=10)
     ax.set(xlabel="code, and below it the level that it stands for, rounded", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")

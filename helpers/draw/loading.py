@@ -17,7 +17,7 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
     embeddings.
     """
     ax = canvas(3.7)
-    gray, color = LIGHT, tint(ORANGE, 0.55)
+    gray, color = LIGHT, tint(GREEN, 0.5)
     box(ax, 17, 1.0, 32, 3.4, f"embeddings, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
     for k in range(min(blocks - 1, 2), 0, -1):
         box(ax, 3 + 0.9 * k, 7.0 + 0.7 * k, 60, 20.5, color="white", edgecolor=GRAY)
@@ -54,7 +54,7 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
 
 def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -> None:
     """What a 4-bit layer does at each call: decode its bytes to a matrix, multiply, and forget the matrix."""
-    ax = canvas(2.55)
+    ax = canvas(2.7)
     box(ax, 1.5, 6.6, 13, 9.0, "", color=tint(GREEN, 0.5))
     say(ax, 8, 12.8, "codes", weight="bold")
     say(ax, 8, 9.6, f"{packed_bytes:,}\nbytes", size=10.5)
@@ -89,9 +89,9 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
     plots.style()
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.1), sharey=True)
     megabytes = [size / 1e6 for size in sizes]
-    by_type = f"The type changes the error\nby {errors[1] - errors[0]:+.1f} points".replace("-", "−")
-    saved = f"{megabytes[2] - megabytes[1]:+.2f} MB".replace("-", "−")
-    by_constants = f"Double quantization changes\nthe size by {saved}"
+    lower = "lowers" if errors[1] <= errors[0] else "raises"
+    by_type = f"NF4 {lower} the error\nby {abs(errors[1] - errors[0]):.1f} points"
+    by_constants = f"Double quantization saves\n{megabytes[1] - megabytes[2]:.2f} MB"
     for ax, values, form, title, xlabel in (
         (axes[0], errors, "{:.1f}", by_type, f"error of the logits against {reference}, %"),
         (axes[1], megabytes, "{:.2f}", by_constants, "size of the weights, MB"),

@@ -60,7 +60,7 @@ def weight_in_bits(parameters: int, guide: dict[str, float], weight: float = 0.3
         strip(ax, 9.6, y, stored, 1.25, 2.8, [tint(color, 0.55)] * bits, size=10.3)
         say(ax, 10.4 + 1.25 * bits, y + 1.4, f"= {restored:.4g}", ha="left", size=10.5)
         said = f"{parameters * bits / 8 / 1e9:.2f} GB" + (f"  (guide: {guide[name]:g})" if name in guide else "")
-        say(ax, 57.3, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
+        say(ax, 56.8, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
         told.append(f"{name} gives back {restored:.4g} and takes {parameters * bits / 8 / 1e9:.2f} GB for all weights")
     finish(ax, f"The weight {weight:g} as a row of 32, 16, 8 and 4 bits: {'; '.join(told)}.")
 

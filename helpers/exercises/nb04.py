@@ -7,6 +7,7 @@ from . import Hint, call, exercise, number
 
 @exercise("04-2")
 def check_config(answer) -> str:
+    answer, size = answer
     if not hasattr(answer, "bnb_4bit_quant_type"):
         raise Hint(f"this should be a BitsAndBytesConfig, and it is of type {type(answer).__name__}.")
     if answer.load_in_8bit:
@@ -21,7 +22,22 @@ def check_config(answer) -> str:
         raise Hint("products are still computed in float32, the default.")
     if answer.bnb_4bit_compute_dtype != torch.bfloat16:
         raise Hint(f"the compute dtype is {answer.bnb_4bit_compute_dtype}; the task asks for bfloat16.")
-    return "nothing that matters is left to the defaults."
+    weights, size = 4096 * 14336, number(size, "matrix_bytes")
+    codes, absmax, second = weights / 2, weights / 64, weights / 64 / 256 * 4
+    for wrong, hint in (
+        (codes, "these are the codes alone: what is needed to read them comes on top."),
+        (codes + absmax, "codes and absmax; the second absmax is missing, 4 bytes for each 256 of them."),
+        (codes + 4 * absmax, "this is without double quantization: an absmax takes one byte now, not four."),
+        (8 * (codes + absmax + second), "these are bits; a byte has eight."),
+        (weights * 2, "this is in 16 bits."),
+    ):
+        if abs(size / wrong - 1) < 1e-5:
+            raise Hint(hint)
+    if abs(size / (codes + absmax + second) - 1) > 1e-5:
+        raise Hint("half a byte per weight, one byte per 64 weights, and four bytes per 64 · 256 weights: add them up.")
+    return (
+        f"nothing that matters is left to the defaults, and {size / 1e6:.1f} MB are {8 * size / weights:.3f} bits each."
+    )
 
 
 class _Invented(torch.nn.Module):

@@ -1,9 +1,42 @@
 """Checks of notebook 08: LoRA's parameters, labels of a padded row, what a trained parameter costs."""
 
+import torch
+
 from . import Hint, call, exercise, number
 
 
 @exercise("08-1")
+def check_layer(answer) -> str:
+    """Compares with peft's own layer, whose α is twice the rank."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    r, alpha, seeds = 4, 8, torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 10))
+    with torch.random.fork_rng(devices=[]):  # leave the notebook's random numbers as they are
+        inject_adapter_in_model(LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"]), model)
+    layer, x = model[0], torch.randn(3, 12, generator=seeds)
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    with torch.no_grad():
+        B.normal_(generator=seeds)
+        truth, frozen, change = layer(x), layer.base_layer(x), x @ A.T @ B.T
+        found = call(answer, x, layer.base_layer, A, B, alpha, r)
+    if not isinstance(found, torch.Tensor) or found.shape != truth.shape:
+        raise Hint(f"for an x of shape {tuple(x.shape)} a tensor of shape {tuple(truth.shape)} is wanted.")
+    for wrong, hint in (
+        (frozen + change, "the volume knob is missing: the change is multiplied by α / r."),
+        (frozen + r / alpha * change, "the knob is α / r, and this is r / α."),
+        (frozen + alpha * change, "α is divided by the rank."),
+        (frozen, "this is the upper path alone: the change is to be added."),
+        (alpha / r * change, "this is the lower path alone: what the frozen layer gives is to be added."),
+    ):
+        if torch.allclose(found, wrong, rtol=1e-4, atol=1e-5):
+            raise Hint(hint)
+    if not torch.allclose(found, truth, rtol=1e-4, atol=1e-5):
+        raise Hint("add two paths: frozen(x), and α / r times x through A and then through B.")
+    return "the same as peft's own layer, with α twice the rank."
+
+
+@exercise("08-2")
 def check_lora(answer, *, trained: int, config, rank: int) -> str:
     shapes = [(3, 5), (7, 11), (64, 64)]
     for r in (1, 4):
@@ -26,7 +59,7 @@ def check_lora(answer, *, trained: int, config, rank: int) -> str:
     return f"{mine:,} for {layers} layers of seven matrices at rank {rank}, {where}."
 
 
-@exercise("08-2")
+@exercise("08-3")
 def check_labels(answer, *, end: int) -> str:
     # question of three tokens, answer of two, the end; padded with the end token, as the popular way does
     for ids, prompt, length in (
@@ -51,7 +84,7 @@ def check_labels(answer, *, end: int) -> str:
     return "answer and end token are learned, question and padding are not, even if both are the same token."
 
 
-@exercise("08-3")
+@exercise("08-4")
 def check_cost(answer, *, parameters: int) -> str:
     each, total = (number(value, name) for value, name in zip(answer, ("bytes_each", "full_gb"), strict=True))
     if each == 12:

@@ -17,15 +17,15 @@ WRONG = {
     ],
     "00-2": [
         (
-            'exercises.check("00-2", [needed["fp16"] + 3 * text_gb, 24], weights=needed["fp16"] - 0.5, text=text_gb)',
+            'exercises.check("00-2", [needed["fp16"] + 3 * text_gb, 24], needed=needed, text=text_gb)',
             "the half GB is still in it",
         ),
         (
-            'exercises.check("00-2", [needed["fp16"] - 0.5 + text_gb, 24], weights=needed["fp16"] - 0.5, text=text_gb)',
+            'exercises.check("00-2", [needed["fp16"] - 0.5 + text_gb, 24], needed=needed, text=text_gb)',
             "one text at a time",
         ),
-        ('exercises.check("00-2", [20.8, 80], weights=needed["fp16"] - 0.5, text=text_gb)', "stay empty"),
-        ('exercises.check("00-2", [20.8, 16], weights=needed["fp16"] - 0.5, text=text_gb)', "the smallest"),
+        ('exercises.check("00-2", [20.8, 80], needed=needed, text=text_gb)', "stay empty"),
+        ('exercises.check("00-2", [20.8, 16], needed=needed, text=text_gb)', "the smallest"),
     ],
     "00-3": [
         (

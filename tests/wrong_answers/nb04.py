@@ -9,18 +9,27 @@ WRONG = {
         (
             'config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
             "                            bnb_4bit_use_double_quant=True)\n"
-            'exercises.check("04-2", config)',
+            'exercises.check("04-2", [config, 0])',
             "still computed in float32",
         ),
         (
             'config = BitsAndBytesConfig(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,\n'
             "                            bnb_4bit_compute_dtype=torch.bfloat16)\n"
-            'exercises.check("04-2", config)',
+            'exercises.check("04-2", [config, 0])',
             "nothing is quantized yet",
         ),
         (
-            'config = models.bnb_config("nf4", torch.bfloat16)\nexercises.check("04-2", config)',
+            'config = models.bnb_config("nf4", torch.bfloat16)\nexercises.check("04-2", [config, 0])',
             "absmax stays in 32 bits",
+        ),
+        (
+            'config = models.bnb_config("nf4-dq", torch.bfloat16)\nexercises.check("04-2", [config, 4096 * 14336 / 2])',
+            "codes alone",
+        ),
+        (
+            'config = models.bnb_config("nf4-dq", torch.bfloat16)\n'
+            'exercises.check("04-2", [config, 4096 * 14336 * 4.5 / 8])',
+            "one byte now",
         ),
     ],
     "04-1": [
