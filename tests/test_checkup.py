@@ -108,3 +108,19 @@ def test_a_hub_cache_that_cannot_be_read_is_a_row_and_no_end(monkeypatch, tmp_pa
         hub.disk_free()
     (row,) = [row for row in checkup.checks() if row["what"] == "disk, for the hub cache"]
     assert row["found"] == "cannot be read" and "HF_HOME" in row["do"] and row["ok"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "ok"),
+    [
+        ("flags : avx2 avx512_bf16 fma", "yes (avx512_bf16)", True),
+        ("flags : avx2 fma", "no", None),
+        (None, "not known", None),
+    ],
+)
+def test_a_cpu_says_whether_it_has_bfloat16(monkeypatch, tmp_path, flags, found, ok):
+    if flags:
+        (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(checkup, "CPUINFO", tmp_path / "cpuinfo")
+    (row,) = [row for row in checkup.checks() if row["what"] == "bfloat16 in the CPU"]
+    assert (row["found"], row["ok"]) == (found, ok) and ("float32" in row["do"]) == (found == "no")

@@ -14,12 +14,12 @@ HELPERS = Path(__file__).resolve().parent.parent / "helpers"
 # From the ground up. Rooms of one floor do not know each other; `helpers` itself stands on the lowest.
 FLOORS = (
     "errors quiet",
-    "files layers",
+    "english files layers",
     "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
     "adapters draw kernels run",
     "learn memory record",
     "models speed",
-    "checkup merge publish quality reload widgets",
+    "checkup effort merge publish quality reload widgets",
     "mini",
     "finetune",
     "claims",
