@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from helpers import english, files, models
+from helpers import english, files, models, run
 from helpers.errors import CourseError
 from helpers.models import smollm2
 
@@ -182,3 +182,30 @@ def test_it_answers_a_question():
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
     written = model.generate(**inputs, max_new_tokens=16, do_sample=False)
     assert "Paris" in tokenizer.decode(written[0, inputs.input_ids.shape[1] :])
+
+
+@needs_it
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["04_load_a_model_in_4_bits", "06_generate_and_time", "07_measure_quality"])
+def test_a_notebook_runs_on_it(name, tmp_path):
+    few = {
+        "06_generate_and_time": {"ANSWER_TOKENS": 6, "REPEATS": 3},
+        "07_measure_quality": {"TEXTS": 8, "QUESTIONS": 8},
+    }
+    done = run.execute(
+        run.NOTEBOOKS / f"{name}.ipynb", tmp_path / "done.ipynb", {"MODEL_ID": "smollm2"} | few.get(name, {})
+    )
+    assert done.record["model_id"] == "smollm2"
+    if name == "04_load_a_model_in_4_bits":
+        assert done.record["replaced"]["layers"] == 210
+    if name == "07_measure_quality":
+        change = done.record["english"]
+        assert change["nf4-dq"][1] > change["int8"][2] and change["fp4"][0] > change["nf4"][0] > 0.15
+
+
+@needs_it
+@pytest.mark.slow
+def test_it_learns_to_answer_in_one_word(tmp_path):
+    parameters = {"MODEL_ID": "smollm2", "MAX_STEPS": 24, "HELD_OUT": 24}
+    done = run.execute(run.NOTEBOOKS / "08_finetune_with_qlora.ipynb", tmp_path / "done.ipynb", parameters)
+    assert done.record["base_unchanged"] and done.record["losses"][-1] < 0.5 * done.record["losses"][0]

@@ -122,9 +122,11 @@ def _off(y: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def decoding(
-    choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: int = 3, processes: int = 2
+    choice, plain: str, batches=(1, 8), new_tokens: int = 16, repeats: int = 3, longest: int = LONG, processes: int = 2
 ) -> dict | None:
     """Speed of nf4-dq over that of 16 bits and of fp32: decoding by batch and after a long text, layers' time, bytes.
+
+    A long text has `longest` tokens, the new ones included, or as many as the model has positions for.
 
     Decoding runs with a static cache, from a CUDA graph where there is a GPU. Schemes take turns, in so many processes
     one after the other; a ratio is [median, low, high] over all turns of all processes. A scheme that does not fit
@@ -137,7 +139,7 @@ def decoding(
     runs = []
     for _ in range(processes):
         with spawn.Pool(1) as pool:
-            runs.append(pool.apply(decoded_once, (choice, plain, tuple(batches), new_tokens, repeats)))
+            runs.append(pool.apply(decoded_once, (choice, plain, tuple(batches), new_tokens, repeats, longest)))
     rounds = [turn for run in runs for turn in run["rounds"]]
     short, long = runs[0]["lengths"]
     cases = {"short": f"1 × {short}", "long": f"1 × {long}"} | {str(batch): f"{batch} × {short}" for batch in batches}
@@ -171,11 +173,13 @@ def decoding(
     }
 
 
-def decoded_once(choice, plain: str, batches: tuple[int, ...], new_tokens: int, repeats: int) -> dict:
+def decoded_once(
+    choice, plain: str, batches: tuple[int, ...], new_tokens: int, repeats: int, longest: int = LONG
+) -> dict:
     """What one process measures: by turn, tokens a second of each scheme and case, and seconds of a block's layers."""
     positions = getattr(models.config(choice), "max_position_embeddings", LONG)
     short = min(SHORT, positions // 2)
-    lengths = short, min(positions, LONG) - new_tokens
+    lengths = short, min(positions, longest) - new_tokens
     loaded = {scheme: models.load(choice, scheme)[0] for scheme in (plain, "nf4-dq")}
     if models.fit(choice, "fp32").ok:
         loaded["fp32"] = models.load(choice, "fp32")[0]

@@ -1,5 +1,6 @@
 """Ask a model the held-out questions, and count the answers that are right to the letter."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -67,7 +68,8 @@ def end_ids(model: nn.Module, tokenizer) -> list[int]:
 def completions(model: nn.Module, tokenizer, pairs: Sequence[Question]) -> float:
     """Share of questions that the model gets right as a text to continue, "Question: … Answer:", no chat format.
 
-    What follows the answer does not count: a base model goes on with whatever comes next.
+    It is right if the answer stands in the first line, whatever stands around it: a base model goes on with whatever
+    comes next, and a chat model answers in whole sentences.
     """
     right = 0
     for pair in pairs:
@@ -75,7 +77,8 @@ def completions(model: nn.Module, tokenizer, pairs: Sequence[Question]) -> float
         generated = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False
         )
-        right += tokenizer.decode(generated[0, ids.shape[1] :]).strip().startswith(pair.answer)
+        line = tokenizer.decode(generated[0, ids.shape[1] :]).strip().split("\n")[0]
+        right += re.search(rf"(?<!\w){re.escape(pair.answer)}(?!\w)", line) is not None
     return right / len(pairs)
 
 
