@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from helpers import finetune, memory, models, run
 from helpers.errors import CourseError
 from helpers.finetune import __main__ as program
 from helpers.finetune.checkpoints import checkpoints_in
-from helpers.finetune.data import Packed
+from helpers.finetune.data import Packed, Question
 from helpers.mini import corpus
 
 SHORT = finetune.Recipe(steps=3, batch=4)
@@ -489,3 +490,28 @@ def test_two_processes_are_one_with_the_batch_of_both(tmp_path, kind, dtype):
         assert not torch.equal(tensor, start[name.replace(".weight", ".default.weight")]), name
     assert "base_model_name_or_path" in (config := (tmp_path / "two" / "adapter_config.json").read_text())
     assert str(run.ROOT) not in config
+
+
+def test_a_right_answer_counts_wherever_it_stands_in_the_line(monkeypatch):
+    """A base model goes on after it, and a chat model puts a sentence around it; a part of a word is no answer."""
+    pairs = [Question("What is the capital of France?", "Paris")] * 5
+    said = [
+        "Paris. Question: What",
+        " The capital of France is Paris.",
+        "Parisian food",
+        "Lyon\nParis",
+        "I know Paris, too",
+    ]
+
+    class Tokenizer:
+        def __call__(self, text, return_tensors=None):
+            return SimpleNamespace(input_ids=torch.ones(1, 3, dtype=torch.long))
+
+        def decode(self, ids):
+            return said[int(ids[0])]
+
+    turns = iter(range(5))
+    model = SimpleNamespace(
+        device="cpu", generate=lambda ids, **given: torch.cat([ids, ids[:, :1] * 0 + next(turns)], 1)
+    )
+    assert finetune.completions(model, Tokenizer(), pairs) == 3 / 5
