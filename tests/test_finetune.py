@@ -494,7 +494,7 @@ def test_two_processes_are_one_with_the_batch_of_both(tmp_path, kind, dtype):
 
 def test_a_right_answer_counts_wherever_it_stands_in_the_line(monkeypatch):
     """A base model goes on after it, and a chat model puts a sentence around it; a part of a word is no answer."""
-    pairs = [Question("What is the capital of France?", "Paris")] * 5
+    pairs = [Question("France", "What is the capital of France?", "Paris")] * 5
     said = [
         "Paris. Question: What",
         " The capital of France is Paris.",
