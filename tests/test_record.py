@@ -112,3 +112,25 @@ def _cells(name: str):
     import nbformat
 
     return nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+
+
+def test_another_model_has_a_recording_of_its_own_and_needs_no_gpu(tmp_path, monkeypatch):
+    asked = []
+
+    def execute(path, output, parameters, *_):
+        asked.append((path.stem, parameters))
+        return run.NotebookRun(path.stem, seconds=1.0, record={"headline": "h", "x": len(asked)})
+
+    environment = {**ENVIRONMENT, "gpu": [], "hardware": "A CPU"}
+    monkeypatch.setattr(results, "environment", lambda: environment)
+    monkeypatch.setattr(results, "RECORDED", tmp_path)
+    monkeypatch.setattr(batch, "execute", execute)
+    assert record.main(["--only", "06", "--model-id", "smollm2"]) == 0
+    assert asked == [("06_generate_and_time", {"MODEL_ID": "smollm2"})]  # once, and with the notebook's own sizes
+    provenance = json.loads((tmp_path / "cpu-smollm2.json").read_text())["provenance"]
+    assert provenance["model_id"] == "smollm2" and provenance["command"].endswith("--model-id smollm2")
+    # what is asked for without naming a model is of the 7B's shapes
+    with pytest.raises(CourseError, match="No recorded run holds"):
+        results.read_recording(part="06_generate_and_time", quiet=True)
+    found = results.read_recording(part="06_generate_and_time", model_id="smollm2", quiet=True)
+    assert found.values["06_generate_and_time"]["x"] == 1
