@@ -235,6 +235,7 @@ def test_two_machines_agree_or_the_verdict_depends():
         assert claims.combined(*pair) == "depends on the model"
         assert claims.combined(*pair, timed=True) == "depends on the model and machine"
     assert claims.combined(depends, no) == claims.combined(yes, depends) == "depends on the model and on x"
+    assert claims.combined(no, claims.Verdict("depends on the model")) == "depends on the model"
     assert claims.combined(no, depends, timed=True) == "depends on the model and machine and on x"
 
 
@@ -246,7 +247,7 @@ def test_a_short_and_a_long_text_tell_length_from_slowness():
     )
     fast = claims.judge("long", changed({"speed": {"long": [1.16, 1.15, 1.17], "window": 4096}}))
     assert (
-        fast.verdict == "false: not slower up to 4,080 tokens"
+        fast.verdict == "false: decoding one text not slower up to 4,080 tokens"
         and "no step looks back further than 4,096" in fast.because
     )
 
@@ -292,8 +293,14 @@ def test_the_guide_leaves_out_what_was_not_measured():
     assert "at batch" not in bare and "perplexity" not in bare and "over seeds" not in bare
     recorded = changed({"speed": {"by batch": {"64": [0.77, 0.7, 0.8]}}, "training": {"peak_gb": 6.28}})
     both = claims.guide(MEASURED, recorded)
-    assert "On the recorded GPU" in both and "0.77 (0.70–0.80) at batch 64" in both and "6.28" in both
-    assert "On the recorded GPU" not in claims.guide(MEASURED)
+    assert "On a GPU, recorded" in both and "0.77 (0.70–0.80) at batch 64" in both and "6.28" in both
+    assert "recorded, with Mistral-7B's shapes" not in claims.guide(MEASURED)
+    named = changed({"speed": {"hardware": "NVIDIA X"}})
+    assert "On NVIDIA X, recorded" in claims.guide(MEASURED, named)
+    more = claims.guide(
+        MEASURED, None, "mini", {"another": changed({"quality": {"nf4-dq over 16 bits": [0.2, 0.1, 0.3]}})}
+    )
+    assert "On another, perplexity changed by +20.00%" in more and "On mini and its texts, perplexity" in more
 
 
 # --- what is measured ---

@@ -42,7 +42,7 @@ def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
 
 def test_the_figure_says_how_much_faster_the_last_rung_is():
     fig, gains = report.ladder_figure(RECORDED, [(1, 100), (4, 100)])
-    assert gains == {(1, 100): 4, (4, 100): 1} and "1.0 to 4.0 times" in fig.get_suptitle()
+    assert gains == {(1, 100): 4, (4, 100): 1} and "4.0 times the standard speed at 1 × 100" in fig.get_suptitle()
 
 
 def test_presets_that_did_not_run_have_a_forecast_alone():

@@ -12,7 +12,7 @@ BEHIND = 0.05  # of exact answers that a recipe may be behind another one
 
 MARGINS = [  # the same for all claims of a kind
     {
-        "kind of claim": "a figure: GB, %, bits, “2–3×”",
+        "kind of claim": "a figure: GB, %, bits, “2–3×”; “slightly”",
         "margin": f"{TOLERANCE:.0%} of it",
         "because": "who plans with it, and leaves the usual tenth of a card free, is not misled",
     },

@@ -7,11 +7,14 @@ from .verdicts import INSTALL, points_changed, ratios_with_kernel, unpaired_z
 __all__ = ["guide"]
 
 
-def guide(here: dict, recorded: dict | None = None, name: str = "this model") -> str:
+def guide(
+    here: dict, recorded: dict | None = None, name: str = "this model", others: dict[str, dict] | None = None
+) -> str:
     """The guide again, in Markdown, from measurements alone: what was not measured is not said.
 
     `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such. `name` is
-    that of the model at hand, which need not be a Mistral-7B.
+    that of the model at hand, which need not be a Mistral-7B. `others` are measurements of further models by name, for
+    the sentence on quality.
     """
     size, loaded, error = here["size"], here.get("loaded"), here["error"]
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
@@ -42,7 +45,11 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
         "bfloat16 has float32's range and is the usual choice where the GPU has it (capability 8.0 and up)."
     )
     lines.append("### Speed")
-    places = {f"On this machine, with {name}": here, "On the recorded GPU, with Mistral-7B's shapes": recorded}
+    gpu = ((recorded or {}).get("speed") or {}).get("hardware", "a GPU")
+    places = {
+        f"On this machine, with {name}": here,
+        f"On {gpu}, recorded, with Mistral-7B's shapes and CUDA graphs": recorded,
+    }
     for place, measured in places.items():
         speed = (measured or {}).get("speed")
         if speed:
@@ -51,9 +58,8 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
             rows = {"1": "one row"}
             times = [f"{_range(time)} for {rows.get(n, f'{n} rows')}" for n, time in speed["layer time"].items()]
             lines.append(
-                f"{place}, NF4 with double quantization decoded at this multiple of the speed of 16 bits: {ratios}"
-                + (f", and of FP32: {over}" if over else "")
-                + "; a "
+                f"{place}, NF4 with double quantization wrote, after {speed['short length']} tokens, at this multiple "
+                f"of the speed of 16 bits: {ratios}" + (f", and of FP32: {over}" if over else "") + "; a "
                 f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
                 f"multiple of the time in 16 bits: {_list(times)}."
                 + (
@@ -64,11 +70,13 @@ def guide(here: dict, recorded: dict | None = None, name: str = "this model") ->
             )
     lines.append("Measure yours: it depends on the GPU, the batch and whether launches or memory are the limit.")
     lines.append("### Quality")
-    quality = here.get("quality")
-    if quality:
+    for model, measured in {f"{name} and its texts": here, **(others or {})}.items():
+        quality = measured.get("quality")
+        if not quality:
+            continue
         value, low, high = quality["nf4-dq over 16 bits"]
         lines.append(
-            f"On {name} and its texts, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
+            f"On {model}, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
             f"the quiz: {points_changed(quality)}."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])

@@ -100,6 +100,7 @@ def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: 
     if here.kind == recorded.kind:
         return here.verdict
     conditions = [v.verdict.removeprefix("depends on ") for v in (recorded, here) if v.kind == "depends"]
+    conditions = [condition for condition in conditions if condition != "the model"]
     return " and on ".join(["depends on the model and machine" if timed else "depends on the model", *conditions[:1]])
 
 
@@ -347,7 +348,7 @@ def long_sequences(speed) -> Verdict:
     if speed.get("window"):
         shown += f", and no step looks back further than {speed['window']:,}"
     if long[1] >= 1:
-        return Verdict(f"false: not slower up to {speed['long length']:,} tokens", shown)
+        return Verdict(f"false: decoding one text not slower up to {speed['long length']:,} tokens", shown)
     if long[2] < 1 - TOLERANCE:
         always = "at every length" if short[2] < 1 - TOLERANCE else f"at {speed['long length']:,} tokens already"
         return Verdict(f"false: much slower {always}", shown)
