@@ -73,7 +73,7 @@ def test_checkpointing_stops_before_the_last_product_of_a_fused_layer(rows, monk
     assert sorted(set(counts.values())) == [2, 3] and len(counts) == 42
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**31), st.floats(0, 0.9), st.sampled_from([None, 1.0, 7.0])
 )
@@ -90,7 +90,8 @@ def test_the_loss_in_pieces_is_cross_entropy(tokens, rows, seed, masked, count):
     loss = levers.ChunkedLoss.apply(hidden, head, labels, weight, rows)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(truth.item(), rel=1e-5, abs=1e-6)
-    assert torch.allclose(hidden.grad.double(), 3 * wide.grad, rtol=1e-3, atol=1e-6)
+    # by the norm: single elements may be differences of large numbers
+    assert (hidden.grad.double() - 3 * wide.grad).norm() <= 1e-5 * (3 * wide.grad).norm()
 
 
 def test_logits_come_back_where_there_are_no_labels(rows):
