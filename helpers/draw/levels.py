@@ -171,9 +171,9 @@ def three_rulers(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> No
             nearest = levels[(levels - value).abs().argmin()].item()
             ax.plot([at(value)], [y + 2.2], "o", color=RED, ms=6)
             arrow(ax, (at(value), y + 2.0), (at(nearest), y + 0.9), color=RED, linewidth=1.1)
-            place, side = (74.5, "right") if value > 0.6 else (at(value) + 4, "right")
+            place = 74.5 if value > 0.6 else at(value) + 4
             said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
-            say(ax, place, y + 3.8, said, color=RED, size=10.5, ha=side)
+            say(ax, place, y + 3.8, said, color=RED, size=10.5, ha="right")
     for tick in (-1, 0, 1):
         say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
     finish(

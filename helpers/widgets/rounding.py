@@ -76,7 +76,7 @@ def bit_toggles(value: float = 0.1, name: str = "fp16") -> widgets.Widget:
 
 
 def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> None:
-    """Show how often each code is used and how large errors are, with the cost in bits a weight in the title."""
+    """Show how often each code is used and how large errors are, with the cost in bits per weight in the title."""
     plots.style()
     rounded = formats.quantize(x, bits, block_size, method)
     restored = formats.dequantize(rounded)
@@ -86,7 +86,7 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     codes, counts = rounded.codes.unique(return_counts=True)
     left.bar(codes.numpy(), 100 * counts.numpy() / rounded.codes.numel(), color=plots.PALETTE[0])
     left.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
-    left.set(xlabel="code", ylabel="share of weights, %", title=f"{len(codes)} codes, {cost:.3f} bits a weight")
+    left.set(xlabel="code", ylabel="share of weights, %", title=f"{len(codes)} codes, {cost:.3f} bits per weight")
     right.hist(((restored - x) / x.std()).flatten().numpy(), bins=81, range=(-1, 1), color=plots.PALETTE[3])
     right.set(
         xlabel="error / σ",
@@ -96,7 +96,7 @@ def draw_rounding(x: torch.Tensor, bits: int, block_size: int, method: str) -> N
     settings = f"{bits} bits, blocks of {block_size}, {method}"
     plots.show(
         fig,
-        f"{settings}: {cost:.3f} bits a weight, mean |error| {errors.mean / x.std():.4f} σ, SNR {errors.snr:.1f} dB.",
+        f"{settings}: {cost:.3f} bits per weight, mean |error| {errors.mean / x.std():.4f} σ, SNR {errors.snr:.1f} dB.",
     )
 
 
