@@ -42,7 +42,7 @@ def test_the_panel_redraws_quickly_with_what_the_sliders_say(displayed, monkeypa
     monkeypatch.setattr(rounding.plots, "show", lambda fig, alt: (drawn.append(alt), rounding.plt.close(fig)))
     panel = rounding.rounding_panel(x)
     bits, block_size, method = panel.children[0].children
-    assert drawn[-1].startswith("4 bits, blocks of 64, absmax: 4.500 bits a weight")
+    assert drawn[-1].startswith("4 bits, blocks of 64, absmax: 4.500 bits per weight")
     begun = time.perf_counter()
     bits.value = 3
     assert time.perf_counter() - begun < 2
