@@ -35,7 +35,7 @@ def guide(
     beaten = [name for name in error if name != "NF4" and error["NF4"] < error[name]]
     better = [name for name in error if error[name] < error["NF4"]]
     lines.append(
-        "On normal weights, at 4.5 bits a weight, NF4 has a smaller squared error than "
+        "On normal weights, at 4.5 bits per weight, NF4 has a smaller squared error than "
         f"{_list(beaten, 'no other format')}"
         + (f", and a larger one than {_list(better)}" if better else "")
         + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "

@@ -179,7 +179,12 @@ def fewer(loaded) -> Verdict:
 
 
 @_claim(
-    "int4", "precision", "NF4 keeps better precision than INT4", "squared error at 4.5 bits a weight", YOSHIDA, "error"
+    "int4",
+    "precision",
+    "NF4 keeps better precision than INT4",
+    "squared error at 4.5 bits per weight",
+    YOSHIDA,
+    "error",
 )
 def better_than_int4(error) -> Verdict:
     good = {name: error["NF4"] < error[name] for name in ("INT4 symmetric", "INT4 affine")}
