@@ -32,19 +32,31 @@ DRAWINGS = {
     "checkpointing": (6,),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
+    "follow_a_byte": (176, LEVELS.tolist(), 0.8),
+    "half_bell": (7,),
+    "hill_over_levels": (
+        torch.linspace(-1, 1, 99) ** 3,
+        {"dynamic": LEVELS.abs().sort().values, "INT8": torch.arange(128) / 127},
+    ),
     "inside_a_layer": (256, 256, 32768, 2132),
     "last_slice": (16,),
     "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
+    "levels_in_use": (
+        torch.tensor([-0.31, 0.02, 0.9]),
+        {"absmax": torch.arange(-7, 8) * 0.9 / 7, "affine": -0.31 + torch.arange(16) * 1.21 / 15},
+    ),
     "levels_under_bell": (torch.linspace(0.15, 1.85, 8), -torch.linspace(0.17, 1.85, 7)),
     "lora_layer": (16,),
+    "nearest_level": (0.31, 0.80),
+    "no_level_at_zero": ({"absmax": torch.arange(-7, 8) * 50 / 7, "affine": -5 + torch.arange(16) * 55 / 15}, 50),
     "on_a_ruler": (torch.linspace(-1, 1, 64) ** 3, range(-7, 8)),
     "outlier": (50,),
     "small_and_large": (4096, 4096, 16),
-    "small_levels": ({"dynamic": LEVELS.abs() / 10, "INT8": torch.arange(128) / 127}, 0.1),
     "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "two_storeys": (64, 256),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
+    "what_ranks_can_do": ((1, 2, 4),),
     "who_shares_a_scale": (4, 16, 4),
 }
 
@@ -117,6 +129,17 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "0.3893" in shown[-1][1]["image/png"]["alt"] and "lower level" in shown[-1][1]["image/png"]["alt"]
     draw.border(LEVELS, 0.39)
     assert "upper level" in shown[-1][1]["image/png"]["alt"]
+    draw.nearest_level(0.31, 0.80)
+    assert "255 ticks" in (alt := shown[-1][1]["image/png"]["alt"]) and "0.3087" in alt and "0.3429" in alt
+    draw.follow_a_byte(0b1111_0111, LEVELS.tolist(), 0.5)
+    assert "weight 0.500" in (alt := shown[-1][1]["image/png"]["alt"]) and "weight 0.000" in alt
+    draw.half_bell(7)
+    assert "1.83σ, leaves 1/30" in shown[-1][1]["image/png"]["alt"]
+    # what absmax rounds these to is −2 … 7 of −7 … 7: five levels are idle; affine's are all in use
+    draw.levels_in_use(torch.tensor([-0.31, 0.02, 0.9]), {"absmax": torch.arange(-7, 8) * 0.9 / 7})
+    assert "5 of them idle" in shown[-1][1]["image/png"]["alt"]
+    draw.what_ranks_can_do((2,))
+    assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 
 
 def test_the_bell_is_the_normal_curve_and_its_slices_hold_equal_shares():

@@ -6,6 +6,7 @@ from .adapters import (
     learned_tokens,
     lora_layer,
     small_and_large,
+    what_ranks_can_do,
 )
 from .canvas import faults
 from .constants import (
@@ -13,7 +14,7 @@ from .constants import (
     absmax_hill,
     bytes_of_a_model,
     error_against_bits,
-    small_levels,
+    hill_over_levels,
     two_storeys,
 )
 from .course import course_map
@@ -22,6 +23,7 @@ from .levels import (
     block_by_hand,
     border,
     contest,
+    half_bell,
     last_slice,
     layers_and_bell,
     levels_under_bell,
@@ -31,6 +33,7 @@ from .levels import (
 )
 from .loading import (
     effect_of_options,
+    follow_a_byte,
     inside_a_layer,
     schemes_and_cards,
     what_is_replaced,
@@ -39,6 +42,9 @@ from .rounding import (
     bit_fields,
     eight_to_codes,
     floats_on_a_ruler,
+    levels_in_use,
+    nearest_level,
+    no_level_at_zero,
     outlier,
     weight_in_bits,
     who_shares_a_scale,
@@ -61,21 +67,27 @@ __all__ = [
     "error_against_bits",
     "faults",
     "floats_on_a_ruler",
+    "follow_a_byte",
+    "half_bell",
+    "hill_over_levels",
     "inside_a_layer",
     "last_slice",
     "layers_and_bell",
     "learned_tokens",
+    "levels_in_use",
     "levels_under_bell",
     "lora_layer",
+    "nearest_level",
+    "no_level_at_zero",
     "on_a_ruler",
     "outlier",
     "schemes_and_cards",
     "small_and_large",
-    "small_levels",
     "three_rulers",
     "two_storeys",
     "use_of_codes",
     "weight_in_bits",
     "what_is_replaced",
+    "what_ranks_can_do",
     "who_shares_a_scale",
 ]

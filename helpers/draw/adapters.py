@@ -21,11 +21,12 @@ from .canvas import (
     box,
     canvas,
     finish,
+    matrix,
     say,
     tint,
 )
 
-__all__ = ["before_and_after", "checkpointing", "learned_tokens", "lora_layer", "small_and_large"]
+__all__ = ["before_and_after", "checkpointing", "learned_tokens", "lora_layer", "small_and_large", "what_ranks_can_do"]
 
 
 def small_and_large(rows: int, columns: int, rank: int) -> None:
@@ -49,6 +50,43 @@ def small_and_large(rows: int, columns: int, rank: int) -> None:
         ax,
         f"The change, a square of {rows:,} × {columns:,} numbers, is a tall matrix B of {rows:,} × {rank} times a flat "
         f"matrix A of {rank} × {columns:,}. B and A have {both:,} numbers, {both / (rows * columns):.1%} of it.",
+    )
+
+
+# a matrix in which one can see what is missing: the word "4-bit" in ones and zeros
+WORD = (
+    "..............................",
+    "....#.........#......#....#...",
+    "...##.........#...........#...",
+    "..#.#.........#.....##...####.",
+    ".#..#.........###....#....#...",
+    ".#####..###...#..#...#....#...",
+    "....#.........#..#...#....#...",
+    "....#.........###...###....##.",
+    "..............................",
+)
+
+
+def what_ranks_can_do(ranks: Sequence[int] = (1, 2, 4)) -> None:
+    """A small matrix as a picture, and the nearest that a product of two thin matrices of each rank comes to it."""
+    full = np.array([[float(cell == "#") for cell in row] for row in WORD])
+    rows, columns = full.shape
+    u, values, v = np.linalg.svd(full, full_matrices=False)
+    near = {f"rank {rank}": (u[:, :rank] * values[:rank]) @ v[:rank] for rank in ranks}
+    ax = canvas(3.0)
+    told = []
+    for i, (name, picture) in enumerate({"all of it": full, **near}.items()):
+        x, y = 3 + 37 * (i % 2), 15.6 - 14.0 * (i // 2)
+        grays = [tint(INK, min(max(value, 0.0), 1.0) * 0.85 + 0.05) for value in picture.flatten()]
+        matrix(ax, x, y, 33, 9.9, rows, columns, grays, linewidth=0.4)
+        numbers = rows * columns if i == 0 else ranks[i - 1] * (rows + columns)
+        say(ax, x, y + 11.4, name, ha="left", weight="bold")
+        say(ax, x + 33, y + 11.4, f"{numbers} numbers", ha="right", color=GRAY)
+        told.append(f"{name}, {numbers} numbers")
+    finish(
+        ax,
+        f"A matrix of {rows} × {columns} numbers, drawn in gray, in which the word 4-bit can be read, and the nearest "
+        f"products of two thin matrices: {'; '.join(told)}. With a higher rank more of the word can be read.",
     )
 
 

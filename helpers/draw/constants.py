@@ -26,7 +26,7 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["absmax_by_hand", "absmax_hill", "bytes_of_a_model", "error_against_bits", "small_levels", "two_storeys"]
+__all__ = ["absmax_by_hand", "absmax_hill", "bytes_of_a_model", "error_against_bits", "hill_over_levels", "two_storeys"]
 
 
 def two_storeys(block: int = 64, second_block: int = 256) -> None:
@@ -94,21 +94,31 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, le
     )
 
 
-def small_levels(rulers: dict[str, torch.Tensor], high: float) -> None:
-    """The levels between 0 and `high` of several 8-bit types."""
-    ax = canvas(0.4 + 0.62 * len(rulers))
+def hill_over_levels(scaled: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None:
+    """How scaled absmax above their mean are spread, and below them the levels of several 8-bit types from 0 to 1."""
+    ax = canvas(1.75 + 0.62 * len(rulers))
+    top = 10 * ax.figure.get_figheight()
+    counts = torch.histc(scaled[scaled >= 0], bins=40, min=0, max=1)
+    for k, count in enumerate(counts.tolist()):
+        box(ax, 15 + 58 * k / 40, top - 12.4, 58 / 40, 9.5 * count / counts.max().item(), color=tint(GRAY, 0.5),
+            edgecolor="white", linewidth=0.5)  # fmt: skip
+    ax.plot([15, 73], [top - 12.4] * 2, color=GRAY, lw=1.1)
+    say(ax, 73, top - 3.2, "the absmax above the mean of a layer", ha="right", weight="bold")
+    told = []
     for i, (name, values) in enumerate(rulers.items()):
-        y = 10 * ax.figure.get_figheight() - 3.6 - 6.2 * i
-        ticks = [value for value in values.tolist() if 0 <= value <= high]
-        at = ruler(ax, y, 15, 73, 0, high, ticks, color=(ORANGE, PINK, BLUE)[i % 3], long=2.6, thick=1.1)
+        y = top - 16.4 - 6.2 * i
+        ticks = [value for value in values.tolist() if 0 <= value <= 1]
+        small = sum(value <= 0.1 for value in ticks)
+        at = ruler(ax, y, 15, 73, 0, 1, ticks, color=(ORANGE, PINK, BLUE)[i % 3], long=2.6, thick=0.8)
         say(ax, 13.8, y + 1.1, name, weight="bold", ha="right")
-        say(ax, 13.8, y - 1.1, f"{len(ticks)} levels", ha="right", color=GRAY, size=10.5)
-    for tick in (0, high / 2, high):
-        say(ax, at(tick), y - 2.7, f"{tick:g}", color=GRAY, size=10.5, ha="right" if tick == high else "center")
+        say(ax, 13.8, y - 1.3, f"{small} up to 0.1", ha="right", color=GRAY, size=10.5)
+        told.append(f"{name} has {small} of {len(ticks)} up to 0.1")
+    for tick in (0, 0.1, 0.5, 1):
+        say(ax, at(tick), y - 2.8, f"{tick:g}", color=GRAY, size=10.5)
     finish(
         ax,
-        f"Number lines from 0 to {high:g} with the levels of {', '.join(rulers)}. The dynamic type is dense near zero, "
-        "integers are evenly spaced.",
+        "A hill of scaled absmax from 0 to 1, highest near 0 and thin near 1. Below it number lines with the levels of "
+        f"{', '.join(rulers)}: {'; '.join(told)}.",
     )
 
 
@@ -176,6 +186,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
     known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": PINK}
+    known |= {"weights": GREEN, "gradients": ORANGE, "optimizer": PINK, "all the rest": SKY}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
     for part, color in colors.items():

@@ -37,6 +37,7 @@ __all__ = [
     "block_by_hand",
     "border",
     "contest",
+    "half_bell",
     "last_slice",
     "layers_and_bell",
     "levels_under_bell",
@@ -155,6 +156,41 @@ def last_slice(n: int = 16) -> None:
         ax,
         f"The right tail of the bell curve, enlarged. The last slice begins at {edge:.2f}; a line at {level:.2f} "
         f"splits it into two parts of 1/{2 * n} of the weights each.",
+    )
+
+
+def half_bell(n: int = 7) -> None:
+    """One side of the bell: half a slice beside zero, n whole slices, and the level in the middle of the last."""
+    slices = 2 * n + 1  # of equal probability on the whole bell, one of them around zero
+    edges = normal_below([0.5 + (k + 0.5) / slices for k in range(n)])
+    middles = normal_below([0.5 + (k + 1) / slices for k in range(n)])
+    ax = canvas(3.0)
+    high = 2.9
+    at = ruler(ax, 6.0, 5, 71, 0, high, [], color=GRAY)
+    last = middles[-1]
+    colors = [tint(RED, 0.45), *(tint(SKY, 0.75 if k % 2 else 0.3) for k in range(n - 1)), tint(ORANGE, 0.3)]
+    curve = bell(ax, 6.0, 20, at, 0, high, [*edges, last], [*colors, tint(ORANGE, 0.75)])
+    for k, middle in enumerate(middles):
+        ax.plot(
+            [at(middle)] * 2,
+            [6.0, curve(middle)],
+            color=BLUE,
+            lw=0.8 if k < n - 1 else 1.8,
+            ls=":" if k < n - 1 else "-",
+        )
+        ax.plot([at(middle)], [6.0], "o", color=BLUE, ms=7)
+    ax.plot([at(0)] * 2, [6.0, 27.0], color=RED, lw=2)
+    say(ax, at(0.05), 28.0, "zero", color=RED, weight="bold", ha="left")
+    brace(ax, at(0), at(edges[0]), 4.6, f"1/{2 * slices}", color=RED)
+    brace(ax, at(edges[0]) + 0.4, at(edges[-1]) - 0.4, 4.6, f"{n - 1} slices of 1/{slices} each", color=BLUE)
+    brace(ax, at(edges[-1]) + 0.4, at(high), 4.6, f"the last slice, of 1/{slices}", color=OCHRE)
+    say(ax, at(2.25), 21.0, f"the last level, {last:.2f}σ:\n1/{2 * slices} of all weights\nlie beyond it", color=BLUE)
+    arrow(ax, (at(2.2), 17.2), (at(2.05), 7.6), color=GRAY)
+    finish(
+        ax,
+        f"The right half of a bell curve: half a slice beside zero, {n - 1} whole slices with a level in the middle of "
+        f"each, and a last slice that goes on forever. Its level, at {last:.2f}σ, leaves 1/{2 * slices} of all weights "
+        "beyond it.",
     )
 
 

@@ -5,9 +5,26 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 
 from .. import plots
-from .canvas import BLUE, GRAY, GREEN, INK, LIGHT, ORANGE, RED, WIDTH, arrow, box, canvas, finish, matrix, say, tint
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    RED,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    matrix,
+    say,
+    strip,
+    tint,
+)
 
-__all__ = ["effect_of_options", "inside_a_layer", "schemes_and_cards", "what_is_replaced"]
+__all__ = ["effect_of_options", "follow_a_byte", "inside_a_layer", "schemes_and_cards", "what_is_replaced"]
 
 
 def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int]) -> None:
@@ -50,6 +67,31 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
         f"{', '.join(layers)} are colored, because they are stored in 4 bits. Embeddings, norms and head are gray: "
         "they stay in 16 bits. The sizes are not drawn to scale.",
     )
+
+
+def follow_a_byte(byte: int, levels: Sequence[float], absmax: float) -> None:
+    """One byte on its way to two weights: its halves, their codes, their levels, and the absmax of the block."""
+    ax = canvas(2.05)
+    bits = f"{byte:08b}"
+    at = strip(ax, 11, 15.8, list(bits), 2.6, 3.8, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
+    say(ax, 10, 17.7, f"byte {byte}", ha="right", weight="bold")
+    told = []
+    for i, (color, x) in enumerate(((GREEN, 6), (BLUE, 43))):
+        code = int(bits[4 * i : 4 * i + 4], 2)
+        level = levels[code]
+        arrow(ax, ((at[4 * i + 1] + at[4 * i + 2]) / 2, 15.4), (x + 4.0, 10.2), color=GRAY)
+        texts = [f"code\n{code}", f"level\n{level:.3f}", f"weight\n{level * absmax:.3f}"]
+        for k, (text, w) in enumerate(zip(texts, (7, 8, 8), strict=True)):
+            left = x + (0, 9, 21)[k]
+            box(ax, left, 4.4, w, 5.4, text.replace("-", "−"), color=tint(color, 0.35) if k < 2 else "white")
+        arrow(ax, (x + 7.2, 7.1), (x + 8.8, 7.1), color=GRAY, mutation_scale=8)
+        arrow(ax, (x + 17.2, 7.1), (x + 20.8, 7.1), color=GRAY, mutation_scale=8)
+        for k, said in enumerate(("half a byte", "one of 16", f"level × {absmax:g}")):
+            say(ax, x + (3.5, 13, 25)[k], 2.4, said, color=GRAY, size=10.3)
+        told.append(f"{bits[4 * i : 4 * i + 4]} is code {code}, whose level {level:.3f} times {absmax:g} is the weight "
+                    f"{level * absmax:.3f}")  # fmt: skip
+    say(ax, 75, 17.7, f"{absmax:g} is the absmax of their block", color=GRAY, ha="right", size=10.3)
+    finish(ax, f"The byte {byte} is {bits} in binary. Its two halves go separate ways: {'; '.join(told)}.")
 
 
 def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -> None:
@@ -110,14 +152,16 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
 
 
 def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None:
-    """GB that a model needs in each scheme, as bars, with the memory of cards as lines; green fits on the smallest."""
+    """GB that a model needs in each scheme, as bars in the color of its bits, and the memory of cards as lines."""
     plots.style()
     fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 3.7))
     smallest = min(cards.values())
+    colors = [{"fp32": GRAY, "fp16": BLUE, "bf16": BLUE, "int8": ORANGE}.get(scheme, GREEN) for scheme in needed]
     for i, gb in enumerate(needed.values()):
-        ax.barh(i, gb, 0.66, color=GREEN if gb <= smallest else tint(BLUE, 0.5), edgecolor="white")
+        ax.barh(i, gb, 0.66, color=tint(colors[i], 0.55), edgecolor="white")
         look = {"textcoords": "offset points", "va": "center", "fontsize": 10, "weight": "bold"}
-        ax.annotate(f"{gb:.2f}", (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
+        said = f"{gb:.2f}" + ("  fits" if gb <= smallest else "")
+        ax.annotate(said, (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
     for name, size in cards.items():
         ax.axvline(size, color=INK, ls=":", lw=1.2)
         ax.text(size, -0.75, f"{name}\n= {size:.1f} GB", ha="center", va="bottom", fontsize=10)

@@ -33,6 +33,9 @@ __all__ = [
     "bit_fields",
     "eight_to_codes",
     "floats_on_a_ruler",
+    "levels_in_use",
+    "nearest_level",
+    "no_level_at_zero",
     "outlier",
     "weight_in_bits",
     "who_shares_a_scale",
@@ -63,6 +66,26 @@ def weight_in_bits(parameters: int, guide: dict[str, float], weight: float = 0.3
         say(ax, 56.8, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
         told.append(f"{name} gives back {restored:.4g} and takes {parameters * bits / 8 / 1e9:.2f} GB for all weights")
     finish(ax, f"The weight {weight:g} as a row of 32, 16, 8 and 4 bits: {'; '.join(told)}.")
+
+
+def nearest_level(weight: float = 0.31, absmax: float = 0.80) -> None:
+    """Every value that 8 and 4 bits can stand for between ±`absmax`, and the nearest one to the weight."""
+    ax = canvas(2.3)
+    told = []
+    for y, bits, color in ((15.2, 8, ORANGE), (4.6, 4, GREEN)):
+        top = 2 ** (bits - 1) - 1
+        levels = [code * absmax / top for code in range(-top, top + 1)]
+        nearest = min(levels, key=lambda level: abs(level - weight))
+        at = ruler(ax, y, 12, 72, -absmax, absmax, levels, color=color, long=2.4, thick=2.4 if bits < 8 else 0.7)
+        say(ax, 10.4, y + 0.2, f"{bits} bits:\n{len(levels)} values", color=INK, ha="right", size=10.5)
+        ax.plot([at(weight)], [y + 3.4], "o", color=RED, ms=7, zorder=3)
+        arrow(ax, (at(weight), y + 3.0), (at(nearest), y + 1.2), color=RED, linewidth=1.3)
+        say(ax, at(weight) - 1.4, y + 3.8, f"{weight:g}", color=RED, ha="right")
+        say(ax, at(nearest) + 2.2, y + 3.8, f"becomes {nearest:.4f}", color=RED, ha="left")
+        told.append(f"with {bits} bits there are {len(levels)} ticks, and the nearest to {weight:g} is {nearest:.4f}")
+    for value in (-absmax, 0, absmax):
+        say(ax, at(value), 1.6, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
+    finish(ax, f"Two number lines from −{absmax:g} to {absmax:g}: {'; '.join(told)}.")
 
 
 def _as_bits(weight: float, bits: int, absmax: float) -> tuple[str, float]:
@@ -165,6 +188,42 @@ def who_shares_a_scale(rows: int = 4, columns: int = 16, block: int = 4) -> None
     )
 
 
+def levels_in_use(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None:
+    """Weights as dots on number lines with the levels of several methods; levels that no weight can need are gray."""
+    ax = canvas(0.45 + 0.9 * len(rulers))
+    low, high = weights.min().item(), weights.max().item()
+    reach = max(abs(low), abs(high), *(levels.abs().max().item() for levels in rulers.values()))
+    told, y = [], 10 * ax.figure.get_figheight() - 6.8
+    for (name, levels), color in zip(rulers.items(), (BLUE, GREEN), strict=False):
+        step = (levels[1] - levels[0]).item()
+        ticks = levels.tolist()
+        idle = [level for level in ticks if not low - step / 2 < level < high + step / 2]
+        at = ruler(ax, y, 12, 73, -reach, reach, [level for level in ticks if level not in idle], color=color, long=2.6,
+                   thick=2.6)  # fmt: skip
+        ruler(ax, y, 12, 73, -reach, reach, idle, color=GRAY, long=2.6, thick=1.1)
+        say(ax, 10.4, y, name, weight="bold", color=color, ha="right")
+        for value in weights.tolist():
+            ax.plot([at(value)], [y + 2.4], "o", color=RED, ms=6, zorder=3)
+        if idle:
+            said = f"{len(idle)} levels idle: no weight lies here"
+            say(ax, (at(idle[0]) + at(idle[-1])) / 2, y + 4.9, said, color=GRAY, size=10.5)
+        told.append(f"{name} has {len(ticks)} levels, and {len(idle) or 'none'} of them idle")
+        y -= 9.5
+    for value in (low, 0, high):
+        say(ax, at(value), y + 9.5 - 3.0, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
+    finish(ax, f"{len(weights)} weights as dots between {low:g} and {high:g} on {len(rulers)} number lines: "
+               f"{'; '.join(told)}.")  # fmt: skip
+
+
+REACH = 9.0  # standard deviations that are drawn on either side of a bell with an outlier
+
+
+def _bell_over_levels(ax, y: float, levels: Sequence[float], title: str) -> None:
+    at = ruler(ax, y, 4, 72, -REACH, REACH, [level for level in levels if abs(level) <= REACH], thick=2.2)
+    bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
+    say(ax, 38, y + 9.6, title, weight="bold")
+
+
 def outlier(distance: float = 50, top: int = 7) -> None:
     """The steps of 4 bits under a bell of weights, without an outlier and with one at so many standard deviations."""
     ax = canvas(2.9)
@@ -172,16 +231,38 @@ def outlier(distance: float = 50, top: int = 7) -> None:
         (17.0, 3.5, "Without an outlier: the steps fit the weights"),
         (3.2, distance, f"One weight at {distance:g}σ: the steps are {distance / 3.5:.0f} times as wide"),
     ):
-        step = reach / top
-        ticks = [k * step for k in range(-top, top + 1) if abs(k * step) <= 9]
-        at = ruler(ax, y, 4, 72, -9.0, 9.0, ticks, thick=2.2)
-        bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
-        say(ax, 38, y + 9.6, title, weight="bold")
-    arrow(ax, (66, 6.8), (74.5, 6.8), color=RED)
-    say(ax, 65.4, 6.8, f"to the outlier, {distance:g}σ", color=RED, ha="right", size=10.5)
+        _bell_over_levels(ax, y, [k * reach / top for k in range(-top, top + 1)], title)
+    _toward(ax, 6.8, distance)
     finish(
         ax,
         f"Above, a bell of weights over 15 ticks that cover it. Below, the same bell after one weight at {distance:g} "
         "standard deviations has stretched the scale: only three ticks are left in the picture, and nearly all weights "
         "lie nearest to the one at zero.",
     )
+
+
+def _toward(ax, y: float, distance: float) -> None:
+    """Where the outlier is: beyond the picture."""
+    arrow(ax, (66, y), (74.5, y), color=RED)
+    say(ax, 65.4, y, f"to the outlier, {distance:g}σ", color=RED, ha="right", size=10.5)
+
+
+def no_level_at_zero(rulers: dict[str, torch.Tensor], distance: float = 50) -> None:
+    """The bell over the levels of several methods, in standard deviations, and where most of its weights go."""
+    ax = canvas(0.1 + 1.45 * len(rulers))
+    told = []
+    for i, (name, levels) in enumerate(rulers.items()):
+        y = 10 * ax.figure.get_figheight() - 12.6 - 14.2 * i
+        near = sorted(levels.tolist(), key=abs)[:2]
+        zero = abs(near[0]) < 1e-3
+        where = "a level at zero" if zero else f"zero lies between {min(near):.1f}σ and {max(near):.1f}σ"
+        where = where.replace("-", "−")
+        _bell_over_levels(ax, y, levels.tolist(), f"{name}: {where}")
+        at = lambda value: 4 + (value + REACH) / (2 * REACH) * 68  # noqa: E731
+        for side in (-1, 1):
+            goal = near[0] if zero else min(near, key=lambda level: abs(level - side))
+            arrow(ax, (at(side), y + 3.0), (at(goal + 0.15 * side * zero), y + 1.0), color=RED, linewidth=1.4)
+        told.append(f"{name}, {where}")
+        _toward(ax, y + 3.6, distance)
+    finish(ax, f"The same bell of weights over the levels of {len(rulers)} methods: {'; '.join(told)}. Red arrows lead "
+               "from weights near the middle to the nearest level.")  # fmt: skip

@@ -96,3 +96,30 @@ def check_block_round(answer) -> str:
             raise Hint("this makes `block_size` rows; make rows *of* `block_size` values: reshape(-1, block_size).")
         raise Hint("make every block a row, quantize the rows, go back to weights, and then back to the shape of x.")
     return "each block has its own scale; this is how every 4-bit format begins."
+
+
+@exercise("01-6")
+def check_signed_max(answer) -> str:
+    for block in ([0.31, -0.80, 0.02, 0.50], [0.9, -0.31, 0.02, -0.88], [-0.2, 0.7, 0.1, -0.69]):
+        x = torch.tensor(block)
+        found = call(answer, x.clone())
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise Hint("return two things, the codes and the scale.")
+        codes, scale = (torch.as_tensor(part, dtype=torch.float32) for part in found)
+        if codes.shape != x.shape or scale.numel() != 1:
+            raise Hint(f"{len(x)} weights have {len(x)} codes and one scale.")
+        far = x[x.abs().argmax()].item()
+        said = f"for {[f'{value:g}' for value in block]}".replace("'", "").replace("-", "−")
+        if abs(scale.item() - far / -8) > 1e-6:
+            if abs(scale.item() - abs(far) / 7) < 1e-6:
+                raise Hint("this is absmax's scale. Here the weight farthest from zero becomes −8.")
+            if abs(abs(scale.item()) - abs(far) / 8) < 1e-6:
+                raise Hint(f"{said} the sign of the scale is wrong: the weight farthest from zero has to become −8.")
+            raise Hint(f"{said} the scale is {far:g} / −8.".replace("-", "−"))
+        if not torch.equal(codes, codes.round()):
+            raise Hint("codes are whole numbers: round them.")
+        if codes.max() > 7:
+            raise Hint(f"{said} one code is {codes.max():g}. With 4 bits they run from −8 to 7: cut them off there.")
+        if not torch.equal(codes, (x / (far / -8)).round().clamp(-8, 7)):
+            raise Hint(f"{said} the codes are wrong: divide by the scale, round, and cut off at −8 and 7.")
+    return "all 16 codes are in use. With blocks of 32 and a scale of 16 bits, this is llama.cpp's Q4_0."

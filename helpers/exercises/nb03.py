@@ -1,4 +1,4 @@
-"""Checks of notebook 03: bytes of absmax, a mean by hand, the way back, bits per weight, the kernel's rule."""
+"""Checks of notebook 03: bytes of absmax, a mean, the way back, bits per weight, the kernel's rule, three types."""
 
 import torch
 
@@ -146,3 +146,34 @@ def check_way_back(answer) -> str:
             raise Hint("a code is only a level's place in the list: look up `levels` first.")
         raise Hint("three steps: the level of each code, times the scale of its block, plus the offset.")
     return "level, times scale, plus offset: that's what every 4-bit layer does first when it is used."
+
+
+@exercise("03-6")
+def check_rounding_error(answer, *, scaled: torch.Tensor) -> str:
+    small = torch.arange(127, dtype=torch.uint8).view(torch.float8_e4m3fn).float() / 448
+    types = {"the dynamic type": _dynamic_map(), "FP8 E4M3": torch.cat([-small[1:].flip(0), small])}
+    types["INT8"] = torch.arange(-127, 128) / 127
+    values = scaled.float().cpu()
+    found = {}
+    for name, levels in types.items():
+        found[name] = number(call(answer, values.clone(), levels.clone()), "what rounding_error returns")
+        off = levels[torch.bucketize(values, (levels[:-1] + levels[1:]) / 2)] - values
+        truth = off.square().mean().item()
+
+        def near(other, error=found[name]):
+            return abs(error - other) < 1e-3 * other
+
+        if near(truth):
+            continue
+        if near(off.abs().mean().item()):
+            raise Hint("this is the mean of the absolute error; square it first.")
+        if near(off.square().sum().item()):
+            raise Hint("this is the sum of the squared errors; take the mean.")
+        if near(truth**0.5):
+            raise Hint("this is the root of the mean squared error; leave it squared.")
+        if near((levels[torch.bucketize(values, levels).clamp(max=len(levels) - 1)] - values).square().mean().item()):
+            raise Hint("this takes the next level above; the borders lie half-way *between* levels.")
+        raise Hint("round each value to the nearest level, subtract, square, and take the mean.")
+    best = min(found, key=found.get)
+    told = ", ".join(f"{name} {1e6 * error:.1f}" for name, error in found.items())
+    return f"in millionths: {told}. So {best} fits these absmax best."

@@ -34,4 +34,27 @@ WRONG = {
             "shape of x again",
         ),
     ],
+    "01-6": [
+        (
+            "def signed_max(x):\n"
+            "    scale = x.abs().max() / -8\n"
+            "    return (x / scale).round().clamp(-8, 7), scale\n"
+            'exercises.check("01-6", signed_max)',
+            "sign of the scale",
+        ),
+        (
+            "def signed_max(x):\n"
+            "    scale = x[x.abs().argmax()] / -8\n"
+            "    return (x / scale).round(), scale\n"
+            'exercises.check("01-6", signed_max)',
+            "one code is 8",
+        ),
+        (
+            "def signed_max(x):\n"
+            "    scale = x.abs().max() / 7\n"
+            "    return (x / scale).round(), scale\n"
+            'exercises.check("01-6", signed_max)',
+            "absmax's scale",
+        ),
+    ],
 }

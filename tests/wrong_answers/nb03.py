@@ -46,4 +46,20 @@ WRONG = {
             "after multiplying",
         ),
     ],
+    "03-6": [
+        (
+            "def rounding_error(scaled, levels):\n"
+            "    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2)\n"
+            "    return (levels[codes] - scaled).abs().mean().item()\n"
+            'exercises.check("03-6", rounding_error, scaled=scaled)',
+            "absolute error",
+        ),
+        (
+            "def rounding_error(scaled, levels):\n"
+            "    codes = torch.bucketize(scaled, levels).clamp(max=len(levels) - 1)\n"
+            "    return (levels[codes] - scaled).square().mean().item()\n"
+            'exercises.check("03-6", rounding_error, scaled=scaled)',
+            "next level above",
+        ),
+    ],
 }
