@@ -26,10 +26,9 @@ MEASURED = {
         "float16": 0.0002,
         "bfloat16": 0.0017,
         "layer against dequantized": 0.0017,
-        "default": "float32",
-        "guide": "float16",
         "room": 176.0,
     },
+    "configured": {"default": "float32", "guide": "float16"},
     "speed": {
         "by batch": {"1": [1.08, 1.05, 1.1], "16": [0.67, 0.6, 0.7]},
         "over fp32": {"1": [1.5, 1.4, 1.6], "16": [1.4, 1.3, 1.5]},
@@ -55,10 +54,11 @@ MEASURED = {
         "length": 128,
         "steps": 16,
         "curve": [11.2, 8.8],
+        "layers compared": 42,
         "base unchanged": True,
         "adapters changed": True,
     },
-    "hardware": {"cpu works": True},
+    "hardware": {"cpu works": True, "bitsandbytes": "0.50.2"},
     "sweep": {"q and v": [0.6, 0.5, 0.7], "all layers": [0.8, 0.78, 0.82], "behind": [0.2, 0.1, 0.3]}
     | {"behind at equal size": [0.12, 0.05, 0.18]},
 }
@@ -112,7 +112,7 @@ CHANGES = [
     ("int4", {"error": {"NF4": 1.3}}, "false"),
     ("recommended", {"quality": {"fp4 over nf4": [0.001, -0.001, 0.003]}}, "open"),
     ("recommended", {"quality": {"fp4 over nf4": [-0.02, -0.03, -0.01]}}, "false"),
-    ("compute", {"compute": {"guide": "float32"}}, "false"),
+    ("compute", {"configured": {"guide": "float32"}}, "false"),
     ("fp16", {"compute": {"room": 5.0}}, "depends"),
     ("fp16", {"compute": {"room": 0.5}}, "false"),
     ("fp16", {"compute": {"float16": 0.01}}, "false"),
@@ -142,7 +142,7 @@ CHANGES = [
     ),
     ("conclusion", {"quality": GOOD, "speed": {"by batch": FAST}}, "depends"),
     ("2gb", {"training": {"forecast_gb": 1.9}}, "true"),
-    ("targets", {"sweep": {"behind": [0.01, -0.01, 0.03]}}, "true"),
+    ("targets", {"sweep": {"behind": [0.01, -0.01, 0.03], "behind at equal size": [0.0, -0.02, 0.02]}}, "true"),
     ("targets", {"sweep": {"behind": [0.05, -0.01, 0.1]}}, "open"),
     ("inference", {"training": {"base unchanged": False}}, "false"),
     ("hardware", {"hardware": {"cpu works": False}}, "true"),
@@ -170,6 +170,13 @@ def test_another_measurement_gives_another_verdict(claim, changes, verdict):
     found = claims.judge(claim, changed(changes))
     assert found.kind == verdict
     assert found.because != claims.judge(claim, MEASURED).because
+
+
+def test_a_recipe_is_judged_at_the_same_rank_and_with_as_many_parameters():
+    both = changed({"sweep": {"behind": [0.2, 0.1, 0.3], "behind at equal size": [0.1, 0.06, 0.14]}})
+    assert claims.judge("targets", both).verdict == "false"
+    crossing = changed({"sweep": {"behind": [0.2, 0.1, 0.3], "behind at equal size": [0.1, 0.048, 0.182]}})
+    assert claims.judge("targets", crossing).verdict == "false at the same rank, open with as many parameters"
 
 
 def test_a_measured_peak_counts_more_than_a_forecast():
@@ -241,7 +248,9 @@ def test_two_machines_agree_or_the_verdict_depends():
 
 def test_a_short_and_a_long_text_tell_length_from_slowness():
     slow = changed({"speed": {"long": [0.5, 0.45, 0.55], "short": [0.46, 0.35, 0.52]}})
-    assert claims.judge("long", slow).verdict == "false: much slower at every length"
+    assert claims.judge("long", slow).verdict == (
+        "false: decoding one text much slower at both lengths, 32 and 4,080 tokens"
+    )
     assert claims.judge("long", changed({"speed": {"long": [0.5, 0.45, 0.55]}})).verdict.endswith(
         "4,080 tokens already"
     )
@@ -275,7 +284,7 @@ def test_the_guide_is_made_from_the_measurement():
     ):
         assert figure in text, figure
     assert "not recorded" not in text and "None" not in text and "nan" not in text
-    other = changed({"size": {"fp32": 12.34}, "compute": {"default": "bfloat16"}, "training": {"peak_gb": 5.67}})
+    other = changed({"size": {"fp32": 12.34}, "configured": {"default": "bfloat16"}, "training": {"peak_gb": 5.67}})
     other["speed"]["by batch"]["1"] = [2.22, 2.2, 2.3]
     told = claims.guide(other)
     for figure in ("12.34", "bfloat16 unless", "2.22 (2.20–2.30) at batch 1", "measured were 5.67 GB"):
@@ -284,6 +293,7 @@ def test_the_guide_is_made_from_the_measurement():
         changed({"hardware": {"cpu works": False}})
     )
     assert "MMLU was not measured" in text and "20 points behind (95% over seeds: 10 to 30)" in text
+    assert "as many parameters on q_proj and v_proj it was 12 points (5 to 18)" in text
 
 
 def test_the_guide_leaves_out_what_was_not_measured():

@@ -37,7 +37,16 @@ def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
     ]
     assert [row["slowest–fastest process"] for row in rows] == ["25–100", "125–250", "100–400", None]
     assert [row.get("change, GB") for row in rows] == [None, "-3.00", "-0.50", None]
-    assert [row.get("change of speed") for row in rows] == [None, "+300%", "+0%", None]
+    assert [row.get("change of speed") for row in rows] == [None, "+300%", "open", None]
+
+
+def test_what_is_said_of_the_ladder_holds_in_every_process():
+    told = report.ladder_said(RECORDED, [(1, 100), (4, 100)][:1])
+    # 25–100 against 100–400; Unsloth has 400 in all, which no rung exceeds in every process
+    assert "1.0 to 16.0 times as fast as the first" in told and "differ by up to 300%" in told
+    assert told.endswith("faster than Unsloth in every process: none.")
+    slow = {"rows": [*RECORDED["rows"][:4], rung("Unsloth", 4e9, [0.9, 1.0, 1.0])]}
+    assert "in every process: no float32 upcast." in report.ladder_said(slow, [(1, 100)])
 
 
 def test_the_figure_says_how_much_faster_the_last_rung_is():

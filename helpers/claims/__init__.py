@@ -1,5 +1,6 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
+from .figure import speeds
 from .margins import MARGINS, NEGLIGIBLE, equivalence
 from .rewritten import guide
 from .verdicts import CLAIMS, Claim, Verdict, combined, judge, unpaired_z, with_kernel
@@ -14,6 +15,7 @@ __all__ = [
     "equivalence",
     "guide",
     "judge",
+    "speeds",
     "unpaired_z",
     "with_kernel",
 ]

@@ -12,14 +12,14 @@ BEHIND = 0.05  # of exact answers that a recipe may be behind another one
 
 MARGINS = [  # the same for all claims of a kind
     {
-        "kind of claim": "a figure: GB, %, bits, “2–3×”; “slightly”",
-        "margin": f"{TOLERANCE:.0%} of it",
+        "kind of claim": "a figure: GB (10⁹ bytes), %, bits, “2–3×”; “slightly”",
+        "margin": f"{TOLERANCE:.0%}",
         "because": "who plans with it, and leaves the usual tenth of a card free, is not misled",
     },
     {
         "kind of claim": "“negligible”, “minimal”",
         "margin": f"{NEGLIGIBLE:.1%} of perplexity; {100 * NEGLIGIBLE:.1f} points of a quiz",
-        "because": "the guide itself calls 0.3 points of MMLU minimal",
+        "because": "the guide itself calls 0.3 points of MMLU minimal; for perplexity, the same by convention",
     },
     {
         "kind of claim": "“precise”: other rounding",
@@ -30,6 +30,11 @@ MARGINS = [  # the same for all claims of a kind
         "kind of claim": "a recipe for fine-tuning",
         "margin": f"{100 * BEHIND:.0f} points of exact answers behind the best",
         "because": "one more wrong answer in twenty is a loss that one would notice",
+    },
+    {
+        "kind of claim": "“better than”, “recommended”",
+        "margin": "none: the sign of the difference, with its interval where there is one",
+        "because": "the guide says which is better, and not by how much",
     },
 ]
 

@@ -251,7 +251,7 @@ def scores(choice, plain: str, texts: list[str], quiz: list[dict]) -> dict | Non
 def training(choice, steps: int = 16, batch: int = 16) -> dict:
     """The guide's LoRA on q_proj and v_proj for a few steps through the 4-bit base.
 
-    Returns the loss curve (None for random weights), whether the base's first layers kept every byte, whether adapters
+    Returns the loss curve (None for random weights), whether the base's layers kept every byte, whether adapters
     changed, and the memory of a 7B model: a forecast of the least, and on a GPU that trains one the measured peak.
     """
     few = ["q_proj", "v_proj"]
@@ -263,20 +263,22 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     recipe = finetune.Recipe(steps=steps, batch=batch, learning_rate=2e-3)  # the best rate for these layers (12)
-    curve, same, changed, parameters = _tuned(choice, few, turns, recipe)
+    curve, compared, same, changed, parameters = _tuned(choice, few, turns, recipe)
     if torch.cuda.is_available() and parameters > SEVEN:
         measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
     forget()
     curve = None if choice.kind == "shape" else curve
+    measured |= {"layers compared": compared}
     return measured | {"base unchanged": same, "adapters changed": changed, "curve": curve}
 
 
-def _tuned(choice, targets, turns, recipe) -> tuple[list[float], bool, bool, int]:
-    """Losses by step, whether the base is as before, whether adapters are not, parameters of the base."""
+def _tuned(choice, targets, turns, recipe) -> tuple[list[float], int, bool, bool, int]:
+    """Losses by step, how many linear layers were compared and whether all are as before, whether adapters are not,
+    parameters of the base."""
     from peft import LoraConfig, get_peft_model
 
     model, tokenizer = models.load(choice, "nf4-dq")
-    parameters, layers = model.num_parameters(), list(models.linear_layers(model).values())[:7]
+    parameters, layers = model.num_parameters(), list(models.linear_layers(model).values())
     before = [finetune.base_hash(layer) for layer in layers]
     torch.manual_seed(recipe.seed)
     lora = LoraConfig(
@@ -294,7 +296,7 @@ def _tuned(choice, targets, turns, recipe) -> tuple[list[float], bool, bool, int
         trainer.train()
     changed = any(p.abs().max().item() > 0 for name, p in model.named_parameters() if "lora_B" in name)
     same = before == [finetune.base_hash(layer) for layer in layers]
-    return finetune.losses(trainer), same, changed, parameters
+    return finetune.losses(trainer), len(layers), same, changed, parameters
 
 
 def cpu_works() -> bool:

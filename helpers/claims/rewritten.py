@@ -20,15 +20,15 @@ def guide(
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
     lines = ["## Mistral-7B in 4 bits, as forecast and measured", "### Size"]
     lines.append(
-        f"Mistral-7B takes {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, {size['int8']:.2f} in 8 bits, "
-        f"{size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
+        f"The weights of Mistral-7B take {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, "
+        f"{size['int8']:.2f} in 8 bits, {size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
         f"{1 - size['nf4-dq'] / size['fp16']:.1%} less than in FP16."
     )
     if loaded:
         gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
         lines.append(
-            f"A linear layer alone shrinks by {loaded['saved_linear']:.1%}; embeddings, output head and norms stay in "
-            f"16 bits. {f'{gone:,} parameters go away' if gone else 'No parameter goes away'}. "
+            f"A linear layer alone shrinks by {loaded['saved_linear']:.1%} against 16 bits; embeddings, output head "
+            f"and norms stay in 16 bits. {f'{gone:,} parameters go away' if gone else 'No parameter goes away'}. "
             f"Double quantization saves {loaded['dq_bits_7b']:.3f} bit for each quantized parameter."
         )
     lines.append("### Precision")
@@ -39,9 +39,10 @@ def guide(
         f"{_list(beaten, 'no other format')}"
         + (f", and a larger one than {_list(better)}" if better else "")
         + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
-        f"{compute['default']} unless you set it. In one layer of {name}, "
+        f"{here['configured']['default']} unless you set it. In one layer of {name}, "
         "computing in float16 made the error of quantization longer by "
-        f"{hypot(compute['float16'], compute['quantization']) / compute['quantization'] - 1:.1g} of it; "
+        f"{100 * (hypot(compute['float16'], compute['quantization']) / compute['quantization'] - 1):.1g}%, if the two "
+        "errors know nothing of each other; "
         "bfloat16 has float32's range and is the usual choice where the GPU has it (capability 8.0 and up)."
     )
     lines.append("### Speed")
@@ -63,12 +64,15 @@ def guide(
                 f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
                 f"multiple of the time in 16 bits: {_list(times)}."
                 + (
-                    f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1."
+                    f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1 (brackets: quartiles)."
                     if speed.get("kernel")
                     else ""
                 )
             )
-    lines.append("Measure yours: it depends on the GPU, the batch and whether launches or memory are the limit.")
+    lines.append(
+        "In brackets stands the whole range seen. Other GPUs and batches were not timed, and launches from Python were "
+        "left out on the GPU: measure yours."
+    )
     lines.append("### Quality")
     for model, measured in {f"{name} and its texts": here, **(others or {})}.items():
         quality = measured.get("quality")
@@ -77,13 +81,13 @@ def guide(
         value, low, high = quality["nf4-dq over 16 bits"]
         lines.append(
             f"On {model}, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
-            f"the quiz: {points_changed(quality)}."
+            f"the quiz: {points_changed(quality)}, taken for independent, which they aren't quite."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
     lines.append(
         f"MMLU was not measured. As scores of two separate tests of {mmlu['questions']:,} questions, "
         f"{100 * (mmlu['before'] - mmlu['after']):.1f} points would be {z:.1f} standard errors: two such scores alone "
-        "show neither a loss nor the lack of one; answers to the same questions would."
+        "show neither a loss nor the lack of one; answers to the same questions could, if few of them changed."
     )
     lines.append("### Fine-tuning")
     peak = (recorded or {}).get("training", {}).get("peak_gb") or training.get("peak_gb")
@@ -95,11 +99,13 @@ def guide(
     )
     if sweep := here.get("sweep"):
         few, every, behind = sweep["q and v"], sweep["all layers"], sweep["behind"]
+        equal = sweep["behind at equal size"]
         lines.append(
             f"A small model, each recipe at the best learning rate of those tried, got {few[0]:.0%} of held-out "
             f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear "
-            f"layers: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
-            f"{100 * behind[2]:.0f})."
+            f"layers of the same rank: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
+            f"{100 * behind[2]:.0f}). With as many parameters on q_proj and v_proj it was {100 * equal[0]:.0f} points "
+            f"({100 * equal[1]:.0f} to {100 * equal[2]:.0f})."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"

@@ -175,7 +175,9 @@ def dq_bits(loaded) -> Verdict:
 @_claim("fewer", "size", "Fewer parameters to load", "parameters counted before and after", OPTIONS, "loaded")
 def fewer(loaded) -> Verdict:
     before, after = loaded["parameters"]["16 bits"], loaded["parameters"]["nf4-dq"]
-    return Verdict("true" if after < before else "false", f"{before:,} before, {after:,} after: fewer bits, not fewer")
+    return Verdict(
+        "true" if after < before else "false", f"{before:,} before, {after:,} after: fewer bits, not fewer parameters"
+    )
 
 
 @_claim(
@@ -210,13 +212,13 @@ def recommended(quality) -> Verdict:
     "compute",
     "precision",
     "Computation still happens in FP16",
-    "the dtype of the guide's own configuration",
+    "the dtype of the guide's own configuration, whatever the model",
     OPTIONS,
-    "compute",
+    "configured",
 )
-def computes_in(compute) -> Verdict:
-    shown = f"with the guide's configuration in {compute['guide']}; unless it is set, in {compute['default']}"
-    return Verdict("true" if compute["guide"] == "float16" else "false", shown)
+def computes_in(configured) -> Verdict:
+    shown = f"with the guide's configuration in {configured['guide']}; unless it is set, in {configured['default']}"
+    return Verdict("true" if configured["guide"] == "float16" else "false", shown)
 
 
 def _added(compute, part: str) -> float:
@@ -234,7 +236,7 @@ def _added(compute, part: str) -> float:
 )
 def fp16_precise(compute) -> Verdict:
     added, room = _added(compute, "float16"), compute["room"]
-    shown = f"float16 adds {added:.2g} of the quantization error; the largest input fits {room:,.0f} times"
+    shown = f"float16 adds {100 * added:.2g}% to the quantization error; the largest input fits {room:,.0f} times"
     if added > ADDED or room < 1:
         return Verdict("false", shown)
     return Verdict("true" if room >= ROOM else "depends on the activations", shown)
@@ -352,11 +354,12 @@ def long_sequences(speed) -> Verdict:
     shown += f"{long[0]:.2f}× ({long[1]:.2f}–{long[2]:.2f}) after {speed['long length']:,}"
     if speed.get("window"):
         shown += f", and no step looks back further than {speed['window']:,}"
+    both = f"at both lengths, {speed['short length']:,} and {speed['long length']:,} tokens"
     if long[1] >= 1:
         return Verdict(f"false: decoding one text not slower up to {speed['long length']:,} tokens", shown)
     if long[2] < 1 - TOLERANCE:
-        always = "at every length" if short[2] < 1 - TOLERANCE else f"at {speed['long length']:,} tokens already"
-        return Verdict(f"false: much slower {always}", shown)
+        always = both if short[2] < 1 - TOLERANCE else f"at {speed['long length']:,} tokens already"
+        return Verdict(f"false: decoding one text much slower {always}", shown)
     if long[2] >= 1 or long[1] < 1 - TOLERANCE:
         return Verdict("open", shown)
     return Verdict("true" if short[1] >= 1 else "depends on more than the length", shown)
@@ -446,13 +449,19 @@ def two_gb(training) -> Verdict:
     "sweep",
 )
 def targets(sweep) -> Verdict:
-    """From a sweep's [mean, low, high] over seeds: of both recipes, and of the difference."""
+    """From a sweep's [mean, low, high] over seeds: of both recipes, and of the difference.
+
+    At the same rank, all layers have more parameters; with as many, only the place differs. Each is judged.
+    """
     few, every, (gap, low, high) = sweep["q and v"], sweep["all layers"], sweep["behind"]
     equal = sweep["behind at equal size"]
     shown = f"{few[0]:.0%} with q and v, {every[0]:.0%} with all layers at the same rank: "
     shown += f"{100 * gap:.0f} points behind ({100 * low:.0f} to {100 * high:.0f}); with as many parameters "
     shown += f"{100 * equal[0]:.1f} ({100 * equal[1]:.1f} to {100 * equal[2]:.1f})"
-    return Verdict(equivalence(low, high, BEHIND), shown)
+    same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
+    if same_rank == same_size:
+        return Verdict(same_rank, shown)
+    return Verdict(f"{same_rank} at the same rank, {same_size} with as many parameters", shown)
 
 
 @_claim(
@@ -464,7 +473,8 @@ def targets(sweep) -> Verdict:
     "training",
 )
 def inference_only(training) -> Verdict:
-    shown = f"adapters train: {_yes(training['adapters changed'])}; base unchanged: {_yes(training['base unchanged'])}"
+    shown = f"adapters train: {_yes(training['adapters changed'])}; {training['layers compared']} layers of the base "
+    shown += f"unchanged: {_yes(training['base unchanged'])}"
     return Verdict("true" if training["adapters changed"] and training["base unchanged"] else "false", shown)
 
 
@@ -478,7 +488,7 @@ def inference_only(training) -> Verdict:
 )
 def hardware(hardware) -> Verdict:
     if hardware["cpu works"]:
-        return Verdict("false", "a 4-bit layer ran on this machine's CPU (bitsandbytes 0.50.2)")
+        return Verdict("false", f"a 4-bit layer ran on this machine's CPU (bitsandbytes {hardware['bitsandbytes']})")
     return Verdict("true", "a 4-bit layer did not run on this machine's CPU")
 
 

@@ -3,7 +3,7 @@
 from . import Hint, call, exercise, numbers
 
 
-@exercise("00-1")
+@exercise("00-2")
 def check_fitting(answer, *, needed: dict) -> str:
     exact = {"small": 4.0, "large": 16.0}
     if set(call(answer, dict(exact), 4.0)) == set() and set(call(answer, dict(exact), 5.0)) == {"small"}:
@@ -25,7 +25,7 @@ def check_fitting(answer, *, needed: dict) -> str:
     return f"a GPU of 6 GB takes {', '.join(at_6) or 'none of them'}; with 24 GB, all but fp32."
 
 
-@exercise("00-2")
+@exercise("00-3")
 def check_card(answer, *, needed: dict, text: float) -> str:
     weights = needed["fp16"] - 0.5  # the forecast has half a GB of room for loading
     needed, card = numbers(answer, 2, "two numbers, the GB that are needed and the card's")
@@ -45,7 +45,7 @@ def check_card(answer, *, needed: dict, text: float) -> str:
     return f"{weights:.1f} GB of weights, and {3 * text:.1f} GB for three long texts."
 
 
-@exercise("00-3")
+@exercise("00-4")
 def check_compute_dtype(answer, *, gpus: dict) -> str:
     for name, capability in {**gpus, "a machine without a GPU": None}.items():
         try:
@@ -72,7 +72,7 @@ def check_compute_dtype(answer, *, gpus: dict) -> str:
     return 'bfloat16 from 8.0 on and on CPUs, float16 before; this is what `compute_dtype="auto"` does.'
 
 
-@exercise("00-4")
+@exercise("00-5")
 def check_repaired(answer) -> str:
     loaded = call(answer)
     if not isinstance(loaded, tuple) or len(loaded) != 2:

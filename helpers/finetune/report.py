@@ -1,6 +1,6 @@
 """What fine-tuning costs, measured or recorded, as sentences, rows for tables and pictures: for notebook 12."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -10,6 +10,7 @@ __all__ = [
     "exact_rows",
     "ladder",
     "ladder_figure",
+    "ladder_said",
     "lever_rows",
     "preset_rows",
     "scale_rows",
@@ -149,10 +150,12 @@ def _span(count: float, seconds: list[float]) -> str:
 
 
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
-    """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes; last Unsloth."""
+    """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes; last Unsloth.
+
+    A change of speed is open where the processes of a rung and of the one before it overlap.
+    """
     rungs = [r for r in recorded["rows"] if (r["batch"], r["length"]) == (batch, length) and "peak_bytes" in r]
-    names = (FIRST, "no float32 upcast", UNSLOTH)
-    rungs = [r for r in rungs if r["recipe"] in names or r["recipe"][0] == "+"]
+    rungs = [r for r in rungs if _is_rung(r["recipe"]) or r["recipe"] == UNSLOTH]
     rows = []
     for i, rung in enumerate(rungs):
         gb, speed = rung["peak_bytes"] / 1e9, rung["tokens_a_second"]
@@ -164,9 +167,42 @@ def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
         if i and rung["recipe"] != UNSLOTH:
             before = rungs[i - 1]
             row["change, GB"] = f"{gb - before['peak_bytes'] / 1e9:+.2f}"
-            row["change of speed"] = f"{speed / before['tokens_a_second'] - 1:+.0%}"
+            apart = _apart(rung["by_process"], before["by_process"])
+            row["change of speed"] = f"{speed / before['tokens_a_second'] - 1:+.0%}" if apart else "open"
         rows.append(row)
     return rows
+
+
+def _is_rung(name: str) -> bool:
+    return name in (FIRST, "no float32 upcast") or name.startswith("+")
+
+
+def _by_process(recorded: dict, batch: int, length: int) -> dict[str, list[float]]:
+    """Tokens a second of each process, by row, at one shape."""
+    here = [row for row in recorded["rows"] if (row["batch"], row["length"]) == (batch, length)]
+    return {row["recipe"]: row["by_process"] for row in here if "by_process" in row}
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether all processes of one row are faster than all of the other, or slower."""
+    return min(one) > max(other) or max(one) < min(other)
+
+
+def ladder_said(recorded: dict, shapes: list[tuple[int, int]]) -> str:
+    """What holds in every process, shape by shape: how far processes differ, first rung against last, and graphs."""
+    said = []
+    for batch, length in shapes:
+        rows = _by_process(recorded, batch, length)
+        spread = max(max(found) / min(found) for found in rows.values()) - 1
+        rungs = [name for name in rows if _is_rung(name)]
+        first, last, rival = rows[FIRST], rows[rungs[-1]], rows.get(UNSLOTH)
+        text = f"- **{batch} × {length}:** processes of one row differ by up to {spread:.0%}. The last rung is "
+        text += f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast as the first"
+        if rival:
+            ahead = [name for name in rungs if min(rows[name]) > max(rival)]
+            text += f"; faster than Unsloth in every process: {', '.join(ahead) or 'none'}"
+        said.append(text + ".")
+    return "\n".join(said)
 
 
 def exact_rows(recorded: dict) -> list[dict]:
@@ -192,6 +228,10 @@ def ladder_figure(recorded: dict, shapes: list[tuple[int, int]]) -> tuple[Figure
         rows = [row for row in rows if row["recipe"] != UNSLOTH]
         gb, speed = [row["peak GB"] for row in rows], [row["tokens/s"] for row in rows]
         gains[shape] = speed[-1] / speed[0]
+        found = _by_process(recorded, *shape)
+        for row in (*rows, *other):  # a thin line from the slowest to the fastest process
+            k = int(row["recipe"] == UNSLOTH)
+            ax.plot([row["peak GB"]] * 2, [f(found[row["recipe"]]) for f in (min, max)], color=plots.PALETTE[k], lw=1)
         ax.plot(gb, speed, marker="o", color=plots.PALETTE[0], label="the ladder, rung by rung")
         for row in other:
             look = {"color": plots.PALETTE[1], "markersize": 9, "linestyle": "", "label": "Unsloth, in the same run"}

@@ -7,7 +7,7 @@ from .choose import Fit, config, fit, free_memory, resolve
 from .kinds import Choice, mini_path
 from .loading import load
 from .shapes import mistral_7b_config, shape_model
-from .weights import layer_inputs, linear_weights
+from .weights import layer_inputs, linear_weights, sample
 
 __all__ = [
     "CourseError",
@@ -26,5 +26,6 @@ __all__ = [
     "load",
     "mistral_7b_config",
     "resolve",
+    "sample",
     "shape_model",
 ]

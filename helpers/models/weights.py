@@ -12,7 +12,7 @@ from . import hub
 from .choose import config, resolve
 from .shapes import shape_model
 
-__all__ = ["layer_inputs", "linear_weights"]
+__all__ = ["layer_inputs", "linear_weights", "sample"]
 
 
 def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torch.Tensor]:
@@ -35,6 +35,19 @@ def linear_weights(model_id="auto", most_bytes: float = 0.5e9) -> dict[str, torc
     shell, _ = skeleton(model_config, torch.bfloat16)
     names = [f"{name}.weight" for name in linear_layers(shell)]
     return _until(most_bytes, _stored(hub.weight_files(folder), names))
+
+
+def sample(weights: dict[str, torch.Tensor], most: int = 2**24, block_size: int = 64) -> torch.Tensor:
+    """Return all weights in one row, or, of more than `most`, whole blocks at even distances, `most` at the most.
+
+    Weights after the last whole block of a tensor are left out of such a sample.
+    """
+    total = sum(weight.numel() for weight in weights.values())
+    if total <= most:
+        return torch.cat([weight.flatten() for weight in weights.values()])
+    every = -(-total // most)
+    whole = (weight.flatten()[: weight.numel() // block_size * block_size] for weight in weights.values())
+    return torch.cat([blocks.view(-1, block_size) for blocks in whole])[::every].flatten()
 
 
 def _stored(files, names):
