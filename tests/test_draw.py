@@ -53,7 +53,7 @@ DRAWINGS = {
     "outlier": (50,),
     "small_and_large": (4096, 4096, 16),
     "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
-    "two_storeys": (64, 256),
+    "storeys": (64, 256),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
     "what_ranks_can_do": ((1, 2, 4),),
@@ -134,7 +134,7 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     draw.follow_a_byte(0b1111_0111, LEVELS.tolist(), 0.5)
     assert "weight 0.500" in (alt := shown[-1][1]["image/png"]["alt"]) and "weight 0.000" in alt
     draw.half_bell(7)
-    assert "1.83σ, leaves 1/30" in shown[-1][1]["image/png"]["alt"]
+    assert "-1.83σ, leaves 1/30" in shown[-1][1]["image/png"]["alt"]
     # what absmax rounds these to is −2 … 7 of −7 … 7: five levels are idle; affine's are all in use
     draw.levels_in_use(torch.tensor([-0.31, 0.02, 0.9]), {"absmax": torch.arange(-7, 8) * 0.9 / 7})
     assert "5 of them idle" in shown[-1][1]["image/png"]["alt"]

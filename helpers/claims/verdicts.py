@@ -473,7 +473,8 @@ def targets(sweep) -> Verdict:
     "training",
 )
 def inference_only(training) -> Verdict:
-    shown = f"adapters train: {_yes(training['adapters changed'])}; {training['layers compared']} layers of the base "
+    layers = training.get("layers compared", 7)  # older recordings do not say it: they looked at seven
+    shown = f"adapters train: {_yes(training['adapters changed'])}; {layers} layers of the base "
     shown += f"unchanged: {_yes(training['base unchanged'])}"
     return Verdict("true" if training["adapters changed"] and training["base unchanged"] else "false", shown)
 
@@ -488,7 +489,8 @@ def inference_only(training) -> Verdict:
 )
 def hardware(hardware) -> Verdict:
     if hardware["cpu works"]:
-        return Verdict("false", f"a 4-bit layer ran on this machine's CPU (bitsandbytes {hardware['bitsandbytes']})")
+        with_version = f" (bitsandbytes {hardware['bitsandbytes']})" if "bitsandbytes" in hardware else ""
+        return Verdict("false", f"a 4-bit layer ran on this machine's CPU{with_version}")
     return Verdict("true", "a 4-bit layer did not run on this machine's CPU")
 
 

@@ -15,7 +15,7 @@ from .constants import (
     bytes_of_a_model,
     error_against_bits,
     hill_over_levels,
-    two_storeys,
+    storeys,
 )
 from .course import course_map
 from .levels import (
@@ -84,7 +84,7 @@ __all__ = [
     "schemes_and_cards",
     "small_and_large",
     "three_rulers",
-    "two_storeys",
+    "storeys",
     "use_of_codes",
     "weight_in_bits",
     "what_is_replaced",

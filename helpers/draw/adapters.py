@@ -181,7 +181,7 @@ def before_and_after(shares: dict[str, float], spans: Sequence[tuple[float, floa
     values = list(shares.values())
     errors = np.abs(np.array(spans).T - values)
     title = f"Fine-tuning took it from {values[0]:.1%} to {values[1]:.1%} right"
-    fig = plots.bars(names, values, errors=errors, title=title, ylabel="share of exact answers", text="{:.1%}")
+    fig = plots.bars(names, values, errors=errors, title=title, ylabel="share of right answers", text="{:.1%}")
     for patch, color in zip(fig.axes[0].patches, (GRAY, GREEN, tint(BLUE, 0.5)), strict=False):
         patch.set(facecolor=color)
     fig.axes[0].set_ylim(0, 1.15)

@@ -26,10 +26,10 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["absmax_by_hand", "absmax_hill", "bytes_of_a_model", "error_against_bits", "hill_over_levels", "two_storeys"]
+__all__ = ["absmax_by_hand", "absmax_hill", "bytes_of_a_model", "error_against_bits", "hill_over_levels", "storeys"]
 
 
-def two_storeys(block: int = 64, second_block: int = 256) -> None:
+def storeys(block: int = 64, second_block: int = 256) -> None:
     """Weights under an absmax, absmax under a second absmax, an offset for all; and what each adds to a weight."""
     ax = canvas(3.1)
     rows = (
@@ -73,10 +73,10 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, le
     rows = [
         ("absmax", absmax, "white", "{:.2f}"),
         (f"− {offset:.2f}, the mean", centered, "white", "{:+.2f}"),
-        (f"÷ {second:.2f}, the\nlargest distance", centered / second, tint(ORANGE, 0.35), "{:+.2f}"),
-        ("nearest of\nthe 256 levels", levels[codes], tint(ORANGE, 0.35), "{:+.3f}"),
-        ("its code, 8 bits", codes, tint(BLUE, 0.3), "{:d}"),
-        ("the way back", restored, tint(GREEN, 0.3), "{:.4f}"),
+        (f"÷ {second:.2f}, the\nlargest distance", centered / second, "white", "{:+.2f}"),
+        ("code of the near-\nest of 256 levels", codes, tint(ORANGE, 0.6), "{:d}"),
+        ("that level", levels[codes], tint(ORANGE, 0.35), "{:+.3f}"),
+        ("the way back", restored, "white", "{:.4f}"),
     ]
     for i, (name, values, color, form) in enumerate(rows):
         y = 39.8 - 7.2 * i
@@ -89,8 +89,8 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, le
     finish(
         ax,
         f"Eight absmax in a row; below each its distance to the mean, {offset:.2f}; that distance divided by the "
-        f"largest of the eight, {second:.2f}; the nearest of 256 levels; its code, the place of that level; and the "
-        "absmax that comes back.",
+        f"largest of the eight, {second:.2f}; the code of the nearest of 256 levels; that level; and the absmax "
+        "that comes back.",
     )
 
 
@@ -103,7 +103,7 @@ def hill_over_levels(scaled: torch.Tensor, rulers: dict[str, torch.Tensor]) -> N
         box(ax, 15 + 58 * k / 40, top - 12.4, 58 / 40, 9.5 * count / counts.max().item(), color=tint(GRAY, 0.5),
             edgecolor="white", linewidth=0.5)  # fmt: skip
     ax.plot([15, 73], [top - 12.4] * 2, color=GRAY, lw=1.1)
-    say(ax, 73, top - 3.2, "the absmax above the mean of a layer", ha="right", weight="bold")
+    say(ax, 73, top - 3.2, "absmax values above their mean, in one layer", ha="right", weight="bold")
     told = []
     for i, (name, values) in enumerate(rulers.items()):
         y = top - 16.4 - 6.2 * i
@@ -185,7 +185,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
     most = max(sum(parts.values()) for parts in models.values())
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
-    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": PINK}
+    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": BLUE}
     known |= {"weights": BLUE, "gradients": ORANGE, "optimizer": PINK}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
@@ -194,19 +194,19 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
         say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
         x += 6.5 + 0.82 * len(part)
     for i, (way, parts) in enumerate(models.items()):
-        y, x, small = top - 11.2 - 8.5 * i, 2.0, 0
+        y, x, small = top - 11.2 - 8.5 * i, 2.0, {}
         say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.3f} {name}", ha="left", weight="bold")
         for part, size in parts.items():
             width = 72 * size / most
             if width < 0.25:
-                small += size
+                small[part] = size
                 continue
             box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
             said = f"{size / unit:.3f}" if width > 6.5 or width < 4.5 else f"{size / unit:.2f}"
             say(ax, x + width / 2, y + 1.8 if width > 4.5 else y - 1.3, said, size=10.5)
             x += width
         if small:
-            said = f"too small to draw: {small / unit:.4f} {name}"
+            said = f"too small to draw: {', '.join(small)}, {sum(small.values()) / unit:.4f} {name}"
             say(ax, 74, y + 5.1, said, ha="right", color=GRAY, size=10.3)
         told.append(f"{way}, {', '.join(f'{part} {size / unit:.3f}' for part, size in parts.items())}")
     finish(ax, f"The bytes of a model as bars to scale, in {name}: {'; '.join(told)}.")

@@ -91,6 +91,7 @@ def bell_in_slices(n: int = 16) -> None:
     ax = canvas(2.75)
     at = ruler(ax, 4.0, 4, 72, -OUT, OUT, [], color=GRAY)
     for sigma in (-2, -1, 1, 2):
+        ax.plot([at(sigma)] * 2, [3.4, 4.6], color=GRAY, lw=1.2)
         say(ax, at(sigma), 1.6, f"{sigma}σ".replace("-", "−"), size=10.5, color=GRAY)
     curve = bell(ax, 6.4, 17, at, -OUT, OUT, edges, [tint(SKY, 0.75), tint(SKY, 0.3)])
     for middle in middles:
@@ -102,7 +103,7 @@ def bell_in_slices(n: int = 16) -> None:
     arrow(ax, (at(-1.75), 18.8), (at(-0.95), 13.5), color=GRAY)
     say(ax, at(1.8), 20.0, "wide slices where\nweights are rare", color=INK)
     arrow(ax, (at(1.8), 17.2), (at(1.85), 9.6), color=GRAY)
-    say(ax, at(0), 1.6, f"{n} levels", color=BLUE)
+    say(ax, at(0), 1.6, f"{n} dots: the levels", color=BLUE)
     finish(
         ax,
         f"A bell curve cut into {n} slices of equal area, thin in the middle and wide at the sides. Below it a number "
@@ -160,35 +161,30 @@ def last_slice(n: int = 16) -> None:
 
 
 def half_bell(n: int = 7) -> None:
-    """One side of the bell: half a slice beside zero, n whole slices, and the level in the middle of the last."""
+    """The left side of the bell: half a slice beside zero, n whole slices, and the level in the middle of the last."""
     slices = 2 * n + 1  # of equal probability on the whole bell, one of them around zero
-    edges = normal_below([0.5 + (k + 0.5) / slices for k in range(n)])
-    middles = normal_below([0.5 + (k + 1) / slices for k in range(n)])
+    edges = [-edge for edge in normal_below([0.5 + (k + 0.5) / slices for k in range(n)])]
+    middles = [-middle for middle in normal_below([0.5 + (k + 1) / slices for k in range(n)])]
     ax = canvas(3.0)
-    high = 2.9
-    at = ruler(ax, 6.0, 5, 71, 0, high, [], color=GRAY)
-    last = middles[-1]
-    colors = [tint(RED, 0.45), *(tint(SKY, 0.75 if k % 2 else 0.3) for k in range(n - 1)), tint(ORANGE, 0.3)]
-    curve = bell(ax, 6.0, 20, at, 0, high, [*edges, last], [*colors, tint(ORANGE, 0.75)])
+    low, last = -2.9, middles[-1]
+    at = ruler(ax, 6.0, 5, 71, low, 0, [], color=GRAY)
+    colors = [tint(ORANGE, 0.75), *(tint(SKY, 0.75 if k % 2 else 0.3) for k in range(n)), tint(RED, 0.45)]
+    curve = bell(ax, 6.0, 20, at, low, 0, [last, *reversed(edges)], colors)
     for k, middle in enumerate(middles):
-        ax.plot(
-            [at(middle)] * 2,
-            [6.0, curve(middle)],
-            color=BLUE,
-            lw=0.8 if k < n - 1 else 1.8,
-            ls=":" if k < n - 1 else "-",
-        )
+        look = {"lw": 1.8} if k == n - 1 else {"lw": 0.8, "ls": ":"}
+        ax.plot([at(middle)] * 2, [6.0, curve(middle)], color=BLUE, **look)
         ax.plot([at(middle)], [6.0], "o", color=BLUE, ms=7)
     ax.plot([at(0)] * 2, [6.0, 27.0], color=RED, lw=2)
-    say(ax, at(0.05), 28.0, "zero", color=RED, weight="bold", ha="left")
-    brace(ax, at(0), at(edges[0]), 4.6, f"1/{2 * slices}", color=RED)
-    brace(ax, at(edges[0]) + 0.4, at(edges[-1]) - 0.4, 4.6, f"{n - 1} slices of 1/{slices} each", color=BLUE)
-    brace(ax, at(edges[-1]) + 0.4, at(high), 4.6, f"the last slice, of 1/{slices}", color=OCHRE)
-    say(ax, at(2.25), 21.0, f"the last level, {last:.2f}σ:\n1/{2 * slices} of all weights\nlie beyond it", color=BLUE)
-    arrow(ax, (at(2.2), 17.2), (at(2.05), 7.6), color=GRAY)
+    say(ax, at(-0.05), 28.0, "zero", color=RED, weight="bold", ha="right")
+    brace(ax, at(edges[0]), at(0), 4.6, f"1/{2 * slices}", color=RED)
+    brace(ax, at(edges[-1]) + 0.4, at(edges[0]) - 0.4, 4.6, f"{n - 1} slices of 1/{slices} each", color=BLUE)
+    brace(ax, at(low), at(edges[-1]) - 0.4, 4.6, f"the last slice, of 1/{slices}", color=OCHRE)
+    said = f"the last level, {last:.2f}σ:\n1/{2 * slices} of all weights\nlie beyond it".replace("-", "−")
+    say(ax, at(-2.25), 21.0, said, color=BLUE)
+    arrow(ax, (at(-2.2), 17.2), (at(-2.05), 7.6), color=GRAY)
     finish(
         ax,
-        f"The right half of a bell curve: half a slice beside zero, {n - 1} whole slices with a level in the middle of "
+        f"The left half of a bell curve: half a slice beside zero, {n - 1} whole slices with a level in the middle of "
         f"each, and a last slice that goes on forever. Its level, at {last:.2f}σ, leaves 1/{2 * slices} of all weights "
         "beyond it.",
     )
@@ -296,7 +292,7 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
     far = " and ".join(f"{(values.abs() > 4).double().mean().item():.3%}" for values in layers.values())
     axes[1].set(ylim=(0, 0.022), title="The right tails, enlarged")
     axes[1].axvline(4, color=INK, ls=":", lw=1.2)
-    axes[1].annotate(f"beyond 4σ, both sides:\n{far}", (4.1, 0.0165), fontsize=10)
+    axes[1].annotate(f"beyond 4σ, and left of −4σ:\n{far}", (4.1, 0.0165), fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     plots.show(
@@ -314,10 +310,10 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
         ax.bar(places, 100 * shares, 0.38, label=name, color=(tint(GRAY, 0.5), RED)[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label=f"a fair share, {1 / len(levels):.2%}")
-    short = [f"{level:.1f}".replace("-", "−") for level in levels.tolist()]
+    short = [f"{level:.2f}".replace("-", "−").replace("0.", ".") for level in levels.tolist()]
     marks = [f"{code}\n{text}" for code, text in enumerate(short)]
     ax.set_xticks(range(len(levels)), marks, fontsize=10)
-    ax.set(xlabel="code, and below it the level that it stands for, rounded", ylabel="share of all weights, %")
+    ax.set(xlabel="code, and below it the level that it stands for", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")
     ax.grid(axis="x", visible=False)
     ax.legend(ncols=3, fontsize=10)

@@ -115,6 +115,7 @@ def inside_a_layer(rows: int, columns: int, packed_bytes: int, constants: int) -
     arrow(ax, (33.5, 4.4), (33.5, 1.2), color=GRAY)
     say(ax, 35.0, 2.4, "thrown away", color=GRAY, ha="left", size=10.5)
     say(ax, 8, 19.4, "stored", size=10.5)
+    say(ax, 75, 1.8, "sizes not to scale", color=GRAY, ha="right", size=10.3)
     finish(
         ax,
         f"Inside a 4-bit layer. Stored are {packed_bytes:,} bytes of codes and {constants:,} bytes of constants. At "
@@ -135,11 +136,11 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
     by_type = f"NF4 {lower} the error\nby {abs(errors[1] - errors[0]):.1f} points"
     by_constants = f"Double quantization saves\n{megabytes[1] - megabytes[2]:.2f} MB"
     for ax, values, form, title, xlabel in (
-        (axes[0], errors, "{:.1f}", by_type, f"error of the logits against {reference}, %"),
-        (axes[1], megabytes, "{:.2f}", by_constants, "size of the weights, MB"),
+        (axes[0], errors, "{:.1f}", by_type, f"error of the logits against {reference}, % (green: least)"),
+        (axes[1], megabytes, "{:.2f}", by_constants, "size of the weights, MB (green: least)"),
     ):
         best = min(values)
-        colors = [GREEN if value < best * 1.02 else ORANGE for value in values]
+        colors = [GREEN if value < best * 1.02 else tint(GRAY, 0.6) for value in values]
         ax.barh(range(len(values)), values, 0.66, color=colors, edgecolor="white")
         for i, value in enumerate(values):
             ax.annotate(form.format(value), (value, i), (3, 0), textcoords="offset points", va="center", fontsize=10)
@@ -160,7 +161,7 @@ def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None
     for i, gb in enumerate(needed.values()):
         ax.barh(i, gb, 0.66, color=tint(colors[i], 0.55), edgecolor="white")
         look = {"textcoords": "offset points", "va": "center", "fontsize": 10, "weight": "bold"}
-        said = f"{gb:.2f}" + ("  fits" if gb <= smallest else "")
+        said = f"{gb:.2f}" + ("  fits 6 GiB" if gb <= smallest else "")
         ax.annotate(said, (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
     for name, size in cards.items():
         ax.axvline(size, color=INK, ls=":", lw=1.2)

@@ -54,16 +54,16 @@ def weight_in_bits(parameters: int, guide: dict[str, float], weight: float = 0.3
     ax = canvas(2.75)
     formats = {"FP32": (32, GRAY), "FP16": (16, BLUE), "8-bit": (8, ORANGE), "4-bit": (4, GREEN)}
     say(ax, 27, 25.6, f"the weight {weight:g}, one box per bit", color=GRAY)
-    say(ax, 66, 25.6, f"{parameters / 1e9:.2f} billion weights", color=GRAY)
+    say(ax, 75.5, 25.6, f"{parameters / 1e9:.2f} billion weights take", color=GRAY, ha="right")
     told = []
     for i, (name, (bits, color)) in enumerate(formats.items()):
         y = 19.6 - 5.6 * i
-        say(ax, 8.4, y + 1.4, name, ha="right", weight="bold")
+        say(ax, 8.2, y + 1.4, name, ha="right", weight="bold")
         stored, restored = _as_bits(weight, bits, absmax)
-        strip(ax, 9.6, y, stored, 1.25, 2.8, [tint(color, 0.55)] * bits, size=10.3)
-        say(ax, 10.4 + 1.25 * bits, y + 1.4, f"= {restored:.4g}", ha="left", size=10.5)
+        strip(ax, 9.0, y, stored, 1.18, 2.8, [tint(color, 0.55)] * bits, size=10.3)
+        say(ax, 9.8 + 1.18 * bits, y + 1.4, f"= {restored:.4g}", ha="left", size=10.5)
         said = f"{parameters * bits / 8 / 1e9:.2f} GB" + (f"  (guide: {guide[name]:g})" if name in guide else "")
-        say(ax, 56.8, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
+        say(ax, 57.2, y + 1.4, said, ha="left", weight="bold" if name == "4-bit" else "normal", size=10.5)
         told.append(f"{name} gives back {restored:.4g} and takes {parameters * bits / 8 / 1e9:.2f} GB for all weights")
     finish(ax, f"The weight {weight:g} as a row of 32, 16, 8 and 4 bits: {'; '.join(told)}.")
 
@@ -205,8 +205,7 @@ def levels_in_use(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> Non
         for value in weights.tolist():
             ax.plot([at(value)], [y + 2.4], "o", color=RED, ms=6, zorder=3)
         if idle:
-            said = f"{len(idle)} levels idle: no weight lies here"
-            say(ax, (at(idle[0]) + at(idle[-1])) / 2, y + 4.9, said, color=GRAY, size=10.5)
+            say(ax, (at(idle[0]) + at(idle[-1])) / 2, y + 3.6, f"{len(idle)} idle levels", color=GRAY, size=10.5)
         told.append(f"{name} has {len(ticks)} levels, and {len(idle) or 'none'} of them idle")
         y -= 9.5
     for value in (low, 0, high):
@@ -219,20 +218,22 @@ REACH = 9.0  # standard deviations that are drawn on either side of a bell with 
 
 
 def _bell_over_levels(ax, y: float, levels: Sequence[float], title: str) -> None:
-    at = ruler(ax, y, 4, 72, -REACH, REACH, [level for level in levels if abs(level) <= REACH], thick=2.2)
+    seen = [level for level in levels if abs(level) <= REACH]
+    labels = [f"{level:.1f}σ".replace("-", "−") if abs(level) > 1e-3 else "0" for level in seen]
+    at = ruler(ax, y, 4, 72, -REACH, REACH, seen, thick=2.2, labels=labels if len(seen) < 8 else None, size=10.5)
     bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
     say(ax, 38, y + 9.6, title, weight="bold")
 
 
 def outlier(distance: float = 50, top: int = 7) -> None:
     """The steps of 4 bits under a bell of weights, without an outlier and with one at so many standard deviations."""
-    ax = canvas(2.9)
+    ax = canvas(2.96)
     for y, reach, title in (
-        (17.0, 3.5, "Without an outlier: the steps fit the weights"),
-        (3.2, distance, f"One weight at {distance:g}σ: the steps are {distance / 3.5:.0f} times as wide"),
+        (17.6, 3.5, "A sketch without an outlier: the steps fit the weights"),
+        (3.8, distance, f"One weight at {distance:g}σ: the steps are {distance / 3.5:.0f} times as wide"),
     ):
         _bell_over_levels(ax, y, [k * reach / top for k in range(-top, top + 1)], title)
-    _toward(ax, 6.8, distance)
+    _toward(ax, 7.4, distance)
     finish(
         ax,
         f"Above, a bell of weights over 15 ticks that cover it. Below, the same bell after one weight at {distance:g} "
@@ -252,7 +253,7 @@ def no_level_at_zero(rulers: dict[str, torch.Tensor], distance: float = 50) -> N
     ax = canvas(0.1 + 1.45 * len(rulers))
     told = []
     for i, (name, levels) in enumerate(rulers.items()):
-        y = 10 * ax.figure.get_figheight() - 12.6 - 14.2 * i
+        y = 10 * ax.figure.get_figheight() - 12.0 - 14.2 * i
         near = sorted(levels.tolist(), key=abs)[:2]
         zero = abs(near[0]) < 1e-3
         where = "a level at zero" if zero else f"zero lies between {min(near):.1f}σ and {max(near):.1f}σ"

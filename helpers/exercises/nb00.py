@@ -1,6 +1,22 @@
-"""Checks of notebook 00: what fits, a card to rent, the compute dtype, a repaired call."""
+"""Checks of notebook 00: one rounded weight, what fits, a card to rent, the compute dtype, a repaired call."""
 
-from . import Hint, call, exercise, numbers
+from . import Hint, call, exercise, number, numbers
+
+
+@exercise("00-1")
+def check_becomes(answer) -> str:
+    value, step = number(answer, "becomes"), 0.80 / 7
+    if abs(value + 2 * step) < 1e-3:
+        return "−0.20 is 1.75 steps from zero, so it goes to the second value, −0.229."
+    if abs(value - 2 * step) < 1e-3:
+        raise Hint("the sign is lost: −0.20 lies to the left of zero.")
+    if abs(value + step) < 1e-3:
+        raise Hint("−0.114 is 0.086 away from −0.20. Is the next value nearer?")
+    if value == -2:
+        raise Hint("that is how many steps. What value do they stand for?")
+    if abs(value + 0.20) < 1e-9:
+        raise Hint("−0.20 is not one of the 15 values; they are the multiples of 0.80 / 7.")
+    raise Hint("the 15 values are the multiples of 0.80 / 7. Which of them is nearest to −0.20?")
 
 
 @exercise("00-2")
@@ -27,7 +43,7 @@ def check_fitting(answer, *, needed: dict) -> str:
 
 @exercise("00-3")
 def check_card(answer, *, needed: dict, text: float) -> str:
-    weights = needed["fp16"] - 0.5  # the forecast has half a GB of room for loading
+    weights, nf4 = needed["fp16"] - 0.5, needed["nf4"]  # the forecast has half a GB of room for loading
     needed, card = numbers(answer, 2, "two numbers, the GB that are needed and the card's")
     for times, extra, hint in (
         (1, 0, "that is for one text at a time, and sometimes there are three."),
@@ -42,7 +58,11 @@ def check_card(answer, *, needed: dict, text: float) -> str:
         raise Hint("that would do, and most of what you pay for would stay empty.")
     if card != 24:
         raise Hint(f"choose the smallest of 16, 24 and 80 GB that holds {needed:.1f} GB.")
-    return f"{weights:.1f} GB of weights, and {3 * text:.1f} GB for three long texts."
+    smaller = nf4 - 0.5 + 3 * text
+    return (
+        f"{weights:.1f} GB of weights, and {3 * text:.1f} GB for three long texts. With `nf4` it would be "
+        f"{smaller:.1f} GB, and the card of {16 if smaller <= 16 else 24} GB would do."
+    )
 
 
 @exercise("00-4")

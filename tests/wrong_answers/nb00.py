@@ -1,6 +1,11 @@
 """The two most likely wrong answers to each exercise of notebook 00, and a part of the hint that each must get."""
 
 WRONG = {
+    "00-1": [
+        ('becomes = -0.80 / 7\nexercises.check("00-1", becomes)', "next value nearer"),
+        ('becomes = 2 * 0.80 / 7\nexercises.check("00-1", becomes)', "sign is lost"),
+        ('becomes = -2\nexercises.check("00-1", becomes)', "how many steps"),
+    ],
     "00-2": [
         (
             "def fitting(needed, free_gb):\n"
