@@ -161,8 +161,9 @@ def schemes_and_cards(needed: dict[str, float], cards: dict[str, float]) -> None
     for i, gb in enumerate(needed.values()):
         ax.barh(i, gb, 0.66, color=tint(colors[i], 0.55), edgecolor="white")
         look = {"textcoords": "offset points", "va": "center", "fontsize": 10, "weight": "bold"}
-        said = f"{gb:.2f}" + ("  fits 6 GiB" if gb <= smallest else "")
-        ax.annotate(said, (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
+        ax.annotate(f"{gb:.2f}", (0, i), (6, 0), ha="left", **look)  # at the left: no line of a card crosses it there
+        if gb <= smallest:
+            ax.annotate("fits the laptop", (smallest, i), (6, 0), ha="left", **{**look, "weight": "normal"})
     for name, size in cards.items():
         ax.axvline(size, color=INK, ls=":", lw=1.2)
         ax.text(size, -0.75, f"{name}\n= {size:.1f} GB", ha="center", va="bottom", fontsize=10)
