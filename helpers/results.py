@@ -44,7 +44,7 @@ def record(values: dict) -> None:
     if not isinstance(values, dict) or not isinstance(values.get("notebook"), str) or not values["notebook"]:
         raise ValueError('results.record needs a dict with the key "notebook": the file name without ".ipynb".')
     rest = {name: plain(value, str(name)) for name, value in values.items() if name != "notebook"}
-    text = f"Recorded, for comparing runs: {rest.get('headline', ', '.join(rest))}."
+    text = f"For the course's own tests: {rest.get('headline', ', '.join(rest))}."
     display({MIME: {"notebook": values["notebook"], "values": rest}, "text/plain": text}, raw=True)
 
 

@@ -32,9 +32,9 @@ def test_record_displays_one_bundle_that_json_keeps(displayed):
     expected = {"gb": 4.125, "n": 3, "ok": True, "none": None, "list": [1, [2.5, "b"]], "d": {"k": {}}}
     assert bundle["values"] == {**expected, "numpy": 0.5, "torch": 7, "truth": True}
     assert type(bundle["values"]["ok"]) is bool and type(bundle["values"]["truth"]) is bool
-    assert shown["data"]["text/plain"] == f"Recorded, for comparing runs: {', '.join(bundle['values'])}."
+    assert shown["data"]["text/plain"] == f"For the course's own tests: {', '.join(bundle['values'])}."
     results.record({**values, "headline": "4.1 GB"})
-    assert displayed[1]["data"]["text/plain"] == "Recorded, for comparing runs: 4.1 GB."
+    assert displayed[1]["data"]["text/plain"] == "For the course's own tests: 4.1 GB."
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def absmax_by_hand(absmax: torch.Tensor, offset: float, second: float, codes, le
         (f"÷ {second:.2f}, the\nlargest distance", centered / second, "white", "{:+.2f}"),
         ("code of the near-\nest of 256 levels", codes, tint(ORANGE, 0.6), "{:d}"),
         ("that level", levels[codes], tint(ORANGE, 0.35), "{:+.3f}"),
-        ("the way back", restored, "white", "{:.4f}"),
+        (f"× {second:.2f}, + {offset:.2f}:\nthe way back", restored, "white", "{:.4f}"),
     ]
     for i, (name, values, color, form) in enumerate(rows):
         y = 39.8 - 7.2 * i
@@ -111,7 +111,7 @@ def hill_over_levels(scaled: torch.Tensor, rulers: dict[str, torch.Tensor]) -> N
         small = sum(value <= 0.1 for value in ticks)
         at = ruler(ax, y, 15, 73, 0, 1, ticks, color=(ORANGE, PINK, BLUE)[i % 3], long=2.6, thick=0.8)
         say(ax, 13.8, y + 1.1, name, weight="bold", ha="right")
-        say(ax, 13.8, y - 1.3, f"{small} up to 0.1", ha="right", color=GRAY, size=10.5)
+        say(ax, 13.8, y - 1.3, f"{small} levels to 0.1", ha="right", color=GRAY, size=10.5)
         told.append(f"{name} has {small} of {len(ticks)} up to 0.1")
     for tick in (0, 0.1, 0.5, 1):
         say(ax, at(tick), y - 2.8, f"{tick:g}", color=GRAY, size=10.5)
@@ -133,13 +133,14 @@ def absmax_hill(scales: torch.Tensor) -> None:
         (axes[1], centered / centered.abs().max(), "With the mean subtracted first"),
     ):
         ax.hist(values.numpy(), bins=40, color=tint(ORANGE, 0.8))
-        ax.axvline(values.mean().item(), color=INK, ls="--", lw=1.3)
+        ax.axvline(values.mean().item(), color=INK, ls="--", lw=1.3, label="mean")
+        ax.legend(loc="upper left", fontsize=10)
         ax.axvspan(-1, values.min().item(), color=tint(RED, 0.2), lw=0)
         ax.axvspan(values.max().item(), 1, color=tint(RED, 0.2), lw=0)
         ax.set(xlim=(-1, 1), xlabel="absmax, divided by the largest", title=title)
         ax.title.set_fontsize(10.5)
         ax.grid(axis="y", visible=False)
-    axes[1].set_xlabel("absmax − mean, divided by its largest")
+    axes[1].set_xlabel("distance from the mean, divided by the largest")
     axes[0].set_ylabel("number of blocks")
     axes[0].annotate("no absmax\nhere", (-0.45, axes[0].get_ylim()[1] * 0.6), ha="center", fontsize=10)
     plots.show(
@@ -199,7 +200,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
         for part, size in parts.items():
             width = 72 * size / most
             if width < 0.25:
-                small[part] = size
+                small |= {part: size} if size else {}
                 continue
             box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
             said = f"{size / unit:.3f}" if width > 6.5 or width < 4.5 else f"{size / unit:.2f}"
@@ -207,6 +208,6 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
             x += width
         if small:
             said = f"too small to draw: {', '.join(small)}, {sum(small.values()) / unit:.4f} {name}"
-            say(ax, 74, y + 5.1, said, ha="right", color=GRAY, size=10.3)
+            say(ax, 74, y - 1.3, said, ha="right", color=GRAY, size=10.3)
         told.append(f"{way}, {', '.join(f'{part} {size / unit:.3f}' for part, size in parts.items())}")
     finish(ax, f"The bytes of a model as bars to scale, in {name}: {'; '.join(told)}.")

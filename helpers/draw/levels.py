@@ -117,6 +117,9 @@ def levels_under_bell(positive: torch.Tensor, negative: torch.Tensor) -> None:
     ax = canvas(2.9)
     at = ruler(ax, 4.6, 4, 72, -OUT, OUT, [], color=GRAY)
     curve = bell(ax, 7.0, 16, at, -OUT, OUT)
+    for sigma in (-2, 2):
+        ax.plot([at(sigma)] * 2, [4.0, 5.2], color=GRAY, lw=1.2)
+        say(ax, at(sigma) + (1.6 if sigma > 0 else -1.6), 2.6, f"{sigma}σ".replace("-", "−"), size=10.5, color=GRAY)
     for level, color in [*((v, BLUE) for v in up), *((v, ORANGE) for v in down)]:
         ax.plot([at(level)] * 2, [4.6, curve(level)], color=color, lw=1.1)
         ax.plot([at(level)], [4.6], "o", color=color, ms=7)
@@ -292,7 +295,11 @@ def layers_and_bell(layers: dict[str, torch.Tensor]) -> None:
     far = " and ".join(f"{(values.abs() > 4).double().mean().item():.3%}" for values in layers.values())
     axes[1].set(ylim=(0, 0.022), title="The right tails, enlarged")
     axes[1].axvline(4, color=INK, ls=":", lw=1.2)
-    axes[1].annotate(f"beyond 4σ, and left of −4σ:\n{far}", (4.1, 0.0165), fontsize=10)
+    axes[1].annotate("beyond ±4σ:", (4.1, 0.0195), fontsize=10)
+    for k, ((name, values), color) in enumerate(zip(layers.items(), (BLUE, RED), strict=False)):
+        share = (values.abs() > 4).double().mean().item()
+        said = f"{name.split('.')[-1]} {share:.3%}"
+        axes[1].annotate(said, (4.1, 0.0178 - 0.0017 * k), fontsize=10, color=color, weight="bold")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     plots.show(
@@ -310,9 +317,9 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
         ax.bar(places, 100 * shares, 0.38, label=name, color=(tint(GRAY, 0.5), RED)[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label=f"a fair share, {1 / len(levels):.2%}")
-    short = [f"{level:.2f}".replace("-", "−").replace("0.", ".") for level in levels.tolist()]
+    short = [f"{level:.2g}".replace("-", "−").replace("0.", ".") for level in levels.tolist()]
     marks = [f"{code}\n{text}" for code, text in enumerate(short)]
-    ax.set_xticks(range(len(levels)), marks, fontsize=10)
+    ax.set_xticks(range(len(levels)), marks, fontsize=9.5)
     ax.set(xlabel="code, and below it the level that it stands for", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")
     ax.grid(axis="x", visible=False)

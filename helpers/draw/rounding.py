@@ -70,14 +70,17 @@ def weight_in_bits(parameters: int, guide: dict[str, float], weight: float = 0.3
 
 def nearest_level(weight: float = 0.31, absmax: float = 0.80) -> None:
     """Every value that 8 and 4 bits can stand for between ±`absmax`, and the nearest one to the weight."""
-    ax = canvas(2.3)
+    ax = canvas(2.45)
     told = []
-    for y, bits, color in ((15.2, 8, ORANGE), (4.6, 4, GREEN)):
+    for y, bits, color in ((17.0, 8, ORANGE), (6.6, 4, GREEN)):
         top = 2 ** (bits - 1) - 1
         levels = [code * absmax / top for code in range(-top, top + 1)]
         nearest = min(levels, key=lambda level: abs(level - weight))
         at = ruler(ax, y, 12, 72, -absmax, absmax, levels, color=color, long=2.4, thick=2.4 if bits < 8 else 0.7)
         say(ax, 10.4, y + 0.2, f"{bits} bits:\n{len(levels)} values", color=INK, ha="right", size=10.5)
+        if bits < 8:
+            for code in range(-top, top + 1):
+                say(ax, at(code * absmax / top), y - 2.2, str(code).replace("-", "−"), color=GREEN, size=10.5)
         ax.plot([at(weight)], [y + 3.4], "o", color=RED, ms=7, zorder=3)
         arrow(ax, (at(weight), y + 3.0), (at(nearest), y + 1.2), color=RED, linewidth=1.3)
         say(ax, at(weight) - 1.4, y + 3.8, f"{weight:g}", color=RED, ha="right")
@@ -260,9 +263,9 @@ def no_level_at_zero(rulers: dict[str, torch.Tensor], distance: float = 50) -> N
         where = where.replace("-", "−")
         _bell_over_levels(ax, y, levels.tolist(), f"{name}: {where}")
         at = lambda value: 4 + (value + REACH) / (2 * REACH) * 68  # noqa: E731
-        for side in (-1, 1):
-            goal = near[0] if zero else min(near, key=lambda level: abs(level - side))
-            arrow(ax, (at(side), y + 3.0), (at(goal + 0.15 * side * zero), y + 1.0), color=RED, linewidth=1.4)
+        for start in (-0.35, 0.35):  # typical weights: where the bell is highest
+            goal = near[0] if zero else min(near, key=lambda level: abs(level - 2 * start))
+            arrow(ax, (at(start), y + 4.6), (at(goal + 0.3 * start * zero), y + 1.0), color=RED, linewidth=1.4)
         told.append(f"{name}, {where}")
         _toward(ax, y + 3.6, distance)
     finish(ax, f"The same bell of weights over the levels of {len(rulers)} methods: {'; '.join(told)}. Red arrows lead "

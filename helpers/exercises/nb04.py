@@ -1,4 +1,4 @@
-"""Checks of notebook 04: a complete configuration, the rule of replacement, one weight from packed codes."""
+"""Checks of notebook 04: the rule, a configuration and its bytes, one weight, a faulty configuration."""
 
 import torch
 
@@ -118,3 +118,23 @@ def check_one_weight(answer) -> str:
     if all(any(abs(value - level) < 1e-6 for level in levels.tolist()) for value in found):
         raise Hint("these are levels; multiply by the absmax of the block.")
     raise Hint("weight number i = row · columns + column is in byte i // 2, and its absmax is number i // 64.")
+
+
+@exercise("04-4")
+def check_to_change(answer) -> str:
+    if not isinstance(answer, (list, tuple, set)) or not all(isinstance(name, str) for name in answer):
+        raise Hint('name the options as texts, for example ["load_in_4bit", …].')
+    wanted = {"bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"}
+    given = {name.split("=")[0].strip() for name in answer}
+    if given == wanted:
+        return "the type decides the error, double quantization the size, and the compute dtype the speed."
+    if "load_in_4bit" in given:
+        raise Hint("`load_in_4bit=True` is there, and right.")
+    if unknown := sorted(given - wanted):
+        raise Hint(f"{unknown[0]} is no option that we have met: copy the names from the guide's configuration.")
+    causes = {
+        "bnb_4bit_quant_type": "what makes it less exact?",
+        "bnb_4bit_use_double_quant": "what makes it larger?",
+        "bnb_4bit_compute_dtype": "what makes it slower?",
+    }
+    raise Hint(next(cause for name, cause in causes.items() if name not in given))

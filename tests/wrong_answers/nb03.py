@@ -1,6 +1,6 @@
 """The two most likely wrong answers to each exercise of notebook 03, and a part of the hint that each must get."""
 
-CHECK_5 = 'exercises.check("03-5", kernel_codes, scaled=scaled, theirs=theirs)'
+CHECK_5 = 'exercises.check("03-5", kernel_codes, scaled=all_scaled, theirs=theirs)'
 
 WRONG = {
     "03-1": [
@@ -51,14 +51,14 @@ WRONG = {
             "def rounding_error(scaled, levels):\n"
             "    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2)\n"
             "    return (levels[codes] - scaled).abs().mean().item()\n"
-            'exercises.check("03-6", rounding_error, scaled=scaled)',
+            'exercises.check("03-6", rounding_error, scaled=all_scaled)',
             "absolute error",
         ),
         (
             "def rounding_error(scaled, levels):\n"
             "    codes = torch.bucketize(scaled, levels).clamp(max=len(levels) - 1)\n"
             "    return (levels[codes] - scaled).square().mean().item()\n"
-            'exercises.check("03-6", rounding_error, scaled=scaled)',
+            'exercises.check("03-6", rounding_error, scaled=all_scaled)',
             "next level above",
         ),
     ],

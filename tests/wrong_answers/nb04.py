@@ -64,4 +64,20 @@ WRONG = {
             "Two codes lie in one byte",
         ),
     ],
+    "04-4": [
+        (
+            'to_change = ["bnb_4bit_quant_type", "bnb_4bit_use_double_quant"]\nexercises.check("04-4", to_change)',
+            "makes it slower",
+        ),
+        (
+            'to_change = ["load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"]\n'
+            'exercises.check("04-4", to_change)',
+            "and right",
+        ),
+        (
+            'to_change = ["quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"]\n'
+            'exercises.check("04-4", to_change)',
+            "no option that we have met",
+        ),
+    ],
 }
