@@ -55,6 +55,7 @@ MEASURED = {
         "steps": 16,
         "curve": [11.2, 8.8],
         "layers compared": 42,
+        "weights refuse": True,
         "base unchanged": True,
         "adapters changed": True,
     },
@@ -84,7 +85,7 @@ VERDICTS = {
     "mmlu": "not measured",
     "conclusion": "false",
     "2gb": "false",
-    "targets": "false",
+    "targets": "depends",
     "inference": "true",
     "hardware": "false",
 }
@@ -144,7 +145,9 @@ CHANGES = [
     ("2gb", {"training": {"forecast_gb": 1.9}}, "true"),
     ("targets", {"sweep": {"behind": [0.01, -0.01, 0.03], "behind at equal size": [0.0, -0.02, 0.02]}}, "true"),
     ("targets", {"sweep": {"behind": [0.05, -0.01, 0.1]}}, "open"),
+    ("targets", {"sweep": {"behind at equal size": [0.12, 0.06, 0.18]}}, "false"),
     ("inference", {"training": {"base unchanged": False}}, "false"),
+    ("inference", {"training": {"weights refuse": False}}, "false"),
     ("hardware", {"hardware": {"cpu works": False}}, "true"),
 ]
 UNMEASURED = {"mmlu"}  # three scores that nobody here can measure: no figure makes them true or false
@@ -176,7 +179,9 @@ def test_a_recipe_is_judged_at_the_same_rank_and_with_as_many_parameters():
     both = changed({"sweep": {"behind": [0.2, 0.1, 0.3], "behind at equal size": [0.1, 0.06, 0.14]}})
     assert claims.judge("targets", both).verdict == "false"
     crossing = changed({"sweep": {"behind": [0.2, 0.1, 0.3], "behind at equal size": [0.1, 0.048, 0.182]}})
-    assert claims.judge("targets", crossing).verdict == "false at the same rank, open with as many parameters"
+    assert claims.judge("targets", crossing).verdict == (
+        "depends on what is equal: false at one rank, open at one number of parameters"
+    )
 
 
 def test_a_measured_peak_counts_more_than_a_forecast():
@@ -293,7 +298,7 @@ def test_the_guide_is_made_from_the_measurement():
         changed({"hardware": {"cpu works": False}})
     )
     assert "MMLU was not measured" in text and "20 points behind (95% over seeds: 10 to 30)" in text
-    assert "as many parameters on q_proj and v_proj it was 12 points (5 to 18)" in text
+    assert "as many parameters on q_proj and v_proj it was 12.0 points (5.0 to 18.0)" in text
 
 
 def test_the_guide_leaves_out_what_was_not_measured():

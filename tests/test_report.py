@@ -37,7 +37,19 @@ def test_the_ladder_has_the_rungs_of_one_shape_each_beside_the_one_before():
     ]
     assert [row["slowest–fastest process"] for row in rows] == ["25–100", "125–250", "100–400", None]
     assert [row.get("change, GB") for row in rows] == [None, "-3.00", "-0.50", None]
-    assert [row.get("change of speed") for row in rows] == [None, "+300%", "open", None]
+    assert [row.get("change of speed") for row in rows] == [None, "open", "open", None]
+
+
+def test_a_change_of_speed_is_open_unless_it_exceeds_what_processes_differ_by():
+    def changed(one, other):
+        rows = [rung("standard recipe", 9e9, [1, 1, 1]), rung("no float32 upcast", 9e9, [1, 1, 1])]
+        for row, speeds in zip(rows, (one, other), strict=True):
+            row["by_process"], row["tokens_a_second"] = speeds, sum(speeds) / 2
+        return report.ladder({"rows": rows}, 1, 100)[1]["change of speed"]
+
+    assert changed([100, 110], [121, 125]) == "+17%" and changed([121, 125], [100, 110]) == "-15%"
+    assert changed([100, 110], [119, 125]) == "open"  # 9 apart, and the first differs by 10
+    assert changed([100, 101], [105, 120]) == "open" and changed([100, 110], [105, 120]) == "open"
 
 
 def test_what_is_said_of_the_ladder_holds_in_every_process():

@@ -263,22 +263,23 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     recipe = finetune.Recipe(steps=steps, batch=batch, learning_rate=2e-3)  # the best rate for these layers (12)
-    curve, compared, same, changed, parameters = _tuned(choice, few, turns, recipe)
+    curve, base, same, changed, parameters = _tuned(choice, few, turns, recipe)
     if torch.cuda.is_available() and parameters > SEVEN:
         measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
     forget()
     curve = None if choice.kind == "shape" else curve
-    measured |= {"layers compared": compared}
+    measured |= base
     return measured | {"base unchanged": same, "adapters changed": changed, "curve": curve}
 
 
-def _tuned(choice, targets, turns, recipe) -> tuple[list[float], int, bool, bool, int]:
-    """Losses by step, how many linear layers were compared and whether all are as before, whether adapters are not,
-    parameters of the base."""
+def _tuned(choice, targets, turns, recipe) -> tuple[list[float], dict, bool, bool, int]:
+    """Losses by step, how many linear layers were compared and whether they refuse gradients, whether all are as
+    before, whether adapters are not, parameters of the base."""
     from peft import LoraConfig, get_peft_model
 
     model, tokenizer = models.load(choice, "nf4-dq")
     parameters, layers = model.num_parameters(), list(models.linear_layers(model).values())
+    refuses = _refuses_gradients(layers[0])
     before = [finetune.base_hash(layer) for layer in layers]
     torch.manual_seed(recipe.seed)
     lora = LoraConfig(
@@ -296,7 +297,23 @@ def _tuned(choice, targets, turns, recipe) -> tuple[list[float], int, bool, bool
         trainer.train()
     changed = any(p.abs().max().item() > 0 for name, p in model.named_parameters() if "lora_B" in name)
     same = before == [finetune.base_hash(layer) for layer in layers]
-    return finetune.losses(trainer), len(layers), same, changed, parameters
+    return (
+        finetune.losses(trainer),
+        {"layers compared": len(layers), "weights refuse": refuses},
+        same,
+        changed,
+        parameters,
+    )
+
+
+def _refuses_gradients(layer: nn.Module) -> bool:
+    """Whether a 4-bit weight cannot be trained itself: its bytes are no floating-point numbers."""
+    try:
+        layer.weight.requires_grad_(True)
+    except RuntimeError:
+        return True
+    layer.weight.requires_grad_(False)
+    return False
 
 
 def cpu_works() -> bool:

@@ -40,7 +40,7 @@ def guide(
         + (f", and a larger one than {_list(better)}" if better else "")
         + f". Weights are dequantized before they are multiplied, in the dtype that you choose: it is "
         f"{here['configured']['default']} unless you set it. In one layer of {name}, "
-        "computing in float16 made the error of quantization longer by "
+        "computing in float16 made the error of quantization larger by "
         f"{100 * (hypot(compute['float16'], compute['quantization']) / compute['quantization'] - 1):.1g}%, if the two "
         "errors know nothing of each other; "
         "bfloat16 has float32's range and is the usual choice where the GPU has it (capability 8.0 and up)."
@@ -70,8 +70,8 @@ def guide(
                 )
             )
     lines.append(
-        "In brackets stands the whole range seen. Other GPUs and batches were not timed, and launches from Python were "
-        "left out on the GPU: measure yours."
+        "In brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and on the "
+        "GPU launches from Python were left out: measure yours."
     )
     lines.append("### Quality")
     for model, measured in {f"{name} and its texts": here, **(others or {})}.items():
@@ -104,8 +104,8 @@ def guide(
             f"A small model, each recipe at the best learning rate of those tried, got {few[0]:.0%} of held-out "
             f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear "
             f"layers of the same rank: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
-            f"{100 * behind[2]:.0f}). With as many parameters on q_proj and v_proj it was {100 * equal[0]:.0f} points "
-            f"({100 * equal[1]:.0f} to {100 * equal[2]:.0f})."
+            f"{100 * behind[2]:.0f}). With as many parameters on q_proj and v_proj it was {100 * equal[0]:.1f} points "
+            f"({100 * equal[1]:.1f} to {100 * equal[2]:.1f})."
         )
     lines.append("### Hardware")
     cpu = "4-bit layers run on CPUs, too" if here["hardware"]["cpu works"] else "A GPU is needed"

@@ -181,13 +181,9 @@ def fewer(loaded) -> Verdict:
 
 
 @_claim(
-    "int4",
-    "precision",
-    "NF4 keeps better precision than INT4",
-    "squared error at 4.5 bits per weight",
-    YOSHIDA,
+    "int4", "precision", "NF4 keeps better precision than INT4", "squared error at 4.5 bits per weight", YOSHIDA,
     "error",
-)
+)  # fmt: skip
 def better_than_int4(error) -> Verdict:
     good = {name: error["NF4"] < error[name] for name in ("INT4 symmetric", "INT4 affine")}
     shown = ", ".join(f"{name} {value:.3f}%" for name, value in error.items())
@@ -195,13 +191,8 @@ def better_than_int4(error) -> Verdict:
 
 
 @_claim(
-    "recommended",
-    "quality",
-    "NF4 is recommended for language models",
-    "perplexity, against FP4",
-    QLORA,
-    "quality",
-)
+    "recommended", "quality", "NF4 is recommended for language models", "perplexity, against FP4", QLORA, "quality",
+)  # fmt: skip
 def recommended(quality) -> Verdict:
     value, low, high = quality["fp4 over nf4"]
     shown = f"FP4 {value:+.2%} perplexity over NF4 ({low:+.2%} to {high:+.2%})"
@@ -444,7 +435,7 @@ def two_gb(training) -> Verdict:
     "targets",
     "training",
     "LoRA on q_proj and v_proj, for efficient fine-tuning",
-    "exact answers against all linear layers, each at the best learning rate of those tried",
+    "read as “as good as all layers”: exact answers, each at the best learning rate of those tried",
     QLORA,
     "sweep",
 )
@@ -461,14 +452,14 @@ def targets(sweep) -> Verdict:
     same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
     if same_rank == same_size:
         return Verdict(same_rank, shown)
-    return Verdict(f"{same_rank} at the same rank, {same_size} with as many parameters", shown)
+    return Verdict(f"depends on what is equal: {same_rank} at one rank, {same_size} at one number of parameters", shown)
 
 
 @_claim(
     "inference",
     "training",
     "Inference only: for training, use the QLoRA method",
-    "train adapters through the 4-bit base; compare its bytes",
+    "ask a 4-bit weight for gradients; train adapters through it and compare its bytes",
     QLORA,
     "training",
 )
@@ -476,17 +467,17 @@ def inference_only(training) -> Verdict:
     layers = training.get("layers compared", 7)  # older recordings do not say it: they looked at seven
     shown = f"adapters train: {_yes(training['adapters changed'])}; {layers} layers of the base "
     shown += f"unchanged: {_yes(training['base unchanged'])}"
-    return Verdict("true" if training["adapters changed"] and training["base unchanged"] else "false", shown)
+    good = training["adapters changed"] and training["base unchanged"]
+    if "weights refuse" in training:  # not in older recordings
+        shown += f"; a 4-bit weight refuses gradients: {_yes(training['weights refuse'])}"
+        good = good and training["weights refuse"]
+    return Verdict("true" if good else "false", shown)
 
 
 @_claim(
+    "hardware", "hardware", "Needs an NVIDIA GPU of capability 7.0+", "run a 4-bit layer on the CPU", INSTALL,
     "hardware",
-    "hardware",
-    "Needs an NVIDIA GPU of capability 7.0+",
-    "run a 4-bit layer on the CPU",
-    INSTALL,
-    "hardware",
-)
+)  # fmt: skip
 def hardware(hardware) -> Verdict:
     if hardware["cpu works"]:
         with_version = f" (bitsandbytes {hardware['bitsandbytes']})" if "bitsandbytes" in hardware else ""

@@ -152,7 +152,7 @@ def _span(count: float, seconds: list[float]) -> str:
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes; last Unsloth.
 
-    A change of speed is open where the processes of a rung and of the one before it overlap.
+    A change of speed is open unless a rung and the one before it lie further apart than the processes of either.
     """
     rungs = [r for r in recorded["rows"] if (r["batch"], r["length"]) == (batch, length) and "peak_bytes" in r]
     rungs = [r for r in rungs if _is_rung(r["recipe"]) or r["recipe"] == UNSLOTH]
@@ -184,8 +184,9 @@ def _by_process(recorded: dict, batch: int, length: int) -> dict[str, list[float
 
 
 def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether all processes of one row are faster than all of the other, or slower."""
-    return min(one) > max(other) or max(one) < min(other)
+    """Whether two rows lie further apart than the processes of either: of two and two, a third do not overlap."""
+    gap = max(min(one) - max(other), min(other) - max(one))
+    return gap > max(max(row) - min(row) for row in (one, other))
 
 
 def ladder_said(recorded: dict, shapes: list[tuple[int, int]]) -> str:
