@@ -370,7 +370,11 @@ def test_map_and_readme_list_the_same_notebooks_with_their_times_and_hardware():
         heading = title(name)[2:].partition(" · ")[2]
         assert re.search(rf"^\| {name[:2]} \| \[{heading}\]\({name}\.ipynb\) \|.*\| {needs} \|$", listed, re.M)
         assert re.search(rf"^\| \[{name[:2]} {heading}\]\(notebooks/{name}\.ipynb\) \|.*\| {needs} \|$", readme, re.M)
-    assert len(re.findall(r"\(notebooks/\w+\.ipynb\)", readme)) == len(NAMES)
+    table = readme[readme.index("## The notebooks") :]
+    assert len(re.findall(r"\(notebooks/\w+\.ipynb\)", table)) == len(NAMES)
+    minutes = [int(re.search(r"^\| (\d+) min \|", notebook_title_cell(name), re.M)[1]) for name in NAMES]
+    assert f"{min(minutes)} to {max(minutes)} minutes" in readme
+    assert f"about {round(sum(minutes) / 60)} hours" in " ".join(readme.split())
 
 
 def test_teaching_has_the_maps_times_and_its_plans_add_up():

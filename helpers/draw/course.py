@@ -8,9 +8,9 @@ __all__ = ["STOPS", "course_map", "described"]
 STOPS = {
     "00": ("Setup", "what runs here?"),
     "01": ("Rounding", "16 bits to 4?"),
-    "02": ("NF4", "which 16?"),
-    "03": ("Constants", "even smaller?"),
-    "04": ("Loading", "the real thing?"),
+    "02": ("NF4", "which levels?"),
+    "03": ("Constants", "smaller scales?"),
+    "04": ("Loading", "how to load?"),
     "05": ("Memory", "what fits?"),
     "06": ("Speed", "is it faster?"),
     "07": ("Quality", "what is lost?"),
