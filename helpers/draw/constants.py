@@ -187,7 +187,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
     known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": BLUE}
-    known |= {"weights": BLUE, "gradients": ORANGE, "optimizer": PINK}
+    known |= {"weights": BLUE, "adapters": GREEN, "gradients": ORANGE, "optimizer": PINK}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
     for part, color in colors.items():
@@ -195,19 +195,22 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
         say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
         x += 6.5 + 0.82 * len(part)
     for i, (way, parts) in enumerate(models.items()):
-        y, x, small = top - 11.2 - 8.5 * i, 2.0, {}
+        y, x, narrow, small = top - 11.2 - 8.5 * i, 2.0, [], []
         say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.3f} {name}", ha="left", weight="bold")
         for part, size in parts.items():
             width = 72 * size / most
             if width < 0.25:
-                small |= {part: size} if size else {}
+                small += [part] if size else []
                 continue
             box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
-            said = f"{size / unit:.3f}" if width > 6.5 or width < 4.5 else f"{size / unit:.2f}"
-            say(ax, x + width / 2, y + 1.8 if width > 4.5 else y - 1.3, said, size=10.5)
+            if width > 4.5:
+                said = f"{size / unit:.3f}" if width > 6.5 else f"{size / unit:.2f}"
+                say(ax, x + width / 2, y + 1.8, said, size=10.5)
+            elif len(parts) > 1:  # with one part, the line above the bar has its size
+                narrow.append(f"{part} {size / unit:.3f}")
             x += width
         if small:
-            said = f"too small to draw: {', '.join(small)}, {sum(small.values()) / unit:.4f} {name}"
-            say(ax, 74, y - 1.3, said, ha="right", color=GRAY, size=10.3)
+            narrow.append(f"too small to draw: {', '.join(small)}, {sum(parts[p] for p in small) / unit:.4f}")
+        say(ax, 2, y - 1.4, "; ".join(narrow), ha="left", color=GRAY, size=10.3)
         told.append(f"{way}, {', '.join(f'{part} {size / unit:.3f}' for part, size in parts.items())}")
     finish(ax, f"The bytes of a model as bars to scale, in {name}: {'; '.join(told)}.")
