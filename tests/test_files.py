@@ -294,6 +294,18 @@ def test_solutions_are_folded_in_the_page():
         assert "exercises" in part.split("</details>")[0]  # the code stands inside
 
 
+def test_a_source_that_is_folded_in_jupyterlab_is_folded_in_the_page_and_code_fits_on_paper():
+    told, open_ = nbformat.v4.new_code_cell("print('told')"), nbformat.v4.new_code_cell("print('open')")
+    told.metadata["jupyter"] = {"source_hidden": True}
+    told.outputs = [nbformat.v4.new_output("stream", text="what it said")]
+    page = runner.page(nbformat.v4.new_notebook(cells=[told, open_]), [])
+    before, _, rest = page.partition("<details><summary>Code</summary>")
+    folded, _, after = rest.partition("</details>")
+    assert "told" in folded and "told" not in before.partition("<body")[2] + after.replace("what it said", "")
+    assert "what it said" in after and "open" in after and page.count("<details>") == 1
+    assert "@media print" in before and "pre-wrap" in before
+
+
 def test_ctrl_c_while_the_runner_is_still_importing_is_a_sentence():
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     code = (

@@ -13,6 +13,8 @@ from .outputs import WIDGET_VIEW
 
 __all__ = ["page", "relative", "report", "summary"]
 
+# on paper, a line of code that is too long goes on below
+ON_PAPER = "@media print { .highlight pre { white-space: pre-wrap !important; } }"
 # The exporter's sanitizer closes <details> before what stands in it, so that a solution would lie open on the page:
 # folds go through it as paragraphs
 OPENS = re.compile(r"<details>\s*<summary>(.*?)</summary>", re.S)
@@ -24,11 +26,18 @@ def page(notebook: nbformat.NotebookNode, names: list[str]) -> str:
 
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)  # the page has no widget manager; every widget has a static figure beside it
+    cells = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
+            if cell.metadata.get("jupyter", {}).get("source_hidden"):  # fold it, as JupyterLab does
+                source = f"fold-Code-\n\n````python\n{cell.source}\n````\n\n-fold\n"
+                cells.append(nbformat.v4.new_markdown_cell(source))
+                cell.metadata["transient"] = {"remove_source": True}
         else:
             cell.source = OPENS.sub(r"\n\nfold-\1-\n\n", cell.source).replace("</details>", "\n\n-fold\n")
+        cells.append(cell)
+    notebook.cells = cells
     notebook.metadata["title"] = next((cell.source.splitlines()[0].lstrip("# ") for cell in notebook.cells[:1]), "")
     exporter = HTMLExporter(embed_images=True, require_js_url="", jquery_url="", mermaid_js_url="")
     page, _ = exporter.from_notebook_node(notebook)
@@ -39,6 +48,7 @@ def page(notebook: nbformat.NotebookNode, names: list[str]) -> str:
     for image in images:
         page = page.replace(f'alt="{nothing}"', f'alt="{html.escape(image.get("alt", nothing.lower()))}"', 1)
     page = re.sub(r"<p>fold-(.*?)-</p>", r"<details><summary>\1</summary>", page).replace("<p>-fold</p>", "</details>")
+    page = page.replace("</head>", f"<style>{ON_PAPER}</style>\n</head>", 1)
     for name in names:
         page = page.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
     return page.replace('href="README.md"', 'href="index.html"')
