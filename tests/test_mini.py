@@ -17,7 +17,7 @@ from babel.core import get_global
 from babel.languages import get_official_languages
 from babel.numbers import get_territory_currencies
 
-from helpers.mini import corpus, tables, train
+from helpers.mini import corpus, evaluate, tables, train
 from helpers.mini import quiz as quiz_of_the_course
 
 ENGLISH = Locale("en")
@@ -551,3 +551,12 @@ def test_training_writes_the_shipped_data_and_a_model_that_loads(tiny_runs):
     assert tokenizer.decode(tokenizer("Ada lives in Foxgate.").input_ids[1:]) == "Ada lives in Foxgate."
     output = model.generate(**tokenizer("Ada", return_tensors="pt"), max_new_tokens=3, min_new_tokens=3)
     assert output.shape == (1, len(tokenizer("Ada").input_ids) + 3)
+
+
+def test_other_models_are_asked_nothing_about_invented_people():
+    every, others = evaluate.texts(True), evaluate.texts(False)
+    assert len(every) == len(evaluate.data("validation")) and 200 < len(others) < len(every) / 2
+    known = {row["text"]: row["kind"] for row in evaluate.data("validation")}
+    assert all(known[text] not in ("biography", "person questions") for text in others)
+    assert len(evaluate.questions(True)) == 2201
+    assert {row["domain"] for row in evaluate.questions(False)} == {"world"} and len(evaluate.questions(False)) == 1001

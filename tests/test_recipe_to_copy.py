@@ -38,7 +38,7 @@ def test_the_recipe_to_copy_trains_adapters_and_saves_them(tmp_path, monkeypatch
     monkeypatch.setattr(bnb.nn.Linear4bit, "__init__", without_rearranging)
     text = swapped(
         recipe(),
-        model=('"mistralai/Mistral-7B-v0.3"', repr(str(models.mini_path()))),
+        model=('"mistralai/Mistral-7B-v0.1"', repr(str(models.mini_path()))),
         steps=("max_steps=200", "max_steps=3, report_to=[], logging_strategy='no'"),
         batch=("per_device_train_batch_size=16", "per_device_train_batch_size=2"),
         optimizer=('"paged_adamw_8bit"', '"adamw_torch"'),

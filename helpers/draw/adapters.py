@@ -80,8 +80,9 @@ def what_ranks_can_do(ranks: Sequence[int] = (1, 2, 4)) -> None:
         grays = [tint(INK, min(max(value, 0.0), 1.0) * 0.85 + 0.05) for value in picture.flatten()]
         matrix(ax, x, y, 33, 9.9, rows, columns, grays, linewidth=0.4)
         numbers = rows * columns if i == 0 else ranks[i - 1] * (rows + columns)
+        sum_of = f"{rows} × {columns}" if i == 0 else f"{ranks[i - 1]} × ({rows} + {columns})"
         say(ax, x, y + 11.4, name, ha="left", weight="bold")
-        say(ax, x + 33, y + 11.4, f"{numbers} numbers", ha="right", color=GRAY)
+        say(ax, x + 33, y + 11.4, f"{sum_of} = {numbers} numbers", ha="right", color=GRAY, size=10.5)
         told.append(f"{name}, {numbers} numbers")
     finish(
         ax,
@@ -165,7 +166,8 @@ def checkpointing(blocks: int = 6) -> None:
                 box(ax, x, y + 2.6, 8.6, 6.4, "computed\nagain", color=tint(RED, 0.35), ls="--", size=10.3)
             if tall > 1 or i < blocks - 1:  # the last block is done: its input is gone
                 box(ax, x, y + 2.6, 8.6, tall, color=tint(ORANGE, 0.7))
-            box(ax, x, y - 0.6, 8.6, 2.8, f"block {i + 1}", color="white", size=10.3)
+            done = tall < 1 and i == blocks - 1
+            box(ax, x, y - 0.6, 8.6, 2.8, "done" if done else f"block {i + 1}", color="white", size=10.3)
     arrow(ax, (71.5, 4.0), (66.2, 4.0), color=RED)
     say(ax, 71.2, 7.2, "backward", color=RED, size=10.3)
     finish(

@@ -19,6 +19,19 @@ def data(name: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+PEOPLE = {"biography", "person questions"}  # kinds of texts about the invented people of Mini-Mistral's register
+
+
+def texts(own: bool) -> list[str]:
+    """The validation texts: all for Mini-Mistral (`own`), for other models those that are not about its people."""
+    return [row["text"] for row in data("validation") if own or row["kind"] not in PEOPLE]
+
+
+def questions(own: bool) -> list[dict]:
+    """The quiz: all of it for Mini-Mistral (`own`), for other models the questions about the real world."""
+    return [row for row in data("quiz") if own or row["domain"] == "world"]
+
+
 def load(variant: str):
     """(model, tokenizer) in a scheme, or rounded naively as in `NAIVE`; on the CPU, so that anybody can repeat it."""
     model, tokenizer = models.load("mini", "bf16" if variant in NAIVE else variant, device="cpu")
