@@ -56,9 +56,15 @@ def test_what_is_said_of_the_ladder_holds_in_every_process():
     told = report.ladder_said(RECORDED, [(1, 100), (4, 100)][:1])
     # 25–100 against 100–400; Unsloth has 400 in all, which no rung exceeds in every process
     assert "1.0 to 16.0 times as fast as the first" in told and "differ by up to 300%" in told
-    assert told.endswith("faster than Unsloth in every process: none.")
-    slow = {"rows": [*RECORDED["rows"][:4], rung("Unsloth", 4e9, [0.9, 1.0, 1.0])]}
-    assert "in every process: no float32 upcast." in report.ladder_said(slow, [(1, 100)])
+    assert told.endswith("faster than Unsloth: none.")
+    slow = {"rows": [*RECORDED["rows"][:4], rung("Unsloth", 4e9, [0.9, 1.0, 1.0])]}  # 111 at most, and 125 to 250
+    assert "faster than Unsloth: none." in report.ladder_said(slow, [(1, 100)])
+    fast = {
+        "rows": [
+            rung(name, 5e9, [1 / speed] * 3) for name, speed in (("standard recipe", 1), ("+ a", 2), ("Unsloth", 1))
+        ]
+    }
+    assert "faster than Unsloth: + a." in report.ladder_said(fast, [(1, 100)])
 
 
 def test_the_figure_says_how_much_faster_the_last_rung_is():

@@ -18,7 +18,7 @@ def guide(
     """
     size, loaded, error = here["size"], here.get("loaded"), here["error"]
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
-    lines = ["## Mistral-7B in 4 bits, as forecast and measured", "### Size"]
+    lines = ["## Mistral-7B in 4 bits, as forecast, and as measured on it and on smaller models", "### Size"]
     lines.append(
         f"The weights of Mistral-7B take {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, "
         f"{size['int8']:.2f} in 8 bits, {size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
@@ -70,8 +70,8 @@ def guide(
                 )
             )
     lines.append(
-        "In brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and on the "
-        "GPU launches from Python were left out: measure yours."
+        "In these brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and on "
+        "the GPU launches from Python were left out: measure yours."
     )
     lines.append("### Quality")
     for model, measured in {f"{name} and its texts": here, **(others or {})}.items():

@@ -452,7 +452,10 @@ def targets(sweep) -> Verdict:
     same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
     if same_rank == same_size:
         return Verdict(same_rank, shown)
-    return Verdict(f"depends on what is equal: {same_rank} at one rank, {same_size} at one number of parameters", shown)
+    kind = "open" if "open" in (same_rank, same_size) else "depends on what is equal"
+    words = {"open": "undecided"}
+    one, other = (words.get(found, found) for found in (same_rank, same_size))
+    return Verdict(f"{kind}: {one} at one rank, {other} at one number of parameters", shown)
 
 
 @_claim(

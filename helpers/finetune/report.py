@@ -200,8 +200,8 @@ def ladder_said(recorded: dict, shapes: list[tuple[int, int]]) -> str:
         text = f"- **{batch} × {length}:** processes of one row differ by up to {spread:.0%}. The last rung is "
         text += f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast as the first"
         if rival:
-            ahead = [name for name in rungs if min(rows[name]) > max(rival)]
-            text += f"; faster than Unsloth in every process: {', '.join(ahead) or 'none'}"
+            ahead = [name for name in rungs if min(rows[name]) > max(rival) and _apart(rows[name], rival)]
+            text += f"; by the rule of the last column faster than Unsloth: {', '.join(ahead) or 'none'}"
         said.append(text + ".")
     return "\n".join(said)
 
