@@ -70,8 +70,8 @@ def guide(
                 )
             )
     lines.append(
-        "In these brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and on "
-        "the GPU launches from Python were left out: measure yours."
+        "In these brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and "
+        "on the GPU launches from Python were left out: measure yours."
     )
     lines.append("### Quality")
     for model, measured in {f"{name} and its texts": here, **(others or {})}.items():
