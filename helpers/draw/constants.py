@@ -190,10 +190,11 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
     known |= {"weights": BLUE, "adapters": GREEN, "gradients": ORANGE, "optimizer": PINK, "activations": SKY}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
+    apart = 6.5 if 6.5 * len(colors) + 0.82 * sum(map(len, colors)) < 78 else 5.0
     for part, color in colors.items():
         box(ax, x, top - 2.6, 1.8, 1.8, color=tint(color, 0.5))
         say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
-        x += 6.5 + 0.82 * len(part)
+        x += apart + 0.82 * len(part)
     for i, (way, parts) in enumerate(models.items()):
         y, x, narrow, small = top - 11.2 - 8.5 * i, 2.0, [], []
         say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.3f} {name}", ha="left", weight="bold")
