@@ -18,7 +18,10 @@ def guide(
     """
     size, loaded, error = here["size"], here.get("loaded"), here["error"]
     compute, training, mmlu = here["compute"], here["training"], here["mmlu"]
-    lines = ["## Mistral-7B in 4 bits, as forecast, and as measured on it and on smaller models", "### Size"]
+    lines = [
+        "## Mistral-7B in 4 bits, as forecast, and as measured with random weights of its shapes and on smaller models",
+        "### Size",
+    ]
     lines.append(
         f"The weights of Mistral-7B take {size['fp32']:.2f} GB in FP32, {size['fp16']:.2f} in FP16, "
         f"{size['int8']:.2f} in 8 bits, {size['nf4']:.2f} in NF4 and {size['nf4-dq']:.2f} with double quantization, "
@@ -64,7 +67,8 @@ def guide(
                 f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
                 f"multiple of the time in 16 bits: {_list(times)}."
                 + (
-                    f" With notebook 11's kernel it was {ratios_with_kernel(speed)} at batch 1 (brackets: quartiles)."
+                    f" With notebook 11's kernel the speed at batch 1 was {ratios_with_kernel(speed)}, over 16 bits "
+                    "(brackets: quartiles)."
                     if speed.get("kernel")
                     else ""
                 )
@@ -80,7 +84,8 @@ def guide(
             continue
         value, low, high = quality["nf4-dq over 16 bits"]
         lines.append(
-            f"On {model}, perplexity changed by {value:+.2%} (95%: {low:+.2%} to {high:+.2%}); "
+            f"On {model}, perplexity with NF4 and double quantization changed against 16 bits by {value:+.2%} "
+            f"(95%: {low:+.2%} to {high:+.2%}); "
             f"the quiz: {points_changed(quality)}, taken for independent, which they aren't quite."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])

@@ -96,7 +96,8 @@ def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: 
         return f"{one.verdict}, on {place} alone"
     if here.kind == recorded.kind == "false" and here.verdict != recorded.verdict:  # false for opposite reasons
         here_why, recorded_why = (verdict.verdict.removeprefix("false: ") for verdict in (here, recorded))
-        return f"false: {here_why} on {name}, {recorded_why} on 7B shapes"
+        elsewhere = "7B shapes and another machine" if timed else "7B shapes"
+        return f"false: {here_why} on {name}, {recorded_why} on {elsewhere}"
     if here.kind == recorded.kind:
         return here.verdict
     conditions = [v.verdict.removeprefix("depends on ") for v in (recorded, here) if v.kind == "depends"]
@@ -452,10 +453,9 @@ def targets(sweep) -> Verdict:
     same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
     if same_rank == same_size:
         return Verdict(same_rank, shown)
-    kind = "open" if "open" in (same_rank, same_size) else "depends on what is equal"
-    words = {"open": "undecided"}
-    one, other = (words.get(found, found) for found in (same_rank, same_size))
-    return Verdict(f"{kind}: {one} at one rank, {other} at one number of parameters", shown)
+    # the guide's recipe is the one of its rank: the other comparison tells whether the place or the size is behind it
+    other = "undecided" if same_size == "open" else same_size
+    return Verdict(f"{same_rank} at the guide's rank; with as many parameters {other}", shown)
 
 
 @_claim(
