@@ -14,7 +14,7 @@ MARGINS = [  # the same for all claims of a kind
     {
         "kind of claim": "a figure: GB (10⁹ bytes), %, bits, “2–3×”; “slightly”",
         "margin": f"{TOLERANCE:.0%}",
-        "because": "who plans with it, and leaves the usual tenth of a card free, is not misled",
+        "because": "GB: who leaves the usual tenth of a card free is not misled; the rest: the same, by convention",
     },
     {
         "kind of claim": "“negligible”, “minimal”",
