@@ -52,7 +52,7 @@ DRAWINGS = {
     "on_a_ruler": (torch.linspace(-1, 1, 64) ** 3, range(-7, 8)),
     "outlier": (50,),
     "small_and_large": (4096, 4096, 16),
-    "three_rulers": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
+    "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "storeys": (64, 256),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
@@ -124,7 +124,7 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert counts == [1] + [0] * 6 + [2] + [0] * 6 + [2]
     draw.block_by_hand(EIGHT, 0.8, CODES, LEVELS, torch.tensor([176, 125, 104, 42]))
     assert "176, 125, 104, 42" in shown[-1][1]["image/png"]["alt"]
-    draw.three_rulers({"NF4": LEVELS}, [0.05])
+    draw.rulers_of_formats({"NF4": LEVELS}, [0.05])
     draw.border(LEVELS, 0.3875)
     assert "0.3893" in shown[-1][1]["image/png"]["alt"] and "lower level" in shown[-1][1]["image/png"]["alt"]
     draw.border(LEVELS, 0.39)

@@ -28,7 +28,7 @@ from .levels import (
     layers_and_bell,
     levels_under_bell,
     on_a_ruler,
-    three_rulers,
+    rulers_of_formats,
     use_of_codes,
 )
 from .loading import (
@@ -81,9 +81,9 @@ __all__ = [
     "no_level_at_zero",
     "on_a_ruler",
     "outlier",
+    "rulers_of_formats",
     "schemes_and_cards",
     "small_and_large",
-    "three_rulers",
     "storeys",
     "use_of_codes",
     "weight_in_bits",

@@ -42,7 +42,7 @@ __all__ = [
     "layers_and_bell",
     "levels_under_bell",
     "on_a_ruler",
-    "three_rulers",
+    "rulers_of_formats",
     "use_of_codes",
 ]
 
@@ -193,7 +193,7 @@ def half_bell(n: int = 7) -> None:
     )
 
 
-def three_rulers(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> None:
+def rulers_of_formats(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> None:
     """The levels of several formats on [−1, 1], and where each moves a small and a large value."""
     ax = canvas(0.35 + 0.75 * len(rulers))
     colors = {"NF4": GREEN, "INT4": BLUE, "FP4": PLUM}
