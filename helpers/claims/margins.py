@@ -28,7 +28,7 @@ MARGINS = [  # the same for all claims of a kind
     },
     {
         "kind of claim": "a recipe for fine-tuning",
-        "margin": f"{100 * BEHIND:.0f} points of exact answers behind the best",
+        "margin": f"{100 * BEHIND:.0f} points of exact answers behind adapters on all layers",
         "because": "one more wrong answer in twenty is a loss that one would notice",
     },
     {

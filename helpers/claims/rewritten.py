@@ -64,18 +64,19 @@ def guide(
             lines.append(
                 f"{place}, NF4 with double quantization wrote, after {speed['short length']} tokens, at this multiple "
                 f"of the speed of 16 bits: {ratios}" + (f", and of FP32: {over}" if over else "") + "; a "
-                f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, and the layers took this "
-                f"multiple of the time in 16 bits: {_list(times)}."
+                f"decode step at batch 1 has {speed['bytes']:.0%} of the bytes to move, by calculation, and the layers "
+                f"took this multiple of the time in 16 bits: {_list(times)}."
                 + (
                     f" With notebook 11's kernel the speed at batch 1 was {ratios_with_kernel(speed)}, over 16 bits "
-                    "(brackets: quartiles)."
+                    "(that notebook's own run; brackets: what the quartiles allow)."
                     if speed.get("kernel")
                     else ""
                 )
             )
     lines.append(
-        "In these brackets stands the whole range seen, if nothing else is said. Other GPUs were not timed here, and "
-        "on the GPU launches from Python were left out: measure yours."
+        "In these brackets stands the whole range of the turns, if nothing else is said; for layers a turn is a median "
+        "of several calls. Other GPUs were not timed here, and on the GPU launches from Python were left out: "
+        "measure yours."
     )
     lines.append("### Quality")
     for model, measured in {f"{name} and its texts": here, **(others or {})}.items():
@@ -86,7 +87,7 @@ def guide(
         lines.append(
             f"On {model}, perplexity with NF4 and double quantization changed against 16 bits by {value:+.2%} "
             f"(95%: {low:+.2%} to {high:+.2%}); "
-            f"the quiz: {points_changed(quality)}, taken for independent, which they aren't quite."
+            f"the quiz: {points_changed(quality)}, taken for independent."
         )
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
     lines.append(
@@ -107,8 +108,8 @@ def guide(
         equal = sweep["behind at equal size"]
         lines.append(
             f"A small model, each recipe at the best learning rate of those tried, got {few[0]:.0%} of held-out "
-            f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters on all linear "
-            f"layers of the same rank: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
+            f"questions right with adapters on q_proj and v_proj and {every[0]:.0%} with adapters of the same rank "
+            f"on all linear layers: {100 * behind[0]:.0f} points behind (95% over seeds: {100 * behind[1]:.0f} to "
             f"{100 * behind[2]:.0f}). With as many parameters on q_proj and v_proj it was {100 * equal[0]:.1f} points "
             f"({100 * equal[1]:.1f} to {100 * equal[2]:.1f})."
         )

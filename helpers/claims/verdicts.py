@@ -350,7 +350,8 @@ def long_sequences(speed) -> Verdict:
         shown += f", and no step looks back further than {speed['window']:,}"
     both = f"at both lengths, {speed['short length']:,} and {speed['long length']:,} tokens"
     if long[1] >= 1:
-        return Verdict(f"false: decoding one text not slower up to {speed['long length']:,} tokens", shown)
+        where = both if short[1] >= 1 else f"at {speed['long length']:,} tokens"
+        return Verdict(f"false: decoding one text not slower {where}", shown)
     if long[2] < 1 - TOLERANCE:
         always = both if short[2] < 1 - TOLERANCE else f"at {speed['long length']:,} tokens already"
         return Verdict(f"false: decoding one text much slower {always}", shown)
@@ -364,7 +365,7 @@ def negligible(quality) -> Verdict:
     """The damage is a rise of perplexity, and a fall of the share of right answers.
 
     To be negligible it has to be so in both. A rise of perplexity that is not refutes it alone: the quiz takes its
-    questions for independent, and some ask for one fact in several ways, so that its edge is less sure.
+    questions for independent, though up to four are about one country, so that its edge is less sure.
     """
     value, low, high = quality["nf4-dq over 16 bits"]
     points, least, most = quality["accuracy"]
