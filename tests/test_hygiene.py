@@ -1,6 +1,7 @@
 """The form of the course: notebooks by one skeleton, links that lead somewhere, pins that agree, no leftovers."""
 
 import ast
+import itertools
 import json
 import re
 import statistics
@@ -71,6 +72,14 @@ def hard_to_read(source: str) -> list[str]:
             if any(isinstance(side, ast.Dict) for side in (node.left, node.right)):
                 found.append("dicts that are merged")
     return found
+
+
+def test_a_quote_ends_before_the_text_goes_on(notebook):
+    """Markdown takes a line straight after a quote into it."""
+    for cell in notebook.cells:
+        lines = cell.source.split("\n") if cell.cell_type == "markdown" else []
+        for line, after in itertools.pairwise(lines):
+            assert not line.startswith(">") or after[:1] in ("", ">"), f"{cell.id}: {after!r} lands in the quote above"
 
 
 def test_a_lesson_can_be_read(notebook):

@@ -53,7 +53,7 @@ def test_a_change_of_speed_is_open_unless_it_exceeds_what_processes_differ_by():
 
 
 def test_what_is_said_of_the_ladder_holds_in_every_process():
-    told = report.ladder_said(RECORDED, [(1, 100), (4, 100)][:1])
+    told = report.ladder_said(RECORDED, [(1, 100)])
     # 25–100 against 100–400; Unsloth has 400 in all, which no rung exceeds in every process
     assert "1.0 to 16.0 times as fast as the first" in told and "differ by up to 300%" in told
     assert told.endswith("faster than Unsloth: none.")
@@ -109,6 +109,10 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     assert summary["behind at equal size"][0] == pytest.approx(0.82 - 0.71)
     text = report.sweep_finding(sweep)
     assert "**+22 points** (-1 to +45)" in text and "over 3 seeds" in text and "Rank 64 against rank 2" in text
+    assert report.sweep_machines(sweep) == "" and text.endswith("intervals.")
+    other = {"seeds": [4, 5], "rates": [2.5e-4], "hardware": "a small CPU", "versions": {"torch": "9.9"}}
+    told = report.sweep_finding(sweep | {"runs_of_another_machine": other})
+    assert "seeds 4 to 5 and of the learning rate 0.00025 come from a small CPU, with torch 9.9" in told
     fig = report.sweep_figure(sweep)
     assert len(fig.axes) == 2 and len(fig.axes[0].lines) == 5
 

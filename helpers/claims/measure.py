@@ -263,23 +263,21 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     recipe = finetune.Recipe(steps=steps, batch=batch, learning_rate=2e-3)  # the best rate for these layers (12)
-    curve, base, same, changed, parameters = _tuned(choice, few, turns, recipe)
+    curve, base, parameters = _tuned(choice, few, turns, recipe)
     if torch.cuda.is_available() and parameters > SEVEN:
         measured["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
     forget()
     curve = None if choice.kind == "shape" else curve
-    measured |= base
-    return measured | {"base unchanged": same, "adapters changed": changed, "curve": curve}
+    return measured | base | {"curve": curve}
 
 
-def _tuned(choice, targets, turns, recipe) -> tuple[list[float], dict, bool, bool, int]:
-    """Losses by step, how many linear layers were compared and whether they refuse gradients, whether all are as
-    before, whether adapters are not, parameters of the base."""
+def _tuned(choice, targets, turns, recipe) -> tuple[list[float], dict, int]:
+    """Losses by step; what was found of the base's linear layers and of the adapters; parameters of the base."""
     from peft import LoraConfig, get_peft_model
 
     model, tokenizer = models.load(choice, "nf4-dq")
     parameters, layers = model.num_parameters(), list(models.linear_layers(model).values())
-    refuses = _refuses_gradients(layers[0])
+    found = {"layers compared": len(layers), "weights refuse": _refuses_gradients(layers[0])}
     before = [finetune.base_hash(layer) for layer in layers]
     torch.manual_seed(recipe.seed)
     lora = LoraConfig(
@@ -295,15 +293,9 @@ def _tuned(choice, targets, turns, recipe) -> tuple[list[float], dict, bool, boo
     with tempfile.TemporaryDirectory() as folder:
         trainer = finetune.trainer(model, tokenizer, rows, recipe, folder)
         trainer.train()
-    changed = any(p.abs().max().item() > 0 for name, p in model.named_parameters() if "lora_B" in name)
-    same = before == [finetune.base_hash(layer) for layer in layers]
-    return (
-        finetune.losses(trainer),
-        {"layers compared": len(layers), "weights refuse": refuses},
-        same,
-        changed,
-        parameters,
-    )
+    found["adapters changed"] = any(p.abs().max().item() > 0 for n, p in model.named_parameters() if "lora_B" in n)
+    found["base unchanged"] = before == [finetune.base_hash(layer) for layer in layers]
+    return finetune.losses(trainer), found, parameters
 
 
 def _refuses_gradients(layer: nn.Module) -> bool:

@@ -2,7 +2,8 @@
 
 from math import hypot
 
-from .verdicts import INSTALL, points_changed, ratios_with_kernel, unpaired_z
+from .kernel import ratios_with_kernel
+from .verdicts import INSTALL, points_changed, unpaired_z
 
 __all__ = ["guide"]
 

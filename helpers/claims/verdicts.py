@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .kernel import ratios_with_kernel
 from .margins import ADDED, BEHIND, NEGLIGIBLE, ROOM, TOLERANCE, equivalence, needed
 
 __all__ = [
@@ -17,9 +18,7 @@ __all__ = [
     "combined",
     "judge",
     "points_changed",
-    "ratios_with_kernel",
     "unpaired_z",
-    "with_kernel",
 ]
 
 QLORA = "[QLoRA](https://arxiv.org/abs/2305.14314)"
@@ -158,7 +157,15 @@ def linear_share(loaded) -> Verdict:
     return Verdict("true" if share >= 1 - TOLERANCE else "depends on the model" if share > 0 else "false", shown)
 
 
-@_claim("saves", "size", "Reduces memory by ~75%", "bytes against 16 bits, counted", QLORA, "loaded", "size")
+@_claim(
+    "saves",
+    "size",
+    "Reduces memory by ~75%",
+    "bytes against 16 bits: by formula, counted, by forecast",
+    QLORA,
+    "loaded",
+    "size",
+)
 def saves(loaded, size) -> Verdict:
     parts = {"a linear layer": loaded["saved_linear"], "the loaded model": loaded["saved"]}
     parts["Mistral-7B"] = 1 - size["nf4-dq"] / size["fp16"]
@@ -182,9 +189,13 @@ def fewer(loaded) -> Verdict:
 
 
 @_claim(
-    "int4", "precision", "NF4 keeps better precision than INT4", "squared error at 4.5 bits per weight", YOSHIDA,
+    "int4",
+    "precision",
+    "NF4 keeps better precision than INT4",
+    "squared error on normal numbers, 4.5 bits each",
+    YOSHIDA,
     "error",
-)  # fmt: skip
+)
 def better_than_int4(error) -> Verdict:
     good = {name: error["NF4"] < error[name] for name in ("INT4 symmetric", "INT4 affine")}
     shown = ", ".join(f"{name} {value:.3f}%" for name, value in error.items())
@@ -192,8 +203,13 @@ def better_than_int4(error) -> Verdict:
 
 
 @_claim(
-    "recommended", "quality", "NF4 is recommended for language models", "perplexity, against FP4", QLORA, "quality",
-)  # fmt: skip
+    "recommended",
+    "quality",
+    "NF4 is recommended for language models",
+    "perplexity, against FP4",
+    QLORA,
+    "quality",
+)
 def recommended(quality) -> Verdict:
     value, low, high = quality["fp4 over nf4"]
     shown = f"FP4 {value:+.2%} perplexity over NF4 ({low:+.2%} to {high:+.2%})"
@@ -228,7 +244,8 @@ def _added(compute, part: str) -> float:
 )
 def fp16_precise(compute) -> Verdict:
     added, room = _added(compute, "float16"), compute["room"]
-    shown = f"float16 adds {100 * added:.2g}% to the quantization error; the largest input fits {room:,.0f} times"
+    shown = f"float16 adds {100 * added:.2g}% to the quantization error; "
+    shown += f"the largest input of one text fits {room:,.0f} times"
     if added > ADDED or room < 1:
         return Verdict("false", shown)
     return Verdict("true" if room >= ROOM else "depends on the activations", shown)
@@ -268,33 +285,6 @@ def faster(speed) -> Verdict:
     if "open" in kinds.values() and "true" not in kinds.values():
         return Verdict("open: more processes", shown)
     return _shares({way: kind == "true" for way, kind in kinds.items()}, "baseline and batch", shown)
-
-
-def ratios_with_kernel(speed) -> str:
-    """The ratios of `with_kernel`, with the range of what was seen."""
-    shown = {way: f"{r['median']:.2f}× ({r['low']:.2f}–{r['high']:.2f})" for way, r in speed["kernel"].items()}
-    return ", ".join(text if way == "plain" else f"{text} with the rest {way} in both" for way, text in shown.items())
-
-
-def with_kernel(speed: dict | None, bench: dict) -> dict | None:
-    """A measurement of speed with what notebook 11's kernel made of decoding, from the recorded part "kernels".
-
-    Adds how many times bf16's speed nf4-dq then has at batch 1, by what was done to the rest of a step: the median,
-    and the least and most that the quartiles of all processes allow. None stays None.
-    """
-    if speed is None:
-        return None
-    ways = {}
-    for way in ("plain", "fused"):
-        ratios = []
-        for run in (bench, *([bench["again"]] if "again" in bench else [])):
-            slow, fast = (run["decode"][scheme].get(way, {}).get("ms") for scheme in ("bf16", "kernel"))
-            if slow and fast:
-                ratios.append([slow[a] / fast[b] for a, b in (("median", "median"), ("low", "high"), ("high", "low"))])
-        if ratios:
-            medians, lows, highs = zip(*ratios, strict=True)
-            ways[way] = {"median": sum(medians) / len(medians), "low": min(lows), "high": max(highs)}
-    return {**speed, "kernel": ways}
 
 
 @_claim(
@@ -392,9 +382,13 @@ def dq_loss(quality) -> Verdict:
 
 
 @_claim(
-    "mmlu", "quality", "MMLU: 61.3% in FP32, 61.2% in FP16, 60.9% in 4 bits", "asking MMLU, three times", SAMPLING,
     "mmlu",
-)  # fmt: skip
+    "quality",
+    "MMLU: 61.3% in FP32, 61.2% in FP16, 60.9% in 4 bits",
+    "asking MMLU, three times",
+    SAMPLING,
+    "mmlu",
+)
 def mmlu(mmlu) -> Verdict:
     """Three scores that nothing here has measured; what can be said of them is how sure their difference is."""
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
@@ -404,9 +398,16 @@ def mmlu(mmlu) -> Verdict:
 
 
 @_claim(
-    "conclusion", "quality", "Minimal quality loss for significant speed/memory gains", "three verdicts above", QLORA,
-    "quality", "speed", "loaded", "size",
-)  # fmt: skip
+    "conclusion",
+    "quality",
+    "Minimal quality loss for significant speed/memory gains",
+    "three verdicts above",
+    QLORA,
+    "quality",
+    "speed",
+    "loaded",
+    "size",
+)
 def conclusion(quality, speed, loaded, size) -> Verdict:
     parts = {"quality": negligible(quality), "speed": faster(speed), "memory": saves(loaded, size)}
     shown = ", ".join(f"{name}: {part.kind}" for name, part in parts.items())
@@ -481,9 +482,13 @@ def inference_only(training) -> Verdict:
 
 
 @_claim(
-    "hardware", "hardware", "Needs an NVIDIA GPU of capability 7.0+", "run a 4-bit layer on the CPU", INSTALL,
     "hardware",
-)  # fmt: skip
+    "hardware",
+    "Needs an NVIDIA GPU of capability 7.0+",
+    "run a 4-bit layer on the CPU",
+    INSTALL,
+    "hardware",
+)
 def hardware(hardware) -> Verdict:
     if hardware["cpu works"]:
         with_version = f" (bitsandbytes {hardware['bitsandbytes']})" if "bitsandbytes" in hardware else ""

@@ -1,6 +1,6 @@
 """Drawings of notebook 01: what a weight costs, the fields of a number, rounding to steps, and who shares a scale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -220,12 +220,14 @@ def levels_in_use(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> Non
 REACH = 9.0  # standard deviations that are drawn on either side of a bell with an outlier
 
 
-def _bell_over_levels(ax, y: float, levels: Sequence[float], title: str) -> None:
+def _bell_over_levels(ax, y: float, levels: Sequence[float], title: str) -> Callable[[float], float]:
+    """Draw it, and return where a value lies on it."""
     seen = [level for level in levels if abs(level) <= REACH]
     labels = [f"{level:.1f}σ".replace("-", "−") if abs(level) > 1e-3 else "0" for level in seen]
     at = ruler(ax, y, 4, 72, -REACH, REACH, seen, thick=2.2, labels=labels if len(seen) < 8 else None, size=10.5)
     bell(ax, y, 7.0, at, -3.4, 3.4, colors=[tint(SKY, 0.6)])
     say(ax, 38, y + 9.6, title, weight="bold")
+    return at
 
 
 def outlier(distance: float = 50, top: int = 7) -> None:
@@ -261,8 +263,7 @@ def no_level_at_zero(rulers: dict[str, torch.Tensor], distance: float = 50) -> N
         zero = abs(near[0]) < 1e-3
         where = "a level at zero" if zero else f"zero lies between {min(near):.1f}σ and {max(near):.1f}σ"
         where = where.replace("-", "−")
-        _bell_over_levels(ax, y, levels.tolist(), f"{name}: {where}")
-        at = lambda value: 4 + (value + REACH) / (2 * REACH) * 68  # noqa: E731
+        at = _bell_over_levels(ax, y, levels.tolist(), f"{name}: {where}")
         for start in (-0.35, 0.35):  # typical weights: where the bell is highest
             goal = near[0] if zero else min(near, key=lambda level: abs(level - 2 * start))
             arrow(ax, (at(start), y + 4.6), (at(goal + 0.3 * start * zero), y + 1.0), color=RED, linewidth=1.4)

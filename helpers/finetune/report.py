@@ -17,6 +17,7 @@ __all__ = [
     "sweep_best",
     "sweep_figure",
     "sweep_finding",
+    "sweep_machines",
     "sweep_summary",
 ]
 
@@ -118,7 +119,18 @@ def sweep_finding(sweep: dict) -> str:
         f"against q and v alone, both of rank 16, {gap('all layers, r=16', 'q and v, r=16')}; with as many parameters "
         f"on q and v ({wide}), {gap('all layers, r=16', wide)}. Rank 64 against rank 2 on all layers, "
         f"{gap('all layers, r=64', 'all layers, r=2')}. Differences are taken seed by seed, over {len(seeds)} seeds; "
-        "in brackets are 95% intervals."
+        f"in brackets are 95% intervals. {sweep_machines(sweep)}".rstrip()
+    )
+
+
+def sweep_machines(sweep: dict) -> str:
+    """Which of the runs another machine made than the recording's own, as a sentence; empty if none."""
+    if not (other := sweep.get("runs_of_another_machine")):
+        return ""
+    seeds, rates = other["seeds"], ", ".join(f"{rate:g}" for rate in other["rates"])
+    return (
+        f"Two machines made the runs: those of seeds {seeds[0]} to {seeds[-1]} and of the learning rate {rates} come "
+        f"from {other['hardware']}, with torch {other['versions']['torch']}."
     )
 
 
@@ -184,7 +196,11 @@ def _by_process(recorded: dict, batch: int, length: int) -> dict[str, list[float
 
 
 def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two rows lie further apart than the processes of either: of two and two, a third do not overlap."""
+    """Whether two rows lie further apart than the processes of either.
+
+    That they don't overlap is not enough: of two rows of two processes that differ by luck alone, one pair in three
+    doesn't.
+    """
     gap = max(min(one) - max(other), min(other) - max(one))
     return gap > max(max(row) - min(row) for row in (one, other))
 
