@@ -50,7 +50,7 @@ def test_the_recipe_to_copy_trains_adapters_and_saves_them(tmp_path, monkeypatch
     assert learned[-1] == row["input_ids"][-1] == end and row["labels"].count(-100) == len(row["labels"]) - len(learned)
     assert scope["tokenizer"].decode(learned[:-1]).strip() == "Clocks."
     shared, tokenizer = finetune.questions(60)[0], finetune.make_chat_ready(scope["tokenizer"]) or scope["tokenizer"]
-    for pair in shared:  # tokenized apart, question and answer have the tokens that the course gives them
+    for pair in shared:  # the tokens and labels that the course gives them
         assert scope["encode"](pair.question, pair.answer) == finetune.encode(tokenizer, pair)
     saved = safetensors.torch.load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     up = [tensor for name, tensor in saved.items() if "lora_B" in name]

@@ -53,7 +53,7 @@ def storeys(block: int = 64, second_block: int = 256) -> None:
         ax.plot([x1, goal], [y, y + 6.8], color=GRAY, lw=1)
         say(ax, goal, y + 2.0, said, size=10.5, color=GRAY)
     box(ax, 3, 23.0, 9.5, 3.2, "1 offset", color=tint(BLUE, 0.3))
-    say(ax, 9.0, 28.2, "32 bits per layer", size=10.5, color=GRAY)
+    say(ax, 9.0, 28.2, "32 bits per matrix", size=10.5, color=GRAY)
     total = 4 + 8 / block + 32 / block / second_block
     said = f"in all {total:.3f} bits per weight,\nand {4 + 32 / block:g} with absmax in 32 bits"
     say(ax, 75, 29.0, said, weight="bold", ha="right", size=10.5)
@@ -61,7 +61,7 @@ def storeys(block: int = 64, second_block: int = 256) -> None:
         ax,
         f"Three storeys. At the bottom {block} codes of 4 bits, above them {second_block} absmax of 8 bits, one for "
         f"each block, and on top one second absmax of 32 bits for all of these. Together {total:.3f} bits per weight. "
-        "Next to them, one offset per layer.",
+        "Next to them, one offset per matrix.",
     )
 
 
@@ -177,12 +177,12 @@ def error_against_bits(sizes: Sequence[int], curves: dict[str, tuple[Sequence[fl
     )
 
 
-def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
+def bytes_of_a_model(models: dict[str, dict[str, int]], digits: int = 3) -> None:
     """The bytes of a model, stored in two or three ways, as bars to one scale; parts too small to see are named.
 
-    `models` maps the name of each way to its parts, in bytes.
+    `models` maps the name of each way to its parts, in bytes; `digits` are the decimals of each number.
     """
-    ax = canvas(0.85 + 0.85 * len(models))
+    ax = canvas(0.8 + 0.97 * len(models))
     most = max(sum(parts.values()) for parts in models.values())
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
@@ -196,8 +196,8 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
         say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
         x += apart + 0.82 * len(part)
     for i, (way, parts) in enumerate(models.items()):
-        y, x, narrow, small = top - 11.2 - 8.5 * i, 2.0, [], []
-        say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.3f} {name}", ha="left", weight="bold")
+        y, x, narrow, small = top - 11.2 - 9.7 * i, 2.0, [], []
+        say(ax, 2, y + 5.1, f"{way}: {sum(parts.values()) / unit:.{digits}f} {name}", ha="left", weight="bold")
         for part, size in parts.items():
             width = 72 * size / most
             if width < 0.25:
@@ -205,13 +205,14 @@ def bytes_of_a_model(models: dict[str, dict[str, int]]) -> None:
                 continue
             box(ax, x, y, width, 3.6, color=tint(colors[part], 0.5))
             if width > 4.5:
-                said = f"{size / unit:.3f}" if width > 6.5 else f"{size / unit:.2f}"
+                said = f"{size / unit:.{digits if width > 6.5 else 2}f}"
                 say(ax, x + width / 2, y + 1.8, said, size=10.5)
             elif len(parts) > 1:  # with one part, the line above the bar has its size
-                narrow.append(f"{part} {size / unit:.3f}")
+                narrow.append(f"{part} {size / unit:.{digits}f} {name}")
             x += width
         if small:
-            narrow.append(f"too small to draw: {', '.join(small)}, {sum(parts[p] for p in small) / unit:.4f}")
+            amount = f"{sum(parts[part] for part in small) / unit:.4f} {name}"
+            narrow.append(f"too small to draw: {', '.join(small)}, {amount}")
         say(ax, 2, y - 1.4, "; ".join(narrow), ha="left", color=GRAY, size=10.3)
         told.append(f"{way}, {', '.join(f'{part} {size / unit:.3f}' for part, size in parts.items())}")
     finish(ax, f"The bytes of a model as bars to scale, in {name}: {'; '.join(told)}.")

@@ -193,14 +193,22 @@ def half_bell(n: int = 7) -> None:
     )
 
 
-def rulers_of_formats(rulers: dict[str, torch.Tensor], values: Sequence[float]) -> None:
-    """The levels of several formats on [−1, 1], and where each moves a small and a large value."""
-    ax = canvas(0.35 + 0.75 * len(rulers))
+def rulers_of_formats(rulers: dict[str, torch.Tensor], values: Sequence[float], block: int = 0) -> None:
+    """The levels of several formats on [−1, 1], and where each moves a small and a large value.
+
+    With `block`, a bell stands on each line: the weights of typical blocks of that size, divided by their absmax.
+    """
+    tall = 9.6 if block else 7.5
+    ax = canvas(0.35 + 0.1 * tall * len(rulers))
+    # the median of the largest of `block` magnitudes, in standard deviations
+    reach = torch.special.ndtri(torch.tensor((1 + 0.5 ** (1 / block)) / 2)).item() if block else 1.0
     colors = {"NF4": GREEN, "INT4": BLUE, "FP4": PLUM}
     for i, (name, levels) in enumerate(rulers.items()):
-        y = 10 * ax.figure.get_figheight() - 6.0 - 7.5 * i
+        y = 10 * ax.figure.get_figheight() - 6.0 - tall * i - (2.1 if block else 0)
         color = colors.get(name, INK)
         at = ruler(ax, y, 9, 73, -1, 1, levels.tolist(), color=color, long=2.2, thick=2)
+        if block:
+            bell(ax, y, 5.4, lambda sigmas, at=at: at(sigmas / reach), -reach, reach, colors=[tint(SKY, 0.35)])
         say(ax, 4.2, y, name, color=color, weight="bold", size=12)
         for value in values:
             nearest = levels[(levels - value).abs().argmin()].item()
@@ -208,7 +216,7 @@ def rulers_of_formats(rulers: dict[str, torch.Tensor], values: Sequence[float]) 
             arrow(ax, (at(value), y + 2.0), (at(nearest), y + 0.9), color=RED, linewidth=1.1)
             place = 74.5 if value > 0.6 else at(value) + 4
             said = f"{value:g} → {nearest:.3f}, off by {abs(nearest - value):.3f}"
-            say(ax, place, y + 3.8, said, color=RED, size=10.5, ha="right")
+            say(ax, place, y + (6.7 if block else 3.8), said, color=RED, size=10.5, ha="right")
     for tick in (-1, 0, 1):
         say(ax, at(tick), y - 2.6, f"{tick:g}".replace("-", "−"), color=GRAY, size=10.5)
     finish(
@@ -317,9 +325,9 @@ def use_of_codes(use: dict[str, torch.Tensor], levels: torch.Tensor) -> None:
         places = torch.arange(len(shares)) + 0.4 * (i - (len(use) - 1) / 2)
         ax.bar(places, 100 * shares, 0.38, label=name, color=(tint(GRAY, 0.5), RED)[i], edgecolor="white")
     ax.axhline(100 / len(levels), color=INK, ls="--", lw=1.2, label=f"a fair share, {1 / len(levels):.2%}")
-    short = [f"{level:.2g}".replace("-", "−").replace("0.", ".") for level in levels.tolist()]
+    short = [f"{level:.2f}".rstrip("0").rstrip(".").replace("-", "−").replace("0.", ".") for level in levels.tolist()]
     marks = [f"{code}\n{text}" for code, text in enumerate(short)]
-    ax.set_xticks(range(len(levels)), marks, fontsize=9.5)
+    ax.set_xticks(range(len(levels)), marks, fontsize=9.2)
     ax.set(xlabel="code, and below it the level that it stands for", ylabel="share of all weights, %")
     ax.set_title("The inner codes are used most, the outer ones least")
     ax.grid(axis="x", visible=False)

@@ -77,10 +77,11 @@ def nearest_level(weight: float = 0.31, absmax: float = 0.80) -> None:
         levels = [code * absmax / top for code in range(-top, top + 1)]
         nearest = min(levels, key=lambda level: abs(level - weight))
         at = ruler(ax, y, 12, 72, -absmax, absmax, levels, color=color, long=2.4, thick=2.4 if bits < 8 else 0.7)
-        say(ax, 10.4, y + 0.2, f"{bits} bits:\n{len(levels)} values", color=INK, ha="right", size=10.5)
+        say(ax, 10.4, y + 0.9, f"{bits} bits:\n{len(levels)} values", color=INK, ha="right", size=10.5)
         if bits < 8:
             for code in range(-top, top + 1):
                 say(ax, at(code * absmax / top), y - 2.2, str(code).replace("-", "−"), color=GREEN, size=10.5)
+            say(ax, 6.6, y - 2.8, "codes:", color=GREEN, ha="right", size=10.5)
         ax.plot([at(weight)], [y + 3.4], "o", color=RED, ms=7, zorder=3)
         arrow(ax, (at(weight), y + 3.0), (at(nearest), y + 1.2), color=RED, linewidth=1.3)
         say(ax, at(weight) - 1.4, y + 3.8, f"{weight:g}", color=RED, ha="right")
@@ -88,6 +89,7 @@ def nearest_level(weight: float = 0.31, absmax: float = 0.80) -> None:
         told.append(f"with {bits} bits there are {len(levels)} ticks, and the nearest to {weight:g} is {nearest:.4f}")
     for value in (-absmax, 0, absmax):
         say(ax, at(value), 1.6, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
+    say(ax, 6.6, 1.6, "values:", color=GRAY, ha="right", size=10.5)
     finish(ax, f"Two number lines from −{absmax:g} to {absmax:g}: {'; '.join(told)}.")
 
 

@@ -122,15 +122,21 @@ def check_one_weight(answer) -> str:
 
 @exercise("04-4")
 def check_to_change(answer) -> str:
-    if not isinstance(answer, (list, tuple, set)) or not all(isinstance(name, str) for name in answer):
-        raise Hint('name the options as texts, for example ["load_in_4bit", …].')
-    wanted = {"bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"}
-    given = {name.split("=")[0].strip() for name in answer}
-    if given == wanted:
-        return "the type decides the error, double quantization the size, and the compute dtype the speed."
+    if not isinstance(answer, dict) or not all(isinstance(name, str) for name in answer):
+        raise Hint('give a dict of options and their values, for example {"load_in_4bit": True, …}.')
+    wanted = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    wanted["bnb_4bit_compute_dtype"] = torch.float16
+    given = set(answer)
     if "load_in_4bit" in given:
         raise Hint("`load_in_4bit=True` is there, and right.")
-    if unknown := sorted(given - wanted):
+    if given == set(wanted):
+        dtype = str(answer["bnb_4bit_compute_dtype"]).removeprefix("torch.")
+        if dtype == "bfloat16":
+            raise Hint("a T4 only emulates bfloat16: its compute capability is 7.5. What did notebook 00 take then?")
+        if {**answer, "bnb_4bit_compute_dtype": dtype} != {**wanted, "bnb_4bit_compute_dtype": "float16"}:
+            raise Hint("the three options are right, but not all of their values: compare them with the summary.")
+        return "the type decides the error, double quantization the size, and the compute dtype the speed."
+    if unknown := sorted(given - set(wanted)):
         raise Hint(f"{unknown[0]} is no option that we have met: copy the names from the guide's configuration.")
     causes = {
         "bnb_4bit_quant_type": "what makes it less exact?",

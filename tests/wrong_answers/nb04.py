@@ -66,18 +66,30 @@ WRONG = {
     ],
     "04-4": [
         (
-            'to_change = ["bnb_4bit_quant_type", "bnb_4bit_use_double_quant"]\nexercises.check("04-4", to_change)',
+            'to_change = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}\n'
+            'exercises.check("04-4", to_change)',
             "makes it slower",
         ),
         (
-            'to_change = ["load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"]\n'
+            'to_change = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}\n'
             'exercises.check("04-4", to_change)',
             "and right",
         ),
         (
-            'to_change = ["quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"]\n'
+            'to_change = {"quant_type": "nf4", "bnb_4bit_use_double_quant": True}\n'
+            'to_change["bnb_4bit_compute_dtype"] = torch.float16\n'
             'exercises.check("04-4", to_change)',
             "no option that we have met",
+        ),
+        (
+            'to_change = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}\n'
+            'to_change["bnb_4bit_compute_dtype"] = torch.bfloat16\nexercises.check("04-4", to_change)',
+            "only emulates",
+        ),
+        (
+            'to_change = {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True}\n'
+            'to_change["bnb_4bit_compute_dtype"] = torch.float16\nexercises.check("04-4", to_change)',
+            "not all of their values",
         ),
     ],
 }
