@@ -66,7 +66,7 @@ def chart(found: dict) -> plt.Figure:
         loss.errorbar(i, value, [[value - low], [high - value]], **look)
     loss.axhline(0, color="black", linestyle="--", linewidth=1)
     loss.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-    loss.set_ylabel("perplexity, % (higher is worse)")
+    loss.set_ylabel("rise of perplexity, %")
     loss.set_title(f"Promised: a negligible loss\nMini-Mistral: {found['perplexity']['nf4-dq'][0]:+.1f}% with NF4")
     return fig
 

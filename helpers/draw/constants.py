@@ -186,7 +186,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]], digits: int = 3) -> None
     most = max(sum(parts.values()) for parts in models.values())
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
-    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": BLUE}
+    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": GREEN}
     known |= {"weights": BLUE, "adapters": GREEN, "gradients": ORANGE, "optimizer": PINK, "activations": SKY}
     colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0

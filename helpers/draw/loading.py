@@ -133,11 +133,10 @@ def effect_of_options(labels: Sequence[str], errors: Sequence[float], sizes: Seq
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.1), sharey=True)
     megabytes = [size / 1e6 for size in sizes]
     lower = "lowers" if errors[1] <= errors[0] else "raises"
-    shown = [round(error, 1) for error in errors]  # so that a title agrees with the numbers at its bars
-    by_type = f"NF4 {lower} the error\nby {abs(shown[1] - shown[0]):.1f} points"
+    by_type = f"NF4 {lower} the error\nby {abs(errors[1] - errors[0]):.1f} points"
     by_constants = f"Double quantization saves\n{megabytes[1] - megabytes[2]:.2f} MB"
     for ax, values, form, title, xlabel in (
-        (axes[0], errors, "{:.1f}", by_type, f"error of the logits, %, against {reference}"),
+        (axes[0], errors, "{:.2f}", by_type, f"error of the logits, %, against {reference}"),
         (axes[1], megabytes, "{:.2f}", by_constants, "size of the weights, MB"),
     ):
         best = min(values)
