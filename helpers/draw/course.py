@@ -19,8 +19,10 @@ STOPS = {
     "10": ("Claims", "is it all true?"),
     "11": ("Kernel", "even faster?"),
     "12": ("For less", "train cheaply?"),
+    "13": ("Formats", "which 4 bits?"),
+    "14": ("llama.cpp", "the way out?"),
 }
-ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 3}
+ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5}
 
 
 def course_map(here: str | None = None) -> bytes:

@@ -1,0 +1,174 @@
+"""Drawings of notebook 13: what a format's bits go to, three ways to round better, and the contest."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import torch
+
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    RED,
+    SKY,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    matrix,
+    ruler,
+    say,
+    strip,
+    tint,
+)
+
+__all__ = ["bits_of_formats", "changes_with_intervals", "errors_that_count", "moved_levels", "pass_it_on", "superblock"]
+
+
+def bits_of_formats(formats: dict[str, tuple[float, str]]) -> None:
+    """One bar a format: 4 bits of codes, and its constants, in bits per weight; with what the constants are."""
+    ax = canvas(0.75 + 0.34 * len(formats))
+    top, told = 10 * ax.figure.get_figheight(), []
+    for x, color, said in ((13.5, GREEN, "codes: 4 bits per weight"), (40, ORANGE, "constants")):
+        box(ax, x, top - 2.6, 1.8, 1.8, color=tint(color, 0.55))
+        say(ax, x + 2.6, top - 1.7, said, ha="left", size=10.3)
+    for i, (name, (constants, said)) in enumerate(formats.items()):
+        y = top - 6.8 - 3.4 * i
+        say(ax, 12.6, y + 1.2, name, ha="right", weight="bold", size=10.5)
+        box(ax, 13.5, y, 28, 2.4, color=tint(GREEN, 0.55))
+        box(ax, 41.5, y, 7 * constants, 2.4, color=tint(ORANGE, 0.7))
+        say(ax, 46.5, y + 1.2, f"{4 + constants:.3g}", ha="left", weight="bold", size=10.5)
+        say(ax, 51.0, y + 1.2, said, ha="left", size=10.3, color=GRAY)
+        told.append(f"{name} {4 + constants:.3g} ({said})")
+    finish(ax, f"Bits per weight of each format, 4 for codes and the rest for constants: {'; '.join(told)}.")
+
+
+def moved_levels(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None:
+    """Weights as dots over two number lines with the same steps, one of them moved; and the squared error on each."""
+    ax = canvas(0.5 + 0.85 * len(rulers))
+    low = min(levels.min().item() for levels in rulers.values())
+    high = max(levels.max().item() for levels in rulers.values())
+    errors = {}
+    for i, (name, levels) in enumerate(rulers.items()):
+        y = 10 * ax.figure.get_figheight() - 7.6 - 8.5 * i
+        color = (GRAY, GREEN)[i]
+        at = ruler(ax, y, 3, 73, low, high, levels.tolist(), color=color, long=2.2, thick=2)
+        nearest = levels[(weights[:, None] - levels).abs().argmin(1)]
+        errors[name] = (nearest - weights).square().mean().item()
+        for value, goal in zip(weights.tolist(), nearest.tolist(), strict=True):
+            ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6, zorder=3)
+            ax.plot([at(value), at(goal)], [y + 2.3, y + 1.1], color=RED, lw=1.2)
+        say(ax, 3, y + 5.4, f"{name}: squared error {errors[name]:.4f}", ha="left", weight="bold", color=INK)
+    for value in (-0.8, 0, 0.5):
+        say(ax, at(value), y - 2.4, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
+    told = "; ".join(f"{name}, {error:.4f}" for name, error in errors.items())
+    finish(ax, f"{len(weights)} weights as dots over two rows of 16 levels, each with its squared error: {told}.")
+
+
+def errors_that_count(weights: Sequence[float], rounded: Sequence[float], inputs: Sequence[float]) -> None:
+    """A few weights, what they are rounded to, their inputs, and what each error does to the output."""
+    ax = canvas(2.7)
+    counts = [(r - w) * x for w, r, x in zip(weights, rounded, inputs, strict=True)]
+    most = max(map(abs, counts))
+    rows = (
+        ("weight", weights, "{:.2f}", None),
+        ("rounded", rounded, "{:.2f}", None),
+        ("input", inputs, "{:g}", None),
+        ("error × input", counts, "{:+.2f}", [tint(RED, 0.1 + 0.6 * abs(value) / most) for value in counts]),
+    )
+    width = 45 / len(weights)
+    for i, (name, values, form, colors) in enumerate(rows):
+        y = 20.8 - 6.2 * i
+        say(ax, 20.5, y + 1.9, name, ha="right", weight="bold" if colors else "normal")
+        texts = [form.format(value).replace("-", "−") for value in values]
+        strip(ax, 22, y, texts, width, 3.8, colors, size=11)
+    say(ax, 68.6, 4.1, f"= {sum(counts):+.2f}".replace("-", "−"), weight="bold", ha="left", size=10.3)
+    finish(
+        ax,
+        f"Weights {', '.join(f'{w:g}' for w in weights)}, rounded to {', '.join(f'{r:g}' for r in rounded)}, with "
+        f"inputs {', '.join(f'{x:g}' for x in inputs)}. Error times input is {', '.join(f'{c:+.2f}' for c in counts)}, "
+        f"in all {sum(counts):+.2f}.",
+    )
+
+
+def pass_it_on(columns: int = 9, done: int = 4, rows: int = 5) -> None:
+    """A weight matrix that is rounded column by column; the error of one column goes to those on its right."""
+    ax = canvas(2.75)
+    width = 60 / columns
+    colors = []
+    for _ in range(rows):
+        for column in range(columns):
+            colors.append(tint(GREEN, 0.5) if column < done else tint(ORANGE, 0.7) if column == done else LIGHT)
+    matrix(ax, 8, 4.4, 60, 15.0, rows, columns, colors)
+    middle = 8 + (done + 0.5) * width
+    for k, column in enumerate(range(done + 1, columns)):
+        goal = 8 + (column + 0.5) * width
+        arrow(ax, (middle, 19.8), (goal, 19.8), color=RED, bend=-0.35, linewidth=1.8 - 0.35 * k, mutation_scale=9)
+    say(ax, 8 + done * width / 2, 2.4, "already rounded", color=GREEN, size=10.5)
+    say(ax, middle, 2.4, "now", color=INK, size=10.5, weight="bold")
+    say(ax, 8 + (done + 1 + columns) / 2 * width, 2.4, "not rounded yet", color=GRAY, size=10.5)
+    say(ax, 8, 25.4, "its error is passed on to columns that can make up for it", ha="left", color=RED, size=10.5)
+    finish(
+        ax,
+        f"A matrix of {columns} columns. The left {done} are rounded, one is being rounded, and arrows lead from it to "
+        "the columns on its right, which are changed so that the output stays as it was.",
+    )
+
+
+def superblock() -> None:
+    """Q4_K: eight small blocks of 32 weights, a scale and a low of 6 bits for each, and two numbers that all share."""
+    ax = canvas(3.0)
+    for i in range(8):
+        x = 3 + 5.2 * i
+        box(ax, x, 3.0, 5.0, 3.2, "32", color=tint(GREEN, 0.55), size=10.5)
+        strip(ax, x, 12.6, ["6", "6"], 2.5, 3.2, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.3)
+        ax.plot([x + 2.5, x + 2.5], [6.4, 12.4], color=GRAY, lw=0.9)
+        ax.plot([x + 2.5, 23.8], [16.0, 22.0], color=GRAY, lw=0.7)
+    strip(ax, 18.8, 22.2, ["16", "16"], 5.0, 3.4, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.5)
+    rows = (
+        (23.9, "2 numbers of 16 bits for all", 32 / 256),
+        (14.2, "8 scales and 8 lows of 6 bits", 12 / 32),
+        (4.6, "256 codes of 4 bits", 4),
+    )
+    for y, said, bits in rows:
+        say(ax, 47, y + 1.0, said, ha="left", weight="bold", size=10.5)
+        say(ax, 47, y - 1.5, f"{bits:g} bits per weight", ha="left", color=GRAY, size=10.5)
+    finish(
+        ax,
+        "Q4_K in three storeys. At the bottom eight small blocks of 32 codes. Above each a scale and a low of 6 bits. "
+        "On top two numbers of 16 bits, one for all scales and one for all lows. Together 4.5 bits per weight.",
+    )
+
+
+def changes_with_intervals(
+    changes: dict[str, tuple[float, float, float]], colors: dict[str, str], title: str, alt: str, base: str = "NF4"
+) -> None:
+    """Changes with their intervals, a line each, best on top; a dashed line at that of `base`.
+
+    `changes` maps a name to value, low and high, as shares. `colors` maps kinds of methods to the names of a kind.
+    """
+    plots.style()
+    order = sorted(changes, key=lambda name: -changes[name][0])
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.4, 0.9 + 0.33 * len(order)))
+    kinds = dict(zip(colors, (GREEN, BLUE, ORANGE), strict=False))
+    seen = set()
+    for y, name in enumerate(order):
+        value, low, high = (100 * part for part in changes[name])
+        kind = next(kind for kind, names in colors.items() if name in names)
+        label = None if kind in seen else kind
+        seen.add(kind)
+        look = {"fmt": "o", "color": kinds[kind], "capsize": 3, "ms": 6, "label": label}
+        ax.errorbar([value], [y], xerr=[[value - low], [high - value]], **look)
+        ax.annotate(f"{value:+.2f}", (high, y), (5, 0), textcoords="offset points", va="center", fontsize=10)
+    ax.axvline(100 * changes[base][0], color=INK, ls="--", lw=1)
+    ax.set_yticks(range(len(order)), order)
+    ax.set(xlabel="change of perplexity against 16 bits, % (lower is better)", title=title)
+    ax.grid(axis="y", visible=False)
+    ax.margins(x=0.12)
+    ax.legend(loc="upper right", fontsize=10)
+    plots.show(fig, alt)
