@@ -8,6 +8,7 @@ import collections
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,17 @@ from . import files
 from .errors import CourseError
 from .layers import linear_layers
 
-__all__ = ["STORAGES", "SUPERBLOCK", "Exported", "for_rotation", "gguf_file", "pack_q4_k", "q4_k", "q4_k_values"]
+__all__ = [
+    "STORAGES",
+    "SUPERBLOCK",
+    "Exported",
+    "for_rotation",
+    "gguf_file",
+    "modelfile",
+    "pack_q4_k",
+    "q4_k",
+    "q4_k_values",
+]
 
 ARCHITECTURES = ("MistralForCausalLM", "LlamaForCausalLM")
 STORAGES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K")
@@ -37,12 +48,20 @@ class Exported:
     types: dict[str, int]
 
 
-def gguf_file(model: nn.Module, tokenizer, path: str | Path, storage: str = "F16", name: str = "model") -> Exported:
+def gguf_file(
+    model: nn.Module,
+    tokenizer,
+    path: str | Path,
+    storage: str = "F16",
+    name: str = "model",
+    finer: Sequence[str] = (),
+) -> Exported:
     """Write model and tokenizer into one new file, whole or not at all.
 
     `storage` is how the linear layers of the transformer blocks are stored; where they are quantized, embeddings and
     head stay in BF16, as bitsandbytes leaves them. Norms are always F32. In Q4_K a layer whose rows are not made of
-    blocks of 256 becomes Q5_0, as in llama.cpp's own tool. `name` stands in the file as the model's name.
+    blocks of 256 becomes Q5_0, as in llama.cpp's own tool. Layers in whose names one of `finer` occurs, such as
+    "down_proj", are stored in Q8_0 instead. `name` stands in the file as the model's name.
     Raises CourseError for another architecture, a model in 4 or 8 bits or with an adapter apart, a tokenizer that
     cannot be translated, a path where something lies, and a disk without room.
     """
@@ -66,7 +85,7 @@ def gguf_file(model: nn.Module, tokenizer, path: str | Path, storage: str = "F16
     try:
         _describe(writer, model.config, name)
         _translate(writer, vocabulary, model, tokenizer)
-        types = _tensors(writer, model, storage)
+        types = _tensors(writer, model, storage, finer)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -116,7 +135,7 @@ def _describe(writer: gguf.GGUFWriter, config, name: str) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _tensors(writer: gguf.GGUFWriter, model: nn.Module, storage: str) -> dict[str, int]:
+def _tensors(writer: gguf.GGUFWriter, model: nn.Module, storage: str, finer: Sequence[str]) -> dict[str, int]:
     """Add all tensors under llama.cpp's names; returns how many there are of each type."""
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
     linear = {f"{name}.weight" for name in linear_layers(model)}
@@ -133,6 +152,8 @@ def _tensors(writer: gguf.GGUFWriter, model: nn.Module, storage: str) -> dict[st
         kind = storage if name in linear else large
         if values.dim() == 1:
             kind = "F32"
+        elif name in linear and any(part in name for part in finer):
+            kind = "Q8_0"
         elif kind == "Q4_K" and values.shape[1] % SUPERBLOCK:
             kind = "Q5_0"
         data = values.numpy()
@@ -291,3 +312,16 @@ def _translate(writer: gguf.GGUFWriter, vocabulary: dict, model: nn.Module, toke
         writer.add_unk_token_id(tokenizer.unk_token_id)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
+
+
+def modelfile(tokenizer, file: str | Path) -> str:
+    """The text of an Ollama Modelfile for a GGUF file: where it is, how a question is framed, where an answer ends.
+
+    The frame is the tokenizer's own chat template, written around Ollama's place for the question. What begins a text
+    is left out, since Ollama adds it.
+    """
+    turn = [{"role": "user", "content": "{{ .Prompt }}"}]
+    framed = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    framed = framed.removeprefix(tokenizer.bos_token or "")
+    lines = (f"FROM ./{Path(file).name}", f'TEMPLATE """{framed}"""', f'PARAMETER stop "{tokenizer.eos_token}"')
+    return "\n".join([*lines, "PARAMETER temperature 0"]) + "\n"

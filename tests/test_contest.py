@@ -19,7 +19,7 @@ import oracles  # noqa: E402
 
 NOTEBOOK = "13_choose_a_format"
 RECORDED = json.loads((ROOT / "tests" / "recorded" / "rounding.json").read_text(encoding="utf-8"))
-taught = functions(NOTEBOOK, "fit", "codes_of", "affine", "shrink", "hqq", "awq", "gptq", "output_error", torch=torch)
+taught = functions(NOTEBOOK, "fit", "codes_of", "affine", "hqq", "awq", "gptq", "output_error", torch=torch)
 
 
 def seen_by(products: torch.Tensor, size: torch.Tensor | None = None) -> calibration.Inputs:
@@ -44,7 +44,7 @@ def test_affine_is_that_of_notebook_01_but_for_how_the_low_is_stored():
 
 def test_hqq_is_that_of_hqq():
     weight, theirs = oracles.matrix(), torch.tensor(RECORDED["hqq 0.2.8.post1"])
-    exact = functions(NOTEBOOK, "hqq", "codes_of", "shrink", torch=torch, fit=_without_rounding)
+    exact = functions(NOTEBOOK, "hqq", "codes_of", torch=torch, fit=_without_rounding)
     step = ((weight.view(-1, 64).amax(1) - weight.view(-1, 64).amin(1)) / 15)[:, None]
     ours = exact.hqq(weight)
     off = ((ours - theirs).view(-1, 64) / step).abs()

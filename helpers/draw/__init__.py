@@ -26,6 +26,7 @@ from .constants import (
     storeys,
 )
 from .course import course_map
+from .leaving import inside_a_file, rotation_pairs, way_out
 from .levels import (
     bell_in_slices,
     block_by_hand,
@@ -81,6 +82,7 @@ __all__ = [
     "follow_a_byte",
     "half_bell",
     "hill_over_levels",
+    "inside_a_file",
     "inside_a_layer",
     "last_slice",
     "layers_and_bell",
@@ -94,12 +96,14 @@ __all__ = [
     "on_a_ruler",
     "outlier",
     "pass_it_on",
+    "rotation_pairs",
     "rulers_of_formats",
     "schemes_and_cards",
     "small_and_large",
     "storeys",
     "superblock",
     "use_of_codes",
+    "way_out",
     "weight_in_bits",
     "what_is_replaced",
     "what_ranks_can_do",

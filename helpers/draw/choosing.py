@@ -108,11 +108,27 @@ def pass_it_on(columns: int = 9, done: int = 4, rows: int = 5) -> None:
     middle = 8 + (done + 0.5) * width
     for k, column in enumerate(range(done + 1, columns)):
         goal = 8 + (column + 0.5) * width
-        arrow(ax, (middle, 19.8), (goal, 19.8), color=RED, bend=-0.35, linewidth=1.8 - 0.35 * k, mutation_scale=9)
+        arrow(
+            ax,
+            (middle, 19.8),
+            (goal, 19.8),
+            color=RED,
+            bend=-0.35,
+            linewidth=(0.8, 2.2, 0.5, 1.5)[k % 4],
+            mutation_scale=9,
+        )
     say(ax, 8 + done * width / 2, 2.4, "already rounded", color=GREEN, size=10.5)
     say(ax, middle, 2.4, "now", color=INK, size=10.5, weight="bold")
     say(ax, 8 + (done + 1 + columns) / 2 * width, 2.4, "not rounded yet", color=GRAY, size=10.5)
-    say(ax, 8, 25.4, "its error is passed on to columns that can make up for it", ha="left", color=RED, size=10.5)
+    say(
+        ax,
+        8,
+        25.4,
+        "its error is passed on, most of it to columns with inputs like its own",
+        ha="left",
+        color=RED,
+        size=10.5,
+    )
     finish(
         ax,
         f"A matrix of {columns} columns. The left {done} are rounded, one is being rounded, and arrows lead from it to "
@@ -165,9 +181,9 @@ def changes_with_intervals(
         look = {"fmt": "o", "color": kinds[kind], "capsize": 3, "ms": 6, "label": label}
         ax.errorbar([value], [y], xerr=[[value - low], [high - value]], **look)
         ax.annotate(f"{value:+.2f}", (high, y), (5, 0), textcoords="offset points", va="center", fontsize=10)
-    ax.axvline(100 * changes[base][0], color=INK, ls="--", lw=1)
+    ax.axvline(100 * changes[base][0], color=INK, ls="--", lw=1, label=f"{base}, for comparison")
     ax.set_yticks(range(len(order)), order)
-    ax.set(xlabel="change of perplexity against 16 bits, % (lower is better)", title=title)
+    ax.set(xlabel="change of perplexity against the model before rounding, % (lower is better)", title=title)
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.12)
     ax.legend(loc="upper right", fontsize=10)
