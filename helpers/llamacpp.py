@@ -68,7 +68,7 @@ class Program:
     def write(self, prompt: str | Sequence[int], count: int, ignore_eos: bool = False) -> tuple[list[int], str, float]:
         """Greedy: the next ids, at most `count`, their text, and tokens per second of writing.
 
-        It stops at a token that ends a text, which is not among the ids, unless `ignore_eos`.
+        It stops at a token that ends a text, which is then the last of the ids, unless `ignore_eos`.
         """
         begin = time.perf_counter()
         found = self._complete(prompt, count, ignore_eos=ignore_eos)
@@ -87,7 +87,7 @@ class Program:
         nats = []
         for place in range(first, len(ids)):
             told = self._told(ids[:place], 1, logit_bias=[[ids[place], 1e4]])
-            if not told:  # a token that ends the text is not told: forbid it, and look for it among all others
+            if not told:  # tokens without a text are not told: forbid it, and look for it among all others
                 told = self._told(ids[:place], 1_000_000, logit_bias=[[ids[place], -1e4]])
                 told = [token for token in told[0]["top_logprobs"] if token["id"] == ids[place]] if told else []
             if not told or told[0]["id"] != ids[place]:

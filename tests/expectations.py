@@ -369,3 +369,64 @@ def make_it_fast(v):
     assert v["ratio"]["low"] < v["ratio"]["median"] < v["ratio"]["high"] and v["claim"] == "false"
     between(v["layer"], 2.2, 3.2, "a layer's products, bf16 : finished kernel")
     between(v["share of products"]["bf16"], 0.5, 0.9, "share of products in bf16")
+
+
+SMALL["13_choose_a_format"] = {"TEXTS": 100, "QUESTIONS": 40, "CALIBRATION": 100}
+
+
+@expect("13_choose_a_format")
+def choose_a_format(v):
+    assert v["model_id"] == "mini" and v["texts"] == 100 and v["questions"] == 40
+    even = ("INT4 affine", "FP4", "NF4", "HQQ", "AWQ", "GPTQ", "Q4_0", "Q4_K")
+    assert {name: v["bits"][name] for name in even} == dict.fromkeys(even, 4.5)
+    assert v["bits"]["INT4"] == 4.25 and abs(v["bits"]["NF4-dq"] - 4.127) < 0.001
+    change = {name: row[0] for name, row in v["changes"].items()}
+    between(change["NF4"], 0.02, 0.05, "NF4")
+    between(change["Q4_K"], 0.008, 0.028, "Q4_K")
+    between(change["FP4"], 0.05, 0.12, "FP4")
+    between(change["INT4"], 0.035, 0.08, "INT4")
+    for name in ("INT4 affine", "HQQ", "AWQ", "GPTQ", "Q4_0"):
+        between(change[name] - change["NF4"], -0.015, 0.015, f"{name} beside NF4")
+    between(abs(change["NF4-dq"] - change["NF4"]), 0, 0.002, "double quantization")
+    assert v["against_nf4"]["Q4_K"][1] < 0.05 > v["against_nf4"]["FP4"][1]
+    outputs = v["outputs"]
+    assert min(outputs, key=outputs.get) == "GPTQ" and outputs["AWQ"] < outputs["INT4 affine"]
+    between(outputs["GPTQ"] / outputs["INT4 affine"], 0.3, 0.7, "what GPTQ saves of the outputs' error")
+    between(v["other_text"]["GPTQ, a manual of Python"], 0.03, 0.09, "GPTQ after the wrong text")
+    assert v["other_text"]["GPTQ, a manual of Python"] > v["other_text"]["GPTQ, its own kind of text"]
+    plain, six_bits, fitted = list(v["steps_of_q4_k"].values())[1:]
+    between(six_bits / plain, 0.98, 1.05, "constants in 6 bits")
+    between(fitted / six_bits, 0.8, 0.95, "constants that are fitted")
+    spoiled = v["trap"]["Mini-Mistral, rounded to Q4_1 before"]
+    assert spoiled["INT4 affine, blocks of 32"] < 1e-9
+    between(spoiled["NF4"] / v["trap"]["Mini-Mistral"]["NF4"], 0.9, 1.1, "NF4 does not notice")
+
+
+SMALL["14_take_it_with_you"] = {"HELD_OUT": 40}
+
+
+@expect("14_take_it_with_you")
+def take_it_with_you(v):
+    assert v["model_id"] == "mini" and v["steps"] == 80 and v["questions"] == 40 and v["runs"] is True
+    assert v["logits_apart"] == 0 and v["cut_otherwise"] == 0 and v["texts_cut"] > 1500
+    assert v["same_texts"] + len(v["ties"]) == 20 and all(gap < 0.01 for gap in v["ties"])
+    between(v["nats_apart"], -1e-12, 1e-3, "log-probabilities in float32")
+    assert v["types"]["Q4_K"] == {"BF16": 2, "Q4_K": 42, "F32": 13} and v["types"]["F32"] == {"F32": 57}
+    linear, rest = 4_718_592, 2 * 2048 * 256
+    for storage, bits in (("F16", 16), ("Q8_0", 8.5), ("Q4_0", 4.5), ("Q4_K", 4.5)):
+        between(v["bytes"][storage] - linear * bits / 8 - rest * 2, 5_000, 120_000, f"all but the weights, {storage}")
+    exact = v["exact"]
+    between(exact["in Python"], 0.5, 1.0, "exact answers in Python")
+    for storage in ("F32", "F16", "Q8_0"):
+        between(exact[storage] - exact["in Python"], -0.06, 0.06, f"exact answers, {storage}")
+    between(exact["Q4_K"] - exact["in Python"], -0.3, 0.06, "exact answers, Q4_K")
+    assert exact["bitsandbytes, NF4-dq"] < exact["in Python"] / 3
+    ratio = {name: value / v["perplexity"]["in Python"] - 1 for name, value in v["perplexity"].items()}
+    between(abs(ratio["F32"]), 0, 0.005, "perplexity, F32")
+    between(ratio["Q8_0"], -0.03, 0.03, "perplexity, Q8_0")
+    between(ratio["Q4_K"], -0.03, 0.4, "perplexity, Q4_K")
+    traps = v["traps"]
+    between(abs(traps["another cut"] - traps["none"]), 0, 0.1, "another cut, for questions without digits")
+    between(abs(traps["doubled beginning"] - traps["none"]), 0, 0.2, "a doubled beginning")
+    for name in ("template", "lost end", "merged into 4 bits"):
+        assert traps[name] < 0.2 < traps["none"], name

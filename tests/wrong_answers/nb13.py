@@ -1,0 +1,47 @@
+"""The likeliest wrong answers of notebook 13, and a piece of the hint that each must get."""
+
+WRONG = {
+    "13-1": [
+        (
+            'def output_error(error, H):\n    return error.square().sum()\n\n\nexercises.check("13-1", output_error)',
+            "H hasn't come in",
+        ),
+        (
+            "def output_error(error, H):\n    return (error @ H * error).sum(1).mean()\n\n\n"
+            'exercises.check("13-1", output_error)',
+            "instead of averaging",
+        ),
+        (
+            'def output_error(error, H):\n    return (error @ H).sum()\n\n\nexercises.check("13-1", output_error)',
+            "for one row",
+        ),
+    ],
+    "13-2": [
+        ('changed_and_rounded = [0.53 - 0.09, 0.4]\nexercises.check("13-2", changed_and_rounded)', "equal inputs"),
+        ('changed_and_rounded = [0.53 + 0.045, 0.6]\nexercises.check("13-2", changed_and_rounded)', "smaller"),
+        ('changed_and_rounded = [0.485, 0.6]\nexercises.check("13-2", changed_and_rounded)', "which level"),
+    ],
+    "13-3": [
+        ('bytes_and_bits = [128, 4]\nexercises.check("13-3", bytes_and_bits)', "codes alone"),
+        ('bytes_and_bits = [138, 4.3125]\nexercises.check("13-3", bytes_and_bits)', "scale *and* a low"),
+        ('bytes_and_bits = [144, 4.25]\nexercises.check("13-3", bytes_and_bits)', "divide all bits"),
+    ],
+    "13-4": [
+        (
+            "def gptq_nf4(weight, seen, damping=0.01):\n"
+            "    return nf4.dequantize(nf4.quantize(weight, 64), torch.float32).view(weight.shape)\n\n\n"
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first])',
+            "NF4 by itself",
+        ),
+        (
+            "def gptq_nf4(weight, seen, damping=0.01):\n    return weight.clone()\n\n\n"
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first])',
+            "more than 16",
+        ),
+        (
+            "def gptq_nf4(weight, seen, damping=0.01):\n    return affine(weight * 1.1)\n\n\n"
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first])',
+            "isn't smaller",
+        ),
+    ],
+}
