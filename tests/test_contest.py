@@ -180,8 +180,8 @@ def test_the_aid_offers_what_runs_and_the_best_first():
         CALIBRATED=("b",),
         changes={name: _Loss(value) for name, value in {"a": 3, "b": 1, "c": 2, "d": 0}.items()},
     ).choose
-    assert choose("x") == ["d", "a"] and choose("x", have_text=True) == ["d", "b", "a"]
-    assert choose("x", train=True, have_text=True) == ["b", "a"] and choose("y") == ["c", "a"]
+    assert choose("x") == ["d", "a"] and choose("x", calibrated=True) == ["d", "b", "a"]
+    assert choose("x", train=True, calibrated=True) == ["b", "a"] and choose("y") == ["c", "a"]
     assert choose("z") == []
 
 

@@ -163,12 +163,12 @@ def test_setup_installs_what_is_lacking_and_leaves_torch_alone(runtime, capsys):
     lacking = [f"{name}=={version}" for name, version in pins.items()]
     assert runtime.calls == [["install", *lacking, "torch==2.11.0+cu128"], ["uninstall", "--yes", "torchao"]]
     said = capsys.readouterr().out
-    assert f"installed bitsandbytes {pins['bitsandbytes']} and papermill {pins['papermill']}" in said
+    assert f"installed {' and '.join(pin.replace('==', ' ') for pin in lacking)}" in said
     assert "removed torchao 0.10.0" in said and said.count("\n") == 1
 
 
 def test_setup_leaves_what_is_there(runtime, capsys):
-    runtime.has |= {"bitsandbytes": "0.50.2", "papermill": "2.7.0", "torchao": "0.16.0"}
+    runtime.has |= {"bitsandbytes": "0.50.2", "papermill": "2.7.0", "gguf": "0.19.0", "torchao": "0.16.0"}
     colab.setup()
     assert runtime.calls == [] and "nothing to install" in capsys.readouterr().out
 

@@ -70,11 +70,16 @@ def moved_levels(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None
     finish(ax, f"{len(weights)} weights as dots over two rows of 16 levels, each with its squared error: {told}.")
 
 
-def errors_that_count(weights: Sequence[float], rounded: Sequence[float], inputs: Sequence[float]) -> None:
-    """A few weights, what they are rounded to, their inputs, and what each error does to the output."""
+def errors_that_count(
+    weights: Sequence[float], rounded: Sequence[float], inputs: Sequence[float], most: float | None = None
+) -> None:
+    """A few weights, what they are rounded to, their inputs, and what each error does to the output.
+
+    An error of `most` has the darkest color; by default that is the largest.
+    """
     ax = canvas(2.7)
     counts = [(r - w) * x for w, r, x in zip(weights, rounded, inputs, strict=True)]
-    most = max(map(abs, counts))
+    most = most or max(map(abs, counts))
     rows = (
         ("weight", weights, "{:.2f}", None),
         ("rounded", rounded, "{:.2f}", None),
