@@ -90,6 +90,7 @@ def test_every_drawing_of_the_package_is_tried_here():
     charts = {
         "absmax_hill",
         "before_and_after",
+        "changes_with_intervals",
         "contest",
         "effect_of_options",
         "error_against_bits",
