@@ -30,17 +30,17 @@ WRONG = {
         (
             "def gptq_nf4(weight, seen, damping=0.01):\n"
             "    return nf4.dequantize(nf4.quantize(weight, 64), torch.float32).view(weight.shape)\n\n\n"
-            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=rounded["NF4"][first])',
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=by_nf4_alone)',
             "NF4 by itself",
         ),
         (
             "def gptq_nf4(weight, seen, damping=0.01):\n    return weight.clone()\n\n\n"
-            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=rounded["NF4"][first])',
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=by_nf4_alone)',
             "more than 16",
         ),
         (
             "def gptq_nf4(weight, seen, damping=0.01):\n    return affine(weight * 1.1)\n\n\n"
-            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=rounded["NF4"][first])',
+            'exercises.check("13-4", gptq_nf4, weight=weight, seen=inputs[first], plain=by_nf4_alone)',
             "isn't smaller",
         ),
     ],
