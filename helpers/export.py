@@ -56,21 +56,19 @@ def gguf_file(
     name: str = "model",
     finer: Sequence[str] = (),
 ) -> Exported:
-    """Write model and tokenizer into one new file, whole or not at all.
+    """Write model and tokenizer into one file, whole or not at all; an earlier one of the course's is replaced.
 
     `storage` is how the linear layers of the transformer blocks are stored; where they are quantized, embeddings and
     head stay in BF16, as bitsandbytes leaves them. Norms are always F32. In Q4_K a layer whose rows are not made of
     blocks of 256 becomes Q5_0, as in llama.cpp's own tool. Layers in whose names one of `finer` occurs, such as
     "down_proj", are stored in Q8_0 instead. `name` stands in the file as the model's name.
     Raises CourseError for another architecture, a model in 4 or 8 bits or with an adapter apart, a tokenizer that
-    cannot be translated, a path where something lies, and a disk without room.
+    cannot be translated, a path where somebody's file lies, and a disk without room.
     """
     path = Path(path).absolute()
     if storage not in STORAGES:
         raise CourseError(f"{storage!r} is no storage that the course writes: use one of {', '.join(STORAGES)}.")
     _refuse(model)
-    if os.path.lexists(path):
-        raise CourseError(f"{path} exists, and the course replaces nobody's files: name a new one.")
     vocabulary = _vocabulary(tokenizer, model.get_input_embeddings().num_embeddings)
     needed = sum(p.numel() for p in model.parameters()) * (4 if storage == "F32" else 2)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +78,7 @@ def gguf_file(
             f"{path.name} takes up to {needed / 1e9:,.3g} GB and {free / 1e9:,.3g} GB of disk are free: make room or "
             "choose another folder."
         )
+    files.claim(path.parent, [path.name])  # what the course did not make it does not replace
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     writer = gguf.GGUFWriter(temporary, "llama")
     try:
@@ -90,7 +89,7 @@ def gguf_file(
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        os.link(temporary, path)  # unlike a renaming it fails where somebody was quicker
+        os.replace(temporary, path)
     except OSError as error:
         why = "the disk became full" if files.disk_is_full(error) else error.strerror or type(error).__name__
         raise CourseError(f"{path} could not be written ({why}); nothing is left behind.") from error

@@ -420,7 +420,7 @@ def take_it_with_you(v):
     for storage in ("F32", "F16", "Q8_0"):
         between(exact[storage] - exact["in Python"], -0.06, 0.06, f"exact answers, {storage}")
     between(exact["Q4_K"] - exact["in Python"], -0.3, 0.06, "exact answers, Q4_K")
-    assert exact["bitsandbytes, NF4-dq"] < exact["in Python"] / 3
+    assert exact["in Python, NF4-dq"] < exact["in Python"] / 3
     ratio = {name: value / v["perplexity"]["in Python"] - 1 for name, value in v["perplexity"].items()}
     between(abs(ratio["F32"]), 0, 0.005, "perplexity, F32")
     between(ratio["Q8_0"], -0.03, 0.03, "perplexity, Q8_0")

@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from helpers import export, formats, llamacpp, models
+from helpers import export, files, formats, llamacpp, models
 from helpers.errors import CourseError
 from helpers.mini import evaluate
 
@@ -245,7 +245,7 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(mini, tmp_path):
     model, tokenizer = mini
     there = tmp_path / "mine.gguf"
     there.write_text("not yours")
-    with refused("replaces nobody's files"):
+    with refused("which the course did not make"):
         export.gguf_file(model, tokenizer, there)
     assert there.read_text() == "not yours"
     with refused("no storage that the course writes"):
@@ -284,7 +284,11 @@ def test_a_disk_without_room_loses_nothing(mini, tmp_path, monkeypatch):
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
     with refused("the disk became full"):
         export.gguf_file(*mini, tmp_path / "a.gguf")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [files.MADE]
+    monkeypatch.undo()
+    made = export.gguf_file(*mini, tmp_path / "a.gguf")
+    again = export.gguf_file(*mini, tmp_path / "a.gguf", "Q8_0")  # a cell that is run once more
+    assert again.path == made.path and again.bytes == made.path.stat().st_size < made.bytes
 
 
 def test_a_modelfile_frames_the_question_as_the_template_does(mini):

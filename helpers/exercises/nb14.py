@@ -45,7 +45,7 @@ def check_causes(answer) -> str:
     truth = {"A": "end", "B": "rotation", "C": "template", "D": "4 bits"}
     why = {
         "A": "A answers correctly: what is missing comes after the answer.",
-        "B": "B is garbled in F16, too, and worse with long prompts: something that has to do with positions.",
+        "B": "B is worse with long prompts, in F16, too: something that has to do with positions.",
         "C": "C is fluent, so the weights are right. What is different from Python is how it is asked.",
         "D": "D has lost it in Python, too, so nothing that comes later is to blame.",
     }
