@@ -39,9 +39,11 @@ def _install() -> None:
 @contextlib.contextmanager
 def loading():
     """Hide transformers' progress bars and its report of odd weights, which we put into one sentence; no other log."""
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
     from transformers.utils import logging as transformers_logging
 
     report = _Drop("LOAD REPORT")
+    bar, gguf_reader.tqdm = gguf_reader.tqdm, lambda items, **_: items  # it has a bar of its own
     logger = logging.getLogger("transformers.modeling_utils")
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -49,6 +51,7 @@ def loading():
     try:
         yield
     finally:
+        gguf_reader.tqdm = bar
         logger.removeFilter(report)
         if shown:
             transformers_logging.enable_progress_bar()
