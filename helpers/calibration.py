@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from . import models
 from .errors import CourseError
-from .layers import linear_layers
-from .padding import padded
 
-__all__ = ["Inputs", "layer_inputs"]
+__all__ = ["Inputs", "calibrate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,36 +25,19 @@ class Inputs:
     tokens: int
 
 
-@torch.inference_mode()
-def layer_inputs(model: nn.Module, tokenizer, texts: Sequence[str], batch: int = 16) -> dict[str, Inputs]:
+def calibrate(model: nn.Module, tokenizer, texts: Sequence[str]) -> dict[str, Inputs]:
     """Read texts with a model and return the `Inputs` of each of its linear layers, by name.
 
-    Padding is left out. Texts are cut at the model's number of positions. Raises CourseError if there are none.
+    Each text has to fit into the model's positions. Raises CourseError if there are none.
     """
     if not texts:
         raise CourseError("Calibration needs at least one text.")
-    longest = min(getattr(model.config, "max_position_embeddings", 2048), 2048)
-    encoded = sorted((tokenizer(text).input_ids[:longest] for text in texts), key=len)
-    sums: dict[str, list] = {}
-    kept = None
-
-    def look(name):
-        def hook(_, given):
-            x = given[0][kept].float()
-            found = sums.setdefault(name, [0.0, 0.0, 0])
-            found[0] += (x.T @ x).cpu()
-            found[1] += x.abs().sum(0).cpu()
-            found[2] += len(x)
-
-        return hook
-
-    hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in linear_layers(model).items()]
-    try:
-        for begin in range(0, len(encoded), batch):
-            ids, mask = padded(encoded[begin : begin + batch], device=model.device)
-            kept = mask.bool()
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: Inputs(products / tokens, size / tokens, tokens) for name, (products, size, tokens) in sums.items()}
+    names = list(models.linear_layers(model))
+    products, sizes, tokens = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), 0
+    for text in texts:
+        seen = models.layer_inputs(model, tokenizer, text, names)
+        for name, x in seen.items():
+            products[name] = products[name] + x.T @ x
+            sizes[name] = sizes[name] + x.abs().sum(0)
+        tokens += len(x)
+    return {name: Inputs(products[name] / tokens, sizes[name] / tokens, tokens) for name in names}

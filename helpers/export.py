@@ -71,14 +71,13 @@ def gguf_file(
     _refuse(model)
     vocabulary = _vocabulary(tokenizer, model.get_input_embeddings().num_embeddings)
     needed = sum(p.numel() for p in model.parameters()) * (4 if storage == "F32" else 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.claim(path.parent, [path.name])  # what the course did not make it does not replace
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise CourseError(
             f"{path.name} takes up to {needed / 1e9:,.3g} GB and {free / 1e9:,.3g} GB of disk are free: make room or "
             "choose another folder."
         )
-    files.claim(path.parent, [path.name])  # what the course did not make it does not replace
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     writer = gguf.GGUFWriter(temporary, "llama")
     try:
@@ -92,7 +91,7 @@ def gguf_file(
         os.replace(temporary, path)
     except OSError as error:
         why = "the disk became full" if files.disk_is_full(error) else error.strerror or type(error).__name__
-        raise CourseError(f"{path} could not be written ({why}); nothing is left behind.") from error
+        raise CourseError(f"{path} could not be written ({why}); what was there before is as it was.") from error
     finally:
         writer.close()
         temporary.unlink(missing_ok=True)
@@ -226,8 +225,7 @@ def pack_q4_k(weight: torch.Tensor) -> np.ndarray:
 
 
 def _vocabulary(tokenizer, size: int) -> dict:
-    """Tokens, types and rules of a tokenizer in GGUF's terms; CourseError for one that llama.cpp would read "
-    "otherwise."""
+    """Tokens, types and rules of a tokenizer in GGUF's terms; CourseError for one that llama.cpp would read wrongly."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.loads(backend.to_str()) if backend is not None else {}
     bpe, added = rules.get("model", {}), rules.get("added_tokens", [])
@@ -301,8 +299,9 @@ def _translate(writer: gguf.GGUFWriter, vocabulary: dict, model: nn.Module, toke
         writer.add_bos_token_id(tokenizer.bos_token_id)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = [ends] if isinstance(ends, int) else list(ends or [])
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *ends]))
-    writer.add_eos_token_id(ends[0])
+    ends = [end for end in dict.fromkeys([tokenizer.eos_token_id, *ends]) if end is not None]
+    if ends:
+        writer.add_eos_token_id(ends[0])
     if len(ends) > 1:
         writer.add_eot_token_id(ends[1])
     if tokenizer.pad_token_id is not None:

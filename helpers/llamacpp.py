@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,11 @@ class Program:
 
     def __init__(self, server, path: Path):
         self._server, self.path = server, path
+
+    def close(self) -> None:
+        """End llama.cpp and give its port back; the program answers nothing any more."""
+        with _silence():
+            self._server = None
 
     def _post(self, what: str, body: dict) -> dict:
         request = urllib.request.Request(
@@ -70,13 +74,10 @@ class Program:
 
         It stops at a token that ends a text, which is then the last of the ids, unless `ignore_eos`.
         """
-        begin = time.perf_counter()
         found = self._complete(prompt, count, ignore_eos=ignore_eos)
-        seconds = time.perf_counter() - begin
         choice = found["choices"][0]
         ids = [token["id"] for token in (choice.get("logprobs") or {}).get("content", [])]
-        speed = found.get("timings", {}).get("predicted_per_second") or len(ids) / seconds
-        return ids, choice["text"], speed
+        return ids, choice["text"], found["timings"]["predicted_per_second"]
 
     def token_nats(self, ids: Sequence[int], first: int = 1) -> np.ndarray:
         """−log p of each token of `ids` from index `first` on, given all before it, in nats.
@@ -130,14 +131,15 @@ def running(path: str | Path, exact: bool = False, context: int = 512) -> Iterat
         settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     try:
         with _silence():
-            server = xllamacpp.Server(settings)
+            program = Program(xllamacpp.Server(settings), path)
     except RuntimeError as error:
         raise CourseError(f"llama.cpp cannot load {path.name}: is it a whole GGUF file of a kind it knows?") from error
     try:
-        yield Program(server, path)
+        # ended before its first answer, llama.cpp may wait forever: the order to stop comes before its loop has begun
+        program.write([1], 1)
+        yield program
     finally:
-        with _silence():
-            del server
+        program.close()
 
 
 @contextlib.contextmanager

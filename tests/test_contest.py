@@ -134,7 +134,7 @@ def test_awq_takes_the_best_of_its_grid(mini_inputs):
 def mini_inputs():
     model, tokenizer = models.load("mini", "fp32", device="cpu")
     texts = [document[1] for document in itertools.islice(corpus.documents("train", 0, 60), 60)]
-    seen = calibration.layer_inputs(model, tokenizer, texts)
+    seen = calibration.calibrate(model, tokenizer, texts)
     layers = {name: layer.weight.detach() for name, layer in models.linear_layers(model).items() if ".0." in name}
     return layers, seen
 
@@ -149,7 +149,7 @@ def test_inputs_are_those_of_each_layer_without_padding():
             model(torch.tensor([tokenizer(text).input_ids]))
     hook.remove()
     x = torch.cat(caught)
-    found = calibration.layer_inputs(model, tokenizer, texts)
+    found = calibration.calibrate(model, tokenizer, texts)
     assert found[name].tokens == len(x) == sum(len(tokenizer(text).input_ids) for text in texts)
     assert torch.allclose(found[name].products, x.T @ x / len(x), atol=1e-5)
     assert torch.allclose(found[name].size, x.abs().mean(0), atol=1e-6)
@@ -168,7 +168,7 @@ def test_a_fitted_line_errs_less_than_one_from_end_to_end():
 
 def test_calibration_without_text_is_refused():
     with pytest.raises(CourseError, match="at least one text"):
-        calibration.layer_inputs(None, None, [])
+        calibration.calibrate(None, None, [])
 
 
 def test_the_aid_offers_what_runs_and_the_best_first():

@@ -3,6 +3,7 @@
 import copy
 import errno
 import shutil
+import socket
 
 import gguf
 import numpy as np
@@ -167,6 +168,15 @@ def test_llama_cpp_cuts_text_the_same_way(mini, file):
         for text in [*evaluate.texts(True)[::5], *odd]:
             assert program.tokens(text) == tokenizer(text).input_ids, text
         assert program.chat("Who?") == "[INST] Who? [/INST]"
+
+
+def test_nothing_listens_once_it_is_closed(file):
+    with llamacpp.running(file) as program:
+        host, port = program._server.listening_address.removeprefix("http://").split(":")  # noqa: SLF001
+        assert host == "127.0.0.1"
+        socket.create_connection((host, int(port)), timeout=5).close()
+    with pytest.raises(OSError):
+        socket.create_connection((host, int(port)), timeout=5)
 
 
 def test_the_end_is_where_the_file_says(mini, file):
