@@ -63,7 +63,7 @@ def moved_levels(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None
         for value, goal in zip(weights.tolist(), nearest.tolist(), strict=True):
             ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6, zorder=3)
             ax.plot([at(value), at(goal)], [y + 2.3, y + 1.1], color=RED, lw=1.2)
-        say(ax, 3, y + 5.4, f"{name}: squared error {errors[name]:.4f}", ha="left", weight="bold", color=INK)
+        say(ax, 3, y + 5.4, f"{name}: mean squared error {errors[name]:.4f}", ha="left", weight="bold", color=INK)
     for value in (-0.8, 0, 0.5):
         say(ax, at(value), y - 2.4, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
     told = "; ".join(f"{name}, {error:.4f}" for name, error in errors.items())
