@@ -407,7 +407,7 @@ class Bench:
 
 def written(model, ids: torch.Tensor, new_tokens: int) -> torch.Tensor:
     """The ids with the greedy tokens that follow, replayed from a CUDA graph: shape (1, length + new_tokens)."""
-    decoder = speed.StaticDecoder(model, ids, new_tokens)
+    decoder = decoding.StaticDecoder(model, ids, new_tokens)
     decoder.capture()
     decoder.prefill()
     for _ in range(new_tokens - 1):
@@ -427,7 +427,7 @@ def by_eights(model, ids: torch.Tensor) -> torch.Tensor:
 def stepping(model, batch: int = 1, profiled: bool = True, steps: int = 40, repeats: int = 5) -> dict:
     """Milliseconds of a decode step after 64 tokens in a static cache of 512, and where its time goes."""
     prompt = torch.randint(3, 32000, (batch, 64), generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    decoder = speed.StaticDecoder(model, prompt, 448)
+    decoder = decoding.StaticDecoder(model, prompt, 448)
     prefill = decoder.prefill
 
     def eager_prefill():

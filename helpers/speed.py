@@ -4,7 +4,6 @@ Speeds are in tokens a second over the whole batch. What a decode step must at l
 has to move and the bandwidth of the memory that holds them.
 """
 
-import copy
 import functools
 import statistics
 import time
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from . import memory, schemes
+from .decoding import StaticDecoder
 from .errors import CourseError
 from .memory import forecast
 from .skeleton import config_of
@@ -23,7 +23,6 @@ from .skeleton import config_of
 __all__ = [
     "Generation",
     "Rate",
-    "StaticDecoder",
     "Timing",
     "bytes_per_step",
     "compare",
@@ -39,7 +38,6 @@ __all__ = [
 
 LEAST = 3  # repeats, however long they take
 WAYS = ("growing", "static", "graph")
-ROUND_TO = 64  # a static cache's length is rounded up to this: attention kernels want aligned rows of the mask
 
 
 class Rate(NamedTuple):
@@ -224,7 +222,7 @@ def _generate(model: nn.Module, prompt: torch.Tensor, new_tokens: int, clock) ->
     )
 
 
-def _decode(decoder: "StaticDecoder", new_tokens: int, clock) -> Generation:
+def _decode(decoder: StaticDecoder, new_tokens: int, clock) -> Generation:
     step, start = decoder.replay if decoder.graph else decoder.step, decoder.prompt.shape[1]
 
     def steps():
@@ -291,95 +289,6 @@ def _next(model: nn.Module, ids: torch.Tensor, cache) -> torch.Tensor:
     """The likeliest next token of each row, shape (batch, 1)."""
     logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
     return logits[:, -1].argmax(dim=-1, keepdim=True)
-
-
-class StaticDecoder:
-    """Greedy decoding with a static cache: a step works on tensors that keep their places, so a GPU can replay it.
-
-    `prefill()` starts anew; then `step()` makes one token from Python, kernel by kernel, and `replay()` does the same
-    from a CUDA graph that `capture()` recorded, with a single launch. `tokens` holds prompt and answer, shape
-    (batch, length). Attention always runs over the whole cache, `cache_length` positions, the unused ones masked.
-    """
-
-    def __init__(self, model: nn.Module, prompt: torch.Tensor, new_tokens: int):
-        from transformers import StaticCache
-
-        length = prompt.shape[1] + new_tokens
-        window = getattr(model.config, "sliding_window", None)
-        if window and length > window:
-            raise CourseError(
-                f"{length} tokens are more than the sliding window of {window}: "
-                "use a shorter prompt or fewer new tokens."
-            )
-        # the window is not reached, and a cache with one counts in Python, which a graph cannot replay
-        config = copy.deepcopy(model.config)
-        config.sliding_window = None
-        if getattr(config, "layer_types", None):
-            config.layer_types = ["full_attention"] * len(config.layer_types)
-        self.model, self.prompt, self.graph = model, prompt, None
-        self.cache_length = -(-length // ROUND_TO) * ROUND_TO
-        self.cache = StaticCache(config=config, max_cache_len=self.cache_length)
-        device = prompt.device
-        self.places = torch.arange(self.cache_length, device=device)
-        self.position = torch.zeros(1, dtype=torch.long, device=device)  # of the newest token, not yet in the cache
-        self.newest = torch.zeros(prompt.shape[0], 1, dtype=torch.long, device=device)
-        self.tokens = torch.zeros(prompt.shape[0], self.cache_length, dtype=torch.long, device=device)
-
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        mask = (self.places <= positions[:, None])[None, None].expand(ids.shape[0], -1, -1, -1)
-        logits = self.model(
-            input_ids=ids,
-            position_ids=positions[None],
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        return logits[:, -1].argmax(dim=-1, keepdim=True)
-
-    @torch.inference_mode()
-    def prefill(self) -> None:
-        """Empty the cache, read the prompt and make the first token."""
-        length = self.prompt.shape[1]
-        self.cache.reset()
-        self.tokens.zero_()
-        self.tokens[:, :length] = self.prompt
-        self.newest.copy_(self._forward(self.prompt, self.places[:length]))
-        self.position.fill_(length)
-        self.tokens[:, length] = self.newest[:, 0]
-
-    @torch.inference_mode()
-    def step(self) -> None:
-        """Make one more token, launched from Python."""
-        self.newest.copy_(self._forward(self.newest, self.position))
-        self.position.add_(1)
-        self.tokens.index_copy_(1, self.position, self.newest)
-
-    @torch.inference_mode()
-    def capture(self) -> None:
-        """Record a step as a CUDA graph. Raises CourseError without a GPU and for LLM.int8."""
-        if self.prompt.device.type != "cuda":
-            raise CourseError('CUDA graphs need a CUDA GPU: take way="static", the same cache without a graph.')
-        if any(type(module).__name__ == "Linear8bitLt" for module in self.model.modules()):
-            raise CourseError(
-                "LLM.int8 looks for outliers in its inputs from Python, so its steps cannot be recorded as a graph: "
-                'time it with way="static".'
-            )
-        side = torch.cuda.Stream()  # recording wants warm kernels, made on a stream of their own
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self.prefill()
-            for _ in range(2):
-                self.step()
-        torch.cuda.current_stream().wait_stream(side)
-        self.prefill()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.step()
-
-    def replay(self) -> None:
-        """Make one more token by replaying the recorded step."""
-        self.graph.replay()
 
 
 def _beyond_caches(device: torch.device) -> int:

@@ -340,7 +340,7 @@ def test_a_model_keeps_its_forecast_its_settings_and_its_decoding():
         assert memory.measure(model, gradients=False).parts == bytes_before
         assert speed.set_compute_dtype(model, torch.float16) == 7
         assert 0 < error(model(prompt).logits, before.double()) < 0.02
-    decoder = speed.StaticDecoder(model, prompt, 3)
+    decoder = decoding.StaticDecoder(model, prompt, 3)
     decoder.prefill()
     decoder.step()
     assert decoder.tokens.shape[1] >= 6

@@ -251,7 +251,7 @@ def test_static_decoding_makes_the_tokens_of_generate(mini, scheme):
 
 def test_static_logits_are_those_of_a_growing_cache(model):
     prompt = speed.prompt_of(model, 3, 7, 9, None)
-    decoder = speed.StaticDecoder(model, prompt, 9)
+    decoder = decoding.StaticDecoder(model, prompt, 9)
     decoder.prefill()
     for _ in range(8):
         decoder.step()
@@ -264,7 +264,7 @@ def test_static_logits_are_those_of_a_growing_cache(model):
 
 def test_prefill_starts_anew(model):
     prompt, other = (torch.randint(320, (2, 8), generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
-    used, fresh = (speed.StaticDecoder(model, prompt, 6) for prompt in (prompt, other))
+    used, fresh = (decoding.StaticDecoder(model, prompt, 6) for prompt in (prompt, other))
     used.prefill()
     used.step()
     used.prompt = other
@@ -278,7 +278,7 @@ def test_prefill_starts_anew(model):
 
 @pytest.mark.parametrize(("length", "new_tokens", "expected"), [(7, 9, 64), (60, 4, 64), (60, 5, 128)])
 def test_static_cache_is_long_enough_and_aligned(model, length, new_tokens, expected):
-    decoder = speed.StaticDecoder(model, speed.prompt_of(model, 1, length, new_tokens, None), new_tokens)
+    decoder = decoding.StaticDecoder(model, speed.prompt_of(model, 1, length, new_tokens, None), new_tokens)
     decoder.prefill()
     assert decoder.cache_length == expected
     assert {layer.keys.shape[2] for layer in decoder.cache.layers} == {expected}
@@ -286,7 +286,7 @@ def test_static_cache_is_long_enough_and_aligned(model, length, new_tokens, expe
 
 def test_a_step_leaves_every_tensor_in_its_place(model):
     """What a CUDA graph relies on: no state in Python, no tensor that moves."""
-    decoder = speed.StaticDecoder(model, speed.prompt_of(model, 2, 5, 6, None), 6)
+    decoder = decoding.StaticDecoder(model, speed.prompt_of(model, 2, 5, 6, None), 6)
     decoder.prefill()
 
     def places():

@@ -1,33 +1,21 @@
-"""An NF4 kernel for decoding, in Triton, and the switch that puts it into a model: for notebook 11."""
+"""An NF4 kernel for decoding, in Triton, the switch that puts it into a model, and a whole step: for notebook 11."""
 
-from .product import (
-    DTYPES,
-    INTERPRETED,
-    LOOK_UP_HALF,
-    decode,
-    jit,
-    levels_of,
-    linear,
-    own_words,
-    pairs,
-    supports,
-    table,
-    tl,
-    why_not,
-)
-from .switch import fuse, stop, use
+from .lookup import DTYPES, INTERPRETED, LOOK_UP_HALF, decode, jit, levels_of, own_words, pairs, table, tl
+from .product import linear, supports, why_not
+from .step import separate
+from .switch import stop, use
 
 __all__ = [
     "DTYPES",
     "INTERPRETED",
     "LOOK_UP_HALF",
     "decode",
-    "fuse",
     "jit",
     "levels_of",
     "linear",
     "own_words",
     "pairs",
+    "separate",
     "stop",
     "supports",
     "table",

@@ -6,34 +6,31 @@ for a loaded 4-bit model; everything else (more rows, training, saving, other ty
 this file still imports.
 """
 
+import contextlib
 import functools
-import os
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 
-from .. import nf4
 from ..errors import CourseError
+from .lookup import (
+    DTYPES,
+    INTERPRETED,
+    jit,
+    kept_pairs,
+    look_up,
+    place_pairs,
+    place_scales,
+    scale_at,
+    settled,
+    tl,
+    triton,
+)
 
-try:
-    import triton
-    import triton.language as tl
-
-    jit = triton.jit
-except ImportError:  # macOS, Windows, or a PyTorch without CUDA: kernels can be read there, not run
-    triton, tl = None, SimpleNamespace(constexpr=int)
-
-    def jit(function, **given):
-        return function
-
-
-__all__ = ["decode", "fused_linear", "launch", "linear", "pairs", "plan", "supports", "table", "why_not"]
+__all__ = ["DTYPES", "INTERPRETED", "fused_linear", "launch", "linear", "multiply", "plan", "supports", "why_not"]
 
 MAX_ROWS = 8  # two products of four rows each
 BLOCK = 64  # weights that share an absmax
-DTYPES = (torch.bfloat16, torch.float16)
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as Triton reads it when it is imported
 
 
 class Plan(NamedTuple):
@@ -57,177 +54,6 @@ def plan(rows: int, columns: int) -> Plan:
     """The plan for a weight of this shape; without one of its own, as many warps as share a row's blocks evenly."""
     warps = next(w for w in (4, 2, 1) if columns // BLOCK % (4 * w) == 0)
     return PLANS.get((rows, columns)) or Plan(warps=warps)
-
-
-def table(dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> torch.Tensor:
-    """The 16 levels for both ways to look them up, int32 of shape (48,) on `device`.
-
-    Entries 0 to 15 are the bits of the levels in `dtype`. Then follow the same bytes in another order, for byte
-    permutes: four words with the low bytes of all levels, four with the high ones. They come four times, a copy for
-    every fourth lane: what is the same for all lanes is put into registers that a byte permute cannot read.
-    """
-    bits = nf4.nf4_code().to(dtype).view(torch.int16).int() & 0xFFFF
-    places = 256 ** torch.arange(4)
-    words = torch.cat([(plane.view(4, 4) * places).sum(1) for plane in (bits & 255, bits >> 8)])
-    words = torch.where(words < 2**31, words, words - 2**32).int()
-    return torch.cat([bits, words.repeat(4)]).to(device)
-
-
-def pairs(dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Both levels of every byte, int32 of shape (256,) on `device`: that of its high four bits in the low half."""
-    bits, byte = table(dtype)[:16], torch.arange(256)
-    return (bits[byte >> 4] | bits[byte & 15] << 16).to(device)
-
-
-_pairs, _table = functools.cache(pairs), functools.cache(table)
-
-# One word holds 8 codes; an output holds two levels. `prmt` picks 4 bytes out of 8 by the low 3 bits of 4 codes, so a
-# plane (low or high bytes) takes two of them, for codes 0-7 and 8-15; `lop3` chooses between these by bit 3, which a
-# `prmt` in its sign mode has spread over a byte; two more put low and high bytes side by side.
-LOOK_UP_HALF = """
-    prmt.b32 a, $5, $6, {codes};    prmt.b32 b, $7, $8, {codes};
-    prmt.b32 c, $9, $10, {codes};   prmt.b32 d, $11, $12, {codes};
-    prmt.b32 m, $4, shifted, {signs};
-    lop3.b32 a, m, b, a, 0xCA;      lop3.b32 c, m, d, c, 0xCA;
-    prmt.b32 {first}, a, c, 0x4051; prmt.b32 {second}, a, c, 0x6273;
-"""
-DECODE_TEXT = (
-    "{ .reg .b32 low, high, shifted, a, b, c, d, m;\n"
-    "    and.b32 low, $4, 0x77777777; shr.u32 high, low, 16; shl.b32 shifted, $4, 4;"
-    + LOOK_UP_HALF.format(codes="low", signs="0x9D8C", first="$0", second="$1")
-    + LOOK_UP_HALF.format(codes="high", signs="0xBFAE", first="$2", second="$3")
-    + "}"
-)
-
-# Triton has no shared memory of one's own, PTX has. A program holds the pairs of all bytes there, 32 copies side by
-# side: shared memory lies in 32 banks that answer one lane each at a time, so a lane asks the copy in its own bank. To
-# look a byte up, `prmt` takes it out (selector 0x444i: byte i, zeros above it); times 32 copies of 4 bytes, plus the
-# lane's own address, it is where to look. An argument named in a comment alone, `// $1`, and a result 0 are there since
-# Triton wants of all assembly that it maps elements to elements.
-_PLACE = ".shared .align 128 .b8 {name}[{bytes}]; mov.u32 $0, {name}; // $1"
-_LOOK_UP = (
-    "{ .reg .b32 at;"
-    + "".join(
-        f"\n    prmt.b32 at, $4, 0, 0x444{i}; mad.lo.u32 at, at, 128, $5; ld.shared.b32 ${i}, [at];" for i in range(4)
-    )
-    + "\n}"
-)
-_texts = {
-    "DECODE": DECODE_TEXT,
-    "PLACE_PAIRS": _PLACE.format(name="nf4_pairs", bytes=256 * 32 * 4),
-    "PLACE_SCALES": _PLACE.format(name="nf4_scales", bytes=256 * 4 * 4),
-    "LOOK_UP": _LOOK_UP,
-}
-DECODE, PLACE_PAIRS, PLACE_SCALES, LOOK_UP = (
-    tl.constexpr(text) if triton is not None else text for text in _texts.values()
-)
-
-
-@jit
-def own_words(levels, t):
-    """The eight words for byte permutes, from the copy of lane `t` of four."""
-    copy = levels + 16 + 8 * t
-    return (
-        tl.load(copy), tl.load(copy + 1), tl.load(copy + 2), tl.load(copy + 3),
-        tl.load(copy + 4), tl.load(copy + 5), tl.load(copy + 6), tl.load(copy + 7),
-    )  # fmt: skip
-
-
-@jit
-def pair_at(word, levels, place: tl.constexpr):
-    """The two levels of the byte at bit `place`: that of its high four bits in the low half."""
-    first = tl.load(levels + ((word >> (place + 4)) & 15))
-    second = tl.load(levels + ((word >> place) & 15))
-    return first | (second << 16)
-
-
-@jit
-def levels_of(word, levels, words, ASM: tl.constexpr):
-    """Four int32, two levels each, for the eight codes in each word: by permutes of `words`, or by pointer."""
-    if ASM:
-        return tl.inline_asm_elementwise(
-            DECODE,
-            "=r,=r,=r,=r,r,r,r,r,r,r,r,r,r",
-            [word, words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]],
-            dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
-            is_pure=True,
-            pack=1,
-        )
-    else:
-        return pair_at(word, levels, 0), pair_at(word, levels, 8), pair_at(word, levels, 16), pair_at(word, levels, 24)
-
-
-@jit
-def place_pairs(pairs):
-    """Have a program put the pairs of all bytes into its shared memory, 32 copies; returns the address there.
-
-    A barrier has to follow, and `settled`, before anything is looked up.
-    """
-    i = tl.arange(0, 2048)  # four copies with one instruction, so 8 of them for an entry
-    address = tl.inline_asm_elementwise(PLACE_PAIRS, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
-    put: tl.constexpr = "st.shared.v4.b32 [$1], {$2, $2, $2, $2}; mov.b32 $0, 0;"
-    operands = [address + 16 * i, tl.load(pairs + i // 8)]
-    tl.inline_asm_elementwise(put, "=r,r,r", operands, tl.int32, is_pure=False, pack=1)
-    return address
-
-
-@jit
-def _place_scales(levels):
-    """The same for the 256 values that an absmax in 8 bits stands for, 4 copies, one with an instruction.
-
-    With four it would be 256 indices, and Triton spreads the kernel's own tensors of 256 elements as it does these.
-    """
-    i = tl.arange(0, 1024)
-    address = tl.inline_asm_elementwise(PLACE_SCALES, "=r,r", [tl.program_id(0)], tl.int32, is_pure=False, pack=1)
-    put: tl.constexpr = "st.shared.f32 [$1], $2; mov.b32 $0, 0;"
-    operands = [address + 4 * i, tl.load(levels + i // 4)]
-    tl.inline_asm_elementwise(put, "=r,r,f", operands, tl.int32, is_pure=False, pack=1)
-    return address
-
-
-@jit
-def settled(address):
-    """An address in shared memory, behind a barrier: what reads through it cannot be moved before the barrier."""
-    return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [address], tl.int32, is_pure=False, pack=1)
-
-
-@jit
-def look_up(word, pairs, copy, ASM: tl.constexpr):
-    """Four int32, the pairs of bytes 0 to 3 of each word: from shared memory at the lane's `copy`, or from `pairs`."""
-    if ASM:
-        four: tl.constexpr = (tl.int32, tl.int32, tl.int32, tl.int32)
-        return tl.inline_asm_elementwise(LOOK_UP, "=r,=r,=r,=r,r,r", [word, copy], four, is_pure=True, pack=1)
-    else:
-        return (
-            tl.load(pairs + (word & 255)), tl.load(pairs + ((word >> 8) & 255)),
-            tl.load(pairs + ((word >> 16) & 255)), tl.load(pairs + ((word >> 24) & 255)),
-        )  # fmt: skip
-
-
-@jit
-def _scale(code, levels, copy, ASM: tl.constexpr):
-    """What absmax in 8 bits stands for, before its second level."""
-    if ASM:
-        get: tl.constexpr = "{ .reg .b32 at; mad.lo.u32 at, $1, 16, $2; ld.shared.f32 $0, [at]; }"
-        return tl.inline_asm_elementwise(get, "=f,r,r", [code, copy], tl.float32, is_pure=True, pack=1)
-    else:
-        return tl.load(levels + code)
-
-
-@jit
-def _decode(words, table, pairs, out, WAY: tl.constexpr):
-    i = tl.program_id(0) * 128 + tl.arange(0, 128)
-    word = tl.load(words + i)
-    if WAY == "pairs":
-        copy = place_pairs(pairs)
-        tl.debug_barrier()
-        p, q, r, s = look_up(word, pairs, settled(copy) + 4 * (i % 32), True)
-    else:
-        p, q, r, s = levels_of(word, table, own_words(table, i % 4), WAY == "permutes")
-    tl.store(out + 4 * i, p)
-    tl.store(out + 4 * i + 1, q)
-    tl.store(out + 4 * i + 2, r)
-    tl.store(out + 4 * i + 3, s)
 
 
 @jit
@@ -287,10 +113,11 @@ def times_pair(words, scale, x, used, pairs, copy, WARPS: tl.constexpr, ASM: tl.
     return tl.reshape(part, (WARPS, 16, 4, 2)) * tl.reshape(scale, (WARPS, 16, 4, 1))
 
 
-@functools.partial(jit, do_not_specialize=["TILES", "PROGRAMS"])
+@functools.partial(jit, do_not_specialize=["TILES", "PROGRAMS", "SECOND", "THIRD"])
 def linear_kernel(
-    x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, WARPS: tl.constexpr,
-    FOURS: tl.constexpr, DOUBLE: tl.constexpr, EARLY: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
+    x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, SECOND, THIRD,
+    WARPS: tl.constexpr, FOURS: tl.constexpr, DOUBLE: tl.constexpr, MERGED: tl.constexpr, EARLY: tl.constexpr,
+    ASM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """Tiles of 16 outputs for up to 4 * FOURS rows of x. A step takes two pairs of blocks of 64 weights a warp.
 
@@ -298,7 +125,8 @@ def linear_kernel(
     t < 2. The tensor cores want from the lane just what it has loaded. They have 8 slots for rows of x, of which four
     hold them for the first block of the pair, and zeros for the second; the other four the other way round. They leave
     the lane with slots 2 t and 2 t + 1, so with sums of the very block whose scale it has. Codes and 8-bit absmax are
-    loaded a step ahead, across tiles, too.
+    loaded a step ahead, across tiles, too. A MERGED weight is up to three, one behind the other, of which each has an
+    offset of its own; the tiles from SECOND and from THIRD on are the second's and the third's.
     """
     lanes = tl.arange(0, 64 * WARPS)  # lane, warp, half of the rows: the lane counts fastest
     t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
@@ -315,7 +143,7 @@ def linear_kernel(
     if ASM:
         table, table2 = place_pairs(pairs), 0
         if DOUBLE:
-            table2 = _place_scales(scale_levels)
+            table2 = place_scales(scale_levels)
         tl.debug_barrier()
         copy, copy2 = settled(table) + 4 * (lanes % 32), settled(table2) + 4 * (n % 4)
 
@@ -333,6 +161,8 @@ def linear_kernel(
         total = tl.zeros((WARPS, 16, 4, 2), tl.float32)
         if FOURS == 2:
             more = tl.zeros((WARPS, 16, 4, 2), tl.float32)
+        if DOUBLE and MERGED:
+            mean = tl.load(offset + ((tile >= SECOND).to(tl.int32) + (tile >= THIRD).to(tl.int32)))
         start, after = tile * size, tl.minimum(tile + PROGRAMS, TILES - 1) * size  # after the last: any, it goes unused
         for k in tl.range(0, BLOCKS, 4 * WARPS, num_stages=1):
             follows = tl.where(k + 4 * WARPS < BLOCKS, start + k + 4 * WARPS, after)
@@ -340,8 +170,8 @@ def linear_kernel(
             if DOUBLE:
                 next_four = tl.load((absmax + blocks + follows).to(tl.pointer_type(tl.int32)))
                 next_factor = tl.load(absmax2 + ((blocks + follows) >> 8))
-                scale = _scale((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean
-                scale2 = _scale((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean
+                scale = scale_at((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean
+                scale2 = scale_at((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean
             else:
                 scale = tl.load(absmax + blocks + start + k + t // 2)
                 scale2 = tl.load(absmax + blocks + start + k + t // 2 + 2)
@@ -364,20 +194,6 @@ def linear_kernel(
             tl.store(place + 64 * TILES, sums, mask=fours + 4 < M)
 
 
-def decode(codes: torch.Tensor, dtype: torch.dtype = torch.bfloat16, way: str = "pairs") -> torch.Tensor:
-    """Levels of packed codes (uint8, a multiple of 512 bytes), looked up in one way: shape (2 * bytes,) in `dtype`.
-
-    `way`: "pairs" in shared memory or byte "permutes", which both need a GPU, or plain Triton by "pointer".
-    """
-    if way not in ("pairs", "permutes", "pointer"):
-        raise CourseError(f'There is no look-up "{way}": take "pairs", "permutes" or "pointer".')
-    out = torch.empty(2 * codes.numel(), dtype=dtype, device=codes.device)
-    words, target = codes.view(-1).view(torch.int32), out.view(torch.int32)
-    tables = _table(dtype, codes.device), _pairs(dtype, codes.device)
-    _decode[(words.numel() // 128,)](words, *tables, target, "pointer" if INTERPRETED else way)
-    return out
-
-
 @torch.library.custom_op("mistral_4bit::linear", mutates_args=())
 def linear_op(
     x: torch.Tensor,
@@ -390,13 +206,8 @@ def linear_op(
     asm: bool = True,
     early: bool = False,
 ) -> torch.Tensor:
-    x, chosen = x.contiguous(), plan(rows, x.shape[-1])
-    if absmax.data_ptr() % 4:  # the kernel reads four at a time, and a view may begin anywhere
-        absmax = absmax.clone()
-    out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
-    chosen = chosen._replace(early=chosen.early and early)
-    launch(x, codes, (absmax, scale_levels, absmax2, offset), out, chosen, asm)
-    return out
+    """What torch.compile sees of the product: `multiply`, as one operator."""
+    return multiply(x, codes, (absmax, scale_levels, absmax2, offset), rows, asm, early)
 
 
 @linear_op.register_fake
@@ -404,19 +215,64 @@ def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True, early=Fal
     return x.new_empty((*x.shape[:-1], rows))
 
 
-def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None):
-    """Start the kernel, or a variant of it, on contiguous tensors, unchecked; `constants` as in `linear_op`."""
+def multiply(x, codes, constants, rows: int, asm=True, early=False, bounds=()) -> torch.Tensor:
+    """x (…, columns) times a weight (rows, columns), unchecked: shape (…, rows).
+
+    `constants` are absmax and, with double quantization, its levels, its second absmax and offset; else None for these
+    three. `bounds` are the rows where the second and the third of merged weights begin.
+    """
+    x, chosen = x.contiguous(), plan(rows, x.shape[-1])
+    if constants[0].data_ptr() % 4:  # the kernel reads four at a time, and a view may begin anywhere
+        constants = (constants[0].clone(), *constants[1:])
+    out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
+    if chosen.early and not early:
+        chosen = chosen._replace(early=False)
+    launch(x, codes, constants, out, chosen, asm, bounds=bounds)
+    return out
+
+
+started: dict[tuple, object] = {}  # compiled kernels that can be launched again, by all that they were compiled for
+
+
+def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None, bounds=()):
+    """Start the kernel, or a variant of it, on contiguous tensors, unchecked; `constants` and `bounds` as above.
+
+    Triton finds out with each launch which of its compiled kernels fits the arguments, and that takes the host longer
+    than the GPU takes for the product. So what it found is kept, and called again with addresses instead of tensors,
+    as long as all addresses are multiples of 16, for which it was compiled.
+    """
     columns, rows = x.shape[-1], out.shape[-1]
     count, double = x.numel() // columns, constants[3] is not None
+    tensors = (x, codes, *(constants if double else constants[:1] * 4), kept_pairs(x.dtype, x.device), out)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    aligned = not (addresses[0] | addresses[1] | addresses[2] | addresses[4] | addresses[7]) & 15
+    key = (kernel, x.dtype, x.device, count, rows, columns, plan, double, asm, bounds)
+    again = started.get(key) if aligned else None
+    if again is not None and x.device.index == torch.cuda.current_device():
+        run, sizes = again
+        run(*addresses, *sizes)
+        return
     processors, capability = _processors(x.device)
     early = plan.early and capability >= (9, 0)
     programs = min(rows // 16, plan.programs * processors)
-    (kernel or linear_kernel)[(programs,)](
-        x, codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _pairs(x.dtype, x.device),
-        out, count, rows // 16, columns // BLOCK, programs, WARPS=plan.warps, FOURS=1 + (count > 4), DOUBLE=double,
-        EARLY=early, ASM=asm and not INTERPRETED, INTERPRETED=INTERPRETED, num_warps=plan.warps,
-        **({"launch_pdl": True} if early else {}),
-    )  # fmt: skip
+    bounds = [bound // 16 for bound in bounds] + [rows // 16] * (2 - len(bounds))
+    sizes = (count, rows // 16, columns // BLOCK, programs, *bounds)
+    choices = {
+        "WARPS": plan.warps, "FOURS": 1 + (count > 4), "DOUBLE": double, "MERGED": key[-1] != (), "EARLY": early,
+        "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
+    }  # fmt: skip
+    tensors = (x, codes.view(-1).view(torch.int32), *tensors[2:])
+    with _device(x.device):
+        compiled = (kernel or linear_kernel)[(programs,)](
+            *tensors, *sizes, **choices, num_warps=plan.warps, **({"launch_pdl": True} if early else {})
+        )
+    if aligned and compiled is not None:  # the interpreter compiles nothing
+        started[key] = compiled[(programs, 1, 1)], (*sizes, *choices.values())
+
+
+def _device(device: torch.device):
+    """Triton launches on the current GPU, which need not be that of the tensors."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 @functools.cache
@@ -481,4 +337,6 @@ def linear(x: torch.Tensor, codes: torch.Tensor, state, asm: bool = True) -> tor
 def fused_linear(x, codes, state, asm=True, early=False):
     """`early` is for weights that were there before the kernel ahead was launched: a layer's, not a fresh tensor's."""
     second = (state.state2.code, state.state2.absmax, state.offset) if state.nested else (None, None, None)
-    return torch.ops.mistral_4bit.linear(x, codes, state.absmax, *second, state.shape[0], asm, early)
+    if torch.compiler.is_compiling():
+        return torch.ops.mistral_4bit.linear(x, codes, state.absmax, *second, state.shape[0], asm, early)
+    return multiply(x, codes, (state.absmax, *second), state.shape[0], asm, early)

@@ -1,14 +1,13 @@
-"""Let the 4-bit layers of a model multiply with our kernel, and fuse what is left of a step; and back again."""
+"""Let the 4-bit layers of a model multiply with our kernel, and back again."""
 
 import functools
-import sys
 
 import torch
 
 from ..errors import CourseError
 from .product import DTYPES, MAX_ROWS, fused_linear, supports, why_not
 
-__all__ = ["fuse", "stop", "use"]
+__all__ = ["stop", "use"]
 
 
 @functools.cache
@@ -59,21 +58,3 @@ def stop(model: torch.nn.Module) -> int:
     for layer in layers:
         layer.__class__ = theirs
     return len(layers)
-
-
-def fuse(model: torch.nn.Module) -> int:
-    """Let torch.compile fuse the small operations between the products; returns how many modules it takes.
-
-    Those are the norms, what the MLP does between its products, and the rotary embedding, of a model of whatever
-    scheme: at this speed they count. The first step of each batch is slow, while it compiles. The rotary embedding is
-    fused for all models of this kind, those loaded later, too, for as long as the process runs.
-    """
-    parts = [m for m in model.modules() if type(m).__name__.endswith(("RMSNorm", "MLP"))]
-    for module in parts:
-        module.compile(dynamic=False)
-    for name in {type(module).__module__ for module in parts}:
-        source = sys.modules[name]
-        if hasattr(source, "apply_rotary_pos_emb") and not hasattr(source, "plain_rotary"):
-            source.plain_rotary = source.apply_rotary_pos_emb
-            source.apply_rotary_pos_emb = torch.compile(source.plain_rotary, dynamic=False)
-    return len(parts)
