@@ -30,8 +30,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import common
-from helpers import models, nf4, results, run, speed
-from helpers.kernels import product, switch
+from helpers import decoding, models, nf4, results, run
+from helpers.kernels import calling, lookup, product, switch
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
 STEPS = {
@@ -43,8 +43,8 @@ PLANS = [product.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 
 # what is replaced in the kernel's text, to leave a stage out
 DECODING = [("look_up(word, pairs, copy, ASM)", "(word, word, word, word)")]
 SCALES = [
-    ("_scale((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
-    ("_scale((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
+    ("scale_at((four >> (8 * (t // 2))) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
+    ("scale_at((four >> (8 * (t // 2) + 16)) & 255, scale_levels, copy2, ASM) * factor + mean", "t.to(tl.float32)"),
 ]
 LEFT_OUT = {"nothing": [], "decoding": DECODING, "scales": SCALES, "both": DECODING + SCALES}
 COUNTERS = {
@@ -92,7 +92,7 @@ def left_out(changes: list[tuple[str, str]], name: str):
     for old, new in changes:
         assert old in text, f"{old} is not in the kernel any more"
         text = text.replace(old, new)
-    names = "_inputs, _place_scales, _product, _scale, _weights, jit, look_up, place_pairs, settled, tl"
+    names = "inputs_of, jit, look_up, place_pairs, place_scales, product, scale_at, settled, tl, weights"
     header = f"import functools\n\nfrom helpers.kernels.product import {names}\n\n\n"
     return module_of(header + text, f"left_out_{name}").linear_kernel
 
@@ -136,12 +136,12 @@ class Layer:
             "bf16": [lambda w=w: torch.nn.functional.linear(x, w) for w in self.plain],
             "nf4": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.plain_state) for c in self.codes],
             "nf4-dq": [lambda c=c: bnb.matmul_4bit(x, c.t(), quant_state=self.state) for c in self.codes],
-            "kernel": [lambda c=c: product.fused_linear(x, c, self.state, early=True) for c in self.codes],
+            "kernel": [lambda c=c: calling.fused_linear(x, c, self.state, early=True) for c in self.codes],
         }
 
     def launches(self, plan, kernel=None, rows: int = 1):
         x, out = self.x[:rows], torch.full((rows, self.shape[0]), float("nan"), device=DEVICE, dtype=self.x.dtype)
-        return out, [lambda c=c: product.launch(x, c, self.constants, out, plan, kernel=kernel) for c in self.codes]
+        return out, [lambda c=c: calling.launch(x, c, self.constants, out, plan, kernel=kernel) for c in self.codes]
 
 
 def timed(calls: list, repeats: int = 21) -> dict:
@@ -173,8 +173,8 @@ def step_calls(module, name: str, layer: Layer, rows: int, width: int):
     """The output and the launches of one of the notebook's steps; their absmax is float32."""
     tables = {
         "by_pointer": nf4.nf4_code(),
-        "by_pair": product.pairs(),
-        "by_permute": product.table(),
+        "by_pair": lookup.pairs(),
+        "by_permute": lookup.table(),
     }
     look, (n, k) = tables[name].to(DEVICE), layer.shape
     absmax, out = layer.plain_state.absmax, torch.full((n,), float("nan"), device=DEVICE, dtype=torch.bfloat16)
@@ -338,29 +338,29 @@ class Bench:
         codes = torch.randint(0, 256, (2**20,), dtype=torch.uint8, device=DEVICE)
         checks, errors, tuned = {}, {}, dict(product.PLANS)
         self.found["checks"], self.found["errors"] = checks, errors
-        for dtype in product.DTYPES:
+        for dtype in lookup.DTYPES:
             levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
             name = str(dtype).removeprefix("torch.")
-            permuted, paired = product.decode(codes, dtype, "permutes"), product.decode(codes, dtype, "pairs")
+            permuted, paired = lookup.decode(codes, dtype, "permutes"), lookup.decode(codes, dtype, "pairs")
             checks[f"{name}: assembly decodes as plain Triton"] = all(
-                torch.equal(looked_up, product.decode(codes, dtype, "pointer")) for looked_up in (permuted, paired)
+                torch.equal(looked_up, lookup.decode(codes, dtype, "pointer")) for looked_up in (permuted, paired)
             )
             checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels) and torch.equal(paired, levels)
         product.PLANS.clear()
-        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), product.DTYPES):
+        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), lookup.DTYPES):
             x = torch.randn(rows, shape[1], device=DEVICE).to(dtype)
             name = f"{name_of(shape)}, {rows} rows, {str(dtype).removeprefix('torch.')}"
-            out = product.linear(x, layer.codes[0], layer.state)
-            plain = product.linear(x, layer.codes[0], layer.state, asm=False)
+            out = calling.linear(x, layer.codes[0], layer.state)
+            plain = calling.linear(x, layer.codes[0], layer.state, asm=False)
             theirs = bnb.matmul_4bit(x, layer.codes[0].t(), quant_state=layer.state)
             errors[name] = {"kernel": layer.error(out, x), "nf4-dq": layer.error(theirs, x)}
             checks[f"{name}: same bits as plain Triton"] = torch.equal(out, plain)
             checks[f"{name}: error no larger than bitsandbytes'"] = errors[name]["kernel"] <= errors[name]["nf4-dq"]
         product.PLANS.update(tuned)
         layer = self.layers[SHAPES[2]]
-        alone = product.linear(layer.x[:1], layer.codes[0], layer.state)
+        alone = calling.linear(layer.x[:1], layer.codes[0], layer.state)
         traced = torch.compile(
-            lambda x: product.fused_linear(x, layer.codes[0], layer.state) + 1, fullgraph=True, backend="aot_eager"
+            lambda x: calling.fused_linear(x, layer.codes[0], layer.state) + 1, fullgraph=True, backend="aot_eager"
         )
         checks["torch.compile: one graph, the same result"] = torch.equal(traced(layer.x[:1]), alone + 1)
 
@@ -513,10 +513,10 @@ def compile_one(job) -> str | None:
             name, plan = arguments
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
         elif kind == "plain":
-            for count, dtype in itertools.product((1, 3, 8), product.DTYPES):
+            for count, dtype in itertools.product((1, 3, 8), lookup.DTYPES):
                 x = layer.x[:count].to(dtype)
                 for asm in (True, False):
-                    product.linear(x, layer.codes[0], layer.state, asm)
+                    calling.linear(x, layer.codes[0], layer.state, asm)
         else:
             module = steps()
             step_calls(module, kind, layer, *arguments)[1][0]()
@@ -570,7 +570,7 @@ def main() -> None:
     parser.add_argument("--warm", action="store_true", help="compile what the measurement needs, and stop")
     parser.add_argument("--counted", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if (why := product.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
+    if (why := calling.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
         parser.error(f"nothing to measure here: {why}.")
     if arguments.counted:
         return counted(product.Plan(*arguments.counted))

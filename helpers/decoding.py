@@ -75,7 +75,8 @@ class StaticDecoder:
         self.random = torch.Generator(device)
         self.prompt = prompt
 
-    def _logits(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def logits(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """By transformers: logits (batch, vocabulary) after ids (batch, new), which stand at `positions` (new,)."""
         places = positions - self.padding[:, None]
         mask = (self.places <= positions[:, None]) & (self.places >= self.padding[:, None, None])
         mask |= self.places == positions[:, None]  # padding sees itself: a row of nothing would have no softmax
@@ -109,7 +110,7 @@ class StaticDecoder:
         self.cache.reset()
         self.tokens.zero_()
         self.tokens[:, :length] = self.prompt
-        self.newest.copy_(self._chosen(self._logits(self.prompt, self.places[:length])))
+        self.newest.copy_(self._chosen(self.logits(self.prompt, self.places[:length])))
         self.position.fill_(length)
         self.tokens[:, length] = self.newest[:, 0]
         if self.fused and self.fused_step is None:
@@ -121,7 +122,7 @@ class StaticDecoder:
         if self.fused_step is not None:
             logits = self.fused_step(self.newest, self.position, self.padding)
         else:
-            logits = self._logits(self.newest, self.position)
+            logits = self.logits(self.newest, self.position)
         self.newest.copy_(self._chosen(logits))
         self.position.add_(1)
         self.tokens.index_copy_(1, self.position, self.newest)

@@ -17,15 +17,15 @@ import torch
 from taught import functions
 
 from benchmarks import kernel_bench
-from helpers import memory, models, nf4, results, speed
+from helpers import decoding, memory, models, nf4, results, speed
 from helpers.errors import CourseError
-from helpers.kernels import product, switch
+from helpers.kernels import calling, lookup, product, switch
 from helpers.models.loading import same_on_every_cpu
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 ROOT = Path(__file__).resolve().parent.parent
-runs = pytest.mark.skipif(product.why_not(DEVICE) is not None, reason=str(product.why_not(DEVICE)))
+runs = pytest.mark.skipif(calling.why_not(DEVICE) is not None, reason=str(calling.why_not(DEVICE)))
 gpu = pytest.mark.skipif(not GPU, reason="needs a GPU: inline assembly does not run in the interpreter")
 # the interpreter cuts bfloat16 off where a GPU rounds; with bfloat16 levels and outputs that is up to 0.005
 ROUNDING = {torch.float16: 5e-4, torch.bfloat16: 3e-3 if GPU else 6e-3}
@@ -52,8 +52,8 @@ def error(out, exact):
 
 
 def test_the_table_holds_the_levels_in_both_orders():
-    for dtype in product.DTYPES:
-        table = product.table(dtype)
+    for dtype in lookup.DTYPES:
+        table = lookup.table(dtype)
         bits = nf4.nf4_code().to(dtype).view(torch.int16).int() & 0xFFFF
         assert torch.equal(table[:16], bits) and len(table) == 48
         low, high = (table[16:24].view(torch.uint8).view(2, 16)).int()
@@ -71,7 +71,7 @@ def prmt(a, b, selector):
     return out
 
 
-@pytest.mark.parametrize("dtype", product.DTYPES)
+@pytest.mark.parametrize("dtype", lookup.DTYPES)
 def test_the_assembly_decodes_every_byte_at_every_place(dtype):
     """By an emulation of its five instructions, since no interpreter runs it."""
     steps = {
@@ -81,11 +81,11 @@ def test_the_assembly_decodes_every_byte_at_every_place(dtype):
         "prmt.b32": prmt,
         "lop3.b32": lambda a, b, c, table: (a & b | ~a & 0xFFFFFFFF & c) if table == 0xCA else 1 / 0,
     }
-    table = product.table(dtype)
+    table = lookup.table(dtype)
     words = [int(word) & 0xFFFFFFFF for word in table[16:24]]
     for word in [byte << 8 * place | 0x5A3CF078 & ~(255 << 8 * place) for byte in range(256) for place in range(4)]:
         registers = {"$4": word} | {f"${5 + i}": entry for i, entry in enumerate(words)}
-        for line in re.findall(r"(\w+\.\w+) ([^;]+);", product.DECODE_TEXT.split(";", 1)[1]):
+        for line in re.findall(r"(\w+\.\w+) ([^;]+);", lookup.DECODE_TEXT.split(";", 1)[1]):
             target, *given = (part.strip() for part in line[1].split(","))
             registers[target] = steps[line[0]](*(registers[g] if g in registers else int(g, 0) for g in given))
         codes = [half for i in range(4) for half in ((word >> 8 * i + 4) & 15, (word >> 8 * i) & 15)]
@@ -94,34 +94,36 @@ def test_the_assembly_decodes_every_byte_at_every_place(dtype):
 
 
 @runs
-@pytest.mark.parametrize("dtype", product.DTYPES)
+@pytest.mark.parametrize("dtype", lookup.DTYPES)
 def test_decode_gives_the_levels_of_all_bytes(dtype):
     codes = torch.arange(256, dtype=torch.uint8, device=DEVICE).repeat(2)
     levels = nf4.nf4_code(DEVICE).to(dtype)[nf4.unpack(codes).int()]
-    assert torch.equal(product.decode(codes, dtype, "pointer"), levels)
+    assert torch.equal(lookup.decode(codes, dtype, "pointer"), levels)
 
 
 @gpu
 def test_assembly_and_plain_triton_give_the_same_bits():
     codes, state, _ = weight(64, 4096)
-    for dtype in product.DTYPES:
+    for dtype in lookup.DTYPES:
         packed = torch.randint(0, 256, (4096,), dtype=torch.uint8, device=DEVICE)
-        plain = product.decode(packed, dtype, "pointer")
-        assert torch.equal(product.decode(packed, dtype, "pairs"), plain)
-        assert torch.equal(product.decode(packed, dtype, "permutes"), plain)
+        plain = lookup.decode(packed, dtype, "pointer")
+        assert torch.equal(lookup.decode(packed, dtype, "pairs"), plain)
+        assert torch.equal(lookup.decode(packed, dtype, "permutes"), plain)
         for rows in (1, 5, 8):
             x = inputs(rows, 4096, dtype=dtype)
-            assert torch.equal(product.linear(x, codes, state), product.linear(x, codes, state, asm=False))
+            assert torch.equal(calling.linear(x, codes, state), calling.linear(x, codes, state, asm=False))
 
 
 @runs
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("dtype", product.DTYPES)
-@pytest.mark.parametrize("rows, n, k", [(1, 32, 512), (3, 16, 256), (8, 48, 768), (2, 16, 2048)])
+@pytest.mark.parametrize("dtype", lookup.DTYPES)
+@pytest.mark.parametrize(
+    "rows, n, k", [(1, 32, 512), (3, 16, 256), (8, 48, 768), (2, 16, 2048), (17, 32, 256), (64, 16, 256)]
+)
 def test_it_multiplies_as_float64_does(rows, n, k, dtype, double):
     codes, state, exact = weight(n, k, double, seed=rows)
     x = inputs(rows, k, dtype=dtype, seed=k)
-    out = product.linear(x, codes, state)
+    out = calling.linear(x, codes, state)
     assert out.shape == (rows, n) and out.dtype == dtype
     assert 1e-5 < error(out, x.double() @ exact.T) < ROUNDING[dtype]
     wrong = exact.roll(1, 0)  # the measure sees a wrong row
@@ -134,11 +136,11 @@ def test_every_plan_computes_the_same(plan, monkeypatch):
     codes, state, exact = weight(64, 1024)
     x = inputs(2, 1024, dtype=torch.float16)
     monkeypatch.setitem(product.PLANS, (64, 1024), product.Plan(*plan))
-    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    assert error(calling.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
 
 
 @runs
-@pytest.mark.parametrize("rows", [2, 6])
+@pytest.mark.parametrize("rows", [2, 6, 18])
 def test_blocks_that_share_a_product_keep_their_scales_apart(rows):
     """One block of eight is a million times the others."""
     for place in range(8):
@@ -148,16 +150,16 @@ def test_blocks_that_share_a_product_keep_their_scales_apart(rows):
         codes, state = bnb.functional.quantize_4bit(weights.to(DEVICE, torch.float16), quant_type="nf4")
         x = torch.ones(rows, 512, device=DEVICE, dtype=torch.float16)
         x[0::2], x[0::2, at], x[1::2, at] = 0, 1, 0
-        out = product.linear(x, codes, state)
+        out = calling.linear(x, codes, state)
         assert torch.allclose(out[0::2].float().cpu(), 64 * torch.linspace(1, 16, 16).repeat(rows // 2, 1), rtol=2e-3)
         assert out[1::2].abs().max() < 1e-3
 
 
 def test_pairs_hold_both_levels_of_every_byte():
-    for dtype in product.DTYPES:
+    for dtype in lookup.DTYPES:
         levels = nf4.nf4_code().to(dtype)
         codes = nf4.unpack(torch.arange(256, dtype=torch.uint8)).int()
-        assert torch.equal(product.pairs(dtype).view(dtype), levels[codes])
+        assert torch.equal(lookup.pairs(dtype).view(dtype), levels[codes])
 
 
 @runs
@@ -166,12 +168,14 @@ def test_only_a_layer_starts_before_the_kernel_ahead_has_ended(monkeypatch):
     codes, state, exact = weight(32, 512)
     layer = switch.layer_types()[1](512, 32, bias=False, compute_dtype=torch.float16, quant_type="nf4")
     layer.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, bnb_quantized=True)
-    started, launch = [], product.launch
-    monkeypatch.setattr(product, "launch", lambda *given: started.append(given[4]) or launch(*given))
+    started, launch = [], calling.launch
+    monkeypatch.setattr(
+        calling, "launch", lambda *given, **options: started.append(given[4]) or launch(*given, **options)
+    )
     for early in (True, False):
         monkeypatch.setitem(product.PLANS, (32, 512), product.Plan(warps=2, early=early))
         x = inputs(1, 512, dtype=torch.float16)
-        assert torch.equal(product.linear(x, codes, state), layer(x))
+        assert torch.equal(calling.linear(x, codes, state), layer(x))
     assert [plan.early for plan in started] == [False, True, False, False]
 
 
@@ -183,19 +187,21 @@ def test_the_whole_of_mini_mistral_is_switched_and_back():
 
 def test_a_look_up_that_there_is_not():
     with pytest.raises(CourseError, match='no look-up "guess": take "pairs", "permutes" or "pointer"'):
-        product.decode(torch.zeros(512, dtype=torch.uint8), way="guess")
+        lookup.decode(torch.zeros(512, dtype=torch.uint8), way="guess")
 
 
 @runs
 def test_constants_may_begin_at_any_byte(monkeypatch):
     """A GPU faults on four bytes that begin at an odd one; the interpreter does not, so look at what is launched."""
-    begins, launch = [], product.launch
-    monkeypatch.setattr(product, "launch", lambda *given: begins.append(given[2][0].data_ptr() % 4) or launch(*given))
+    begins, launch = [], calling.launch
+    monkeypatch.setattr(
+        calling, "launch", lambda *given, **o: begins.append(given[2][0].data_ptr() % 4) or launch(*given, **o)
+    )
     codes, state, exact = weight(32, 512)
     whole = torch.cat([state.absmax[:1], state.absmax])
     state.absmax, x = whole[1:], inputs(2, 512, dtype=torch.float16)
     assert state.absmax.data_ptr() % 4 == 1
-    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    assert error(calling.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
     assert begins == [0]
 
 
@@ -206,7 +212,7 @@ def test_no_output_is_left_and_none_beyond_is_touched(monkeypatch):
     room = torch.full((8, 32), float("nan"), dtype=x.dtype, device=DEVICE)
     second = state.state2
     constants = (state.absmax, second.code, second.absmax, state.offset)
-    product.launch(x, codes, constants, room[:3], product.Plan(warps=2))
+    calling.launch(x, codes, constants, room[:3], product.Plan(warps=2))
     assert error(room[:3], x.double() @ exact.T) < ROUNDING[torch.float16]
     assert room[3:].isnan().all()
 
@@ -217,7 +223,7 @@ def test_error_is_no_larger_than_bitsandbytes_in_float16():
     codes, state, exact = weight(256, 512)
     x = inputs(8, 512, dtype=torch.float16)
     theirs = bnb.matmul_4bit(x, codes.t(), quant_state=state)
-    assert error(product.linear(x, codes, state), x.double() @ exact.T) <= 1.05 * error(theirs, x.double() @ exact.T)
+    assert error(calling.linear(x, codes, state), x.double() @ exact.T) <= 1.05 * error(theirs, x.double() @ exact.T)
 
 
 def test_the_recorded_checks_passed_on_a_gpu():
@@ -244,15 +250,41 @@ def test_the_recorded_checks_passed_on_a_gpu():
         (lambda: (weight(24, 512), inputs(1, 512)), "multiple of 16"),
         (lambda: (weight(32, 320), inputs(1, 320)), "multiple of 256"),
         (lambda: (weight(32, 512), inputs(1, 256)), "fit x"),
-        (lambda: (weight(32, 512), inputs(9, 512)), "1 to 8 rows"),
+        (lambda: (weight(32, 512), inputs(65, 512)), "1 to 64 rows"),
         (lambda: (weight(32, 512), inputs(1, 512, dtype=torch.float32)), "bfloat16 or float16"),
-        (lambda: (weight(32, 512), inputs(0, 512)), "1 to 8 rows"),
+        (lambda: (weight(32, 512), inputs(0, 512)), "1 to 64 rows"),
     ],
 )
 def test_what_it_cannot_compute_is_said_in_a_sentence(make, text):
     (codes, state, _), x = make()
     with pytest.raises(CourseError, match=text):
-        product.linear(x, codes, state)
+        calling.linear(x, codes, state)
+
+
+@runs
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("dtype", lookup.DTYPES)
+def test_dequantize_makes_the_bits_of_bitsandbytes(double, dtype):
+    codes, state, exact = weight(48, 512, double, dtype=dtype)
+    values = calling.dequantize(codes, calling.constants_of(state), (48, 512), dtype)
+    theirs = bnb.functional.dequantize_4bit(codes, state)
+    if GPU or dtype == torch.float16:  # the interpreter cuts bfloat16 off
+        assert torch.equal(values, theirs)
+    assert 1e-5 < error(values, exact) < ROUNDING[dtype]
+
+
+@gpu
+def test_a_kernel_that_is_started_again_gets_what_it_is_given():
+    """Compiled kernels are kept, with their sizes: another x, weight, shape or number of rows must not meet them."""
+    for n, k in ((64, 4096), (32, 512)):
+        for seed in (0, 1):
+            codes, state, exact = weight(n, k, seed=seed)
+            for rows in (1, 2, 5, 8, 9, 33, 64, 1):
+                x = inputs(rows, k, seed=seed + rows)
+                for _ in range(2):
+                    assert error(calling.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[x.dtype]
+    whole = inputs(3, 513).view(-1)[1 : 1 + 2 * 512].view(2, 512)  # begins at an address that is no multiple of 16
+    assert error(calling.linear(whole, codes, state), whole.double() @ exact.T) < ROUNDING[whole.dtype]
 
 
 @runs
@@ -260,7 +292,7 @@ def test_rows_that_are_not_contiguous():
     codes, state, exact = weight(32, 512)
     x = inputs(512, 3, dtype=torch.float16).t()
     assert not x.is_contiguous()
-    assert error(product.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
+    assert error(calling.linear(x, codes, state), x.double() @ exact.T) < ROUNDING[torch.float16]
 
 
 def layer(double=True, bias=True, dtype=torch.float16, quant_type="nf4"):
@@ -275,19 +307,25 @@ def layer(double=True, bias=True, dtype=torch.float16, quant_type="nf4"):
     return torch.nn.Sequential(made)
 
 
+def taken(model):
+    """Codes and state of the one layer of `layer`."""
+    return model[0].weight, model[0].weight.quant_state
+
+
 @runs
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_switched_layer_is_close_and_the_way_back_exact(double, bias):
     model, x = layer(double, bias), inputs(2, 512, dtype=torch.float16)
     with torch.no_grad():
-        before, many = model(x), model(inputs(9, 512, dtype=torch.float16))
+        before = model(x)
         state = {name: value.clone() for name, value in model.state_dict().items()}
         assert switch.use(model) == 1 and switch.use(model) == 1
         after = model(x)
         assert 0 < error(after, before.double()) < 1e-3
-        # nine rows are bitsandbytes', bit for bit
-        assert torch.equal(model(inputs(9, 512, dtype=torch.float16)), many)
+        # from 65 rows on the weight is dequantized, to bitsandbytes' bits
+        many, values = inputs(65, 512, dtype=torch.float16), bnb.functional.dequantize_4bit(*taken(model)).half()
+        assert torch.equal(model(many), torch.nn.functional.linear(many, values) + (model[0].bias if bias else 0))
         assert model(x.view(2, 1, 512)).shape == (2, 1, 32)
         assert isinstance(model[0], bnb.nn.Linear4bit) and type(model[0]).__name__ == "Linear4bit"
         saved = model.state_dict()
@@ -352,44 +390,26 @@ def test_the_operator_is_one_that_pytorch_can_trace():
     codes, state, _ = weight(32, 512)
     x, second = inputs(2, 512, dtype=torch.float16), state.state2
     given = (x, codes, state.absmax, second.code, second.absmax, state.offset, 32)
-    torch.library.opcheck(product.linear_op, given, test_utils=("test_schema", "test_faketensor"))
-    traced = torch.compile(lambda x: product.fused_linear(x, codes, state) + 1, fullgraph=True, backend="eager")
-    assert torch.equal(traced(x), product.linear(x, codes, state) + 1)
-
-
-def test_fuse_compiles_norms_and_mlps_and_changes_no_result():
-    from transformers import MistralConfig
-    from transformers.models.mistral import modeling_mistral
-
-    sizes = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
-    config = MistralConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, sliding_window=None, dtype="float32")
-    model = models.shape_model(config, "fp32", device="cpu")
-    plain = modeling_mistral.apply_rotary_pos_emb
-    try:
-        assert switch.fuse(model) == 2 * 3 + 1 and switch.fuse(model) == 7
-        assert modeling_mistral.plain_rotary is plain and modeling_mistral.apply_rotary_pos_emb is not plain
-        with torch.compiler.set_stance("force_eager"):
-            model(torch.tensor([[1, 2]]))
-    finally:
-        modeling_mistral.apply_rotary_pos_emb = plain
-        del modeling_mistral.plain_rotary
+    torch.library.opcheck(calling.linear_op, given, test_utils=("test_schema", "test_faketensor"))
+    traced = torch.compile(lambda x: calling.fused_linear(x, codes, state) + 1, fullgraph=True, backend="eager")
+    assert torch.equal(traced(x), calling.linear(x, codes, state) + 1)
 
 
 def test_where_it_cannot_run_it_says_why(monkeypatch):
-    monkeypatch.setattr(product, "INTERPRETED", False)
-    assert "NVIDIA GPUs" in product.why_not("cpu")
+    monkeypatch.setattr(calling, "INTERPRETED", False)
+    assert "NVIDIA GPUs" in calling.why_not("cpu")
     with pytest.raises(CourseError, match="bitsandbytes' kernels: the kernel runs on NVIDIA GPUs"):
         model = layer()
         monkeypatch.setattr(switch, "why_not", lambda device: "the kernel runs on NVIDIA GPUs, and this is a CPU")
         switch.use(model)
     monkeypatch.undo()
-    monkeypatch.setattr(product, "INTERPRETED", False)
+    monkeypatch.setattr(calling, "INTERPRETED", False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert product.triton is None or "capability 8.0, and this one has 7.5" in product.why_not("cuda")
-    if product.triton is not None:
-        monkeypatch.setattr(product.triton, "__version__", "3.4.1")
-        assert "needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton 3.4.1" in product.why_not("cuda")
+    assert calling.triton is None or "capability 8.0, and this one has 7.5" in calling.why_not("cuda")
+    if calling.triton is not None:
+        monkeypatch.setattr(calling.triton, "__version__", "3.4.1")
+        assert "needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton 3.4.1" in calling.why_not("cuda")
 
 
 def test_without_triton_the_file_imports_and_says_so():
@@ -410,8 +430,8 @@ def test_the_notebook_steps_agree_with_float64():
     quantized = nf4.quantize(0.02 * torch.randn(16, 512, generator=torch.Generator().manual_seed(7)))
     x = inputs(512)
     exact = nf4.dequantize(quantized).double().to(DEVICE) @ x.double()
-    bits, byte = product.table()[:16], torch.arange(256)
-    tables = (nf4.nf4_code(), bits[byte >> 4] | bits[byte & 15] << 16, product.table())
+    bits, byte = lookup.table()[:16], torch.arange(256)
+    tables = (nf4.nf4_code(), bits[byte >> 4] | bits[byte & 15] << 16, lookup.table())
     for name, table in zip(("by_pointer", "by_pair", "by_permute"), tables, strict=True):
         out = torch.full((16,), float("nan"), device=DEVICE)
         codes = quantized.codes.view(torch.int32 if name == "by_permute" else torch.uint8)
@@ -423,7 +443,7 @@ def test_the_notebook_steps_agree_with_float64():
 
 def test_the_solution_of_exercise_2_is_what_the_table_does():
     permute = functions("11_make_it_fast", "permute").permute
-    words = [int(word) & 0xFFFFFFFF for word in product.table()[16:24]]
+    words = [int(word) & 0xFFFFFFFF for word in lookup.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):
         assert permute(words[0], words[1], codes) == prmt(words[0], words[1], codes)
 

@@ -10,7 +10,7 @@ import torch
 from taught import functions
 from transformers import DynamicCache, MistralConfig
 
-from helpers import memory, models, speed
+from helpers import decoding, memory, models, speed
 from helpers.errors import CourseError
 
 

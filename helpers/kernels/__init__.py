@@ -1,7 +1,7 @@
 """An NF4 kernel for decoding, in Triton, the switch that puts it into a model, and a whole step: for notebook 11."""
 
+from .calling import linear, supports, why_not
 from .lookup import DTYPES, INTERPRETED, LOOK_UP_HALF, decode, jit, levels_of, own_words, pairs, table, tl
-from .product import linear, supports, why_not
 from .step import separate
 from .switch import stop, use
 

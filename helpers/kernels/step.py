@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ..errors import CourseError
+from .calling import multiply, on, processors, supports, why_not
 from .lookup import DTYPES, INTERPRETED, jit, tl, triton
-from .product import MAX_ROWS, _device, _processors, multiply, supports, why_not
+from .rows import MAX_ROWS
 
 __all__ = ["Product", "Step", "separate", "why_not_fused"]
 
@@ -277,7 +278,7 @@ class Step:
         self.sums = torch.empty(*shape, self.size, device=self.device)
         self.tops, self.totals = (torch.empty(shape, device=self.device) for _ in range(2))
         self.arrived = torch.zeros(batch * self.kv, dtype=torch.int32, device=self.device)
-        early = _processors(self.device)[1] >= (9, 0)
+        early = processors(self.device)[1] >= (9, 0)
         self.early = {"EARLY": early, **({"launch_pdl": True} if early else {})}
 
     def add_norm(self, hidden: torch.Tensor, update: torch.Tensor | None, norm: nn.Module) -> torch.Tensor:
@@ -315,7 +316,7 @@ class Step:
         `padding` (batch,) is how many positions at the left of each row are none of its text.
         """
         body = self.model.model
-        with _device(self.device):
+        with on(self.device):
             hidden, update = body.embed_tokens(ids[:, 0]), None
             for i, (layer, (qkv, o, gate_up, down)) in enumerate(zip(body.layers, self.products, strict=True)):
                 normed = self.add_norm(hidden, update, layer.input_layernorm)

@@ -1,0 +1,214 @@
+"""Start the kernels: the fewest checks for a step of a model, all of them for whoever calls `linear`.
+
+A product takes a GPU a few millionths of a second, and Python easily longer. So what Triton finds out about a launch is
+kept and used again, and only torch.compile sees an operator of PyTorch's.
+"""
+
+import contextlib
+import functools
+
+import torch
+
+from .. import nf4
+from ..errors import CourseError
+from .lookup import DTYPES, INTERPRETED, kept_pairs, tl, triton
+from .product import BLOCK, FEW_ROWS, PLANS, Plan, linear_kernel
+from .rows import MAX_ROWS, dequantize_kernel, rows_kernel
+
+__all__ = ["dequantize", "fused_linear", "launch", "linear", "multiply", "plan", "supports", "why_not"]
+
+
+def plan(rows: int, columns: int, count: int = 1) -> Plan:
+    """The plan for a weight of this shape and `count` rows of x.
+
+    Up to four rows: its own, or else as many warps as share a row's blocks evenly. For more rows, fewer warps the more
+    registers a lane needs, and more of them for a weight with few outputs, whose programs are few.
+    """
+    blocks = columns // BLOCK
+    if count <= FEW_ROWS:
+        warps = next(w for w in (4, 2, 1) if blocks % (4 * w) == 0)
+        return PLANS.get((rows, columns)) or Plan(warps=warps)
+    eights = eights_of(count)
+    most = min(8, 16 // eights) if rows <= 6144 else max(2, min(4, 8 // eights))
+    return Plan(next(w for w in (8, 4, 2, 1) if w <= most and blocks % (2 * w) == 0), 4 if eights > 2 else 8)
+
+
+def eights_of(count: int) -> int:
+    """How many times eight rows of x a kernel is compiled for: 1, 2, 4 or 8."""
+    return 1 << (-(-count // 8) - 1).bit_length()
+
+
+@torch.library.custom_op("mistral_4bit::linear", mutates_args=())
+def linear_op(
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    absmax: torch.Tensor,
+    scale_levels: torch.Tensor | None,
+    absmax2: torch.Tensor | None,
+    offset: torch.Tensor | None,
+    rows: int,
+    asm: bool = True,
+    early: bool = False,
+) -> torch.Tensor:
+    """What torch.compile sees of the product: `multiply`, as one operator."""
+    return multiply(x, codes, (absmax, scale_levels, absmax2, offset), rows, asm, early)
+
+
+@linear_op.register_fake
+def _(x, codes, absmax, scale_levels, absmax2, offset, rows, asm=True, early=False):
+    return x.new_empty((*x.shape[:-1], rows))
+
+
+def multiply(x, codes, constants, rows: int, asm=True, early=False, bounds=()) -> torch.Tensor:
+    """x (…, columns) times a weight (rows, columns), unchecked: shape (…, rows).
+
+    `constants` are absmax and, with double quantization, its levels, its second absmax and offset; else None for these
+    three. `bounds` are the rows where the second and the third of merged weights begin.
+    """
+    x = x.contiguous()
+    if x.numel() > MAX_ROWS * x.shape[-1]:
+        return torch.nn.functional.linear(x, dequantize(codes, constants, (rows, x.shape[-1]), x.dtype, asm))
+    chosen = plan(rows, x.shape[-1], x.numel() // x.shape[-1])
+    if constants[0].data_ptr() % 4:  # the kernel reads four at a time, and a view may begin anywhere
+        constants = (constants[0].clone(), *constants[1:])
+    out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
+    if chosen.early and not early:
+        chosen = chosen._replace(early=False)
+    launch(x, codes, constants, out, chosen, asm, bounds=bounds)
+    return out
+
+
+started: dict[tuple, object] = {}  # compiled kernels that can be launched again, by all that they were compiled for
+
+
+def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None, bounds=()):
+    """Start a kernel, the one for so many rows or a variant, on contiguous tensors, unchecked.
+
+    `constants` and `bounds` are those of `multiply`. Triton finds out with each launch which of its compiled kernels
+    fits the arguments, and that takes the host longer than the GPU takes for the product. So what it found is kept, and
+    called again with addresses instead of tensors, as long as all are multiples of 16, for which it was compiled.
+    """
+    columns, rows = x.shape[-1], out.shape[-1]
+    count, double = x.numel() // columns, constants[3] is not None
+    tensors = (x, codes, *(constants if double else constants[:1] * 4), kept_pairs(x.dtype, x.device), out)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    aligned = not (addresses[0] | addresses[1] | addresses[2] | addresses[4] | addresses[7]) & 15
+    kernel = kernel or (linear_kernel if count <= FEW_ROWS else rows_kernel)
+    key = (kernel, x.dtype, x.device, count, rows, columns, plan, double, asm, bounds)
+    again = started.get(key) if aligned else None
+    if again is not None and x.device.index == torch.cuda.current_device():
+        run, sizes = again
+        run(*addresses, *sizes)
+        return
+    count_of, capability = processors(x.device)
+    early = plan.early and capability >= (9, 0)
+    programs = min(rows // 16, plan.programs * count_of)
+    bounds = [bound // 16 for bound in bounds] + [rows // 16] * (2 - len(bounds))
+    sizes = (count, rows // 16, columns // BLOCK, programs, *bounds)
+    choices = {
+        "WARPS": plan.warps, **({"EIGHTS": eights_of(count)} if kernel is rows_kernel else {}), "DOUBLE": double,
+        "MERGED": key[-1] != (), "EARLY": early, "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
+    }  # fmt: skip
+    tensors = (x, codes.view(-1).view(torch.int32), *tensors[2:])
+    with on(x.device):
+        compiled = kernel[(programs,)](
+            *tensors, *sizes, **choices, num_warps=plan.warps, **({"launch_pdl": True} if early else {})
+        )
+    if aligned and compiled is not None:  # the interpreter compiles nothing
+        started[key] = compiled[(programs, 1, 1)], (*sizes, *choices.values())
+
+
+def on(device: torch.device):
+    """Triton launches on the current GPU, which need not be that of the tensors."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+@functools.cache
+def processors(device: torch.device) -> tuple[int, tuple[int, int]]:
+    """Multiprocessors of a GPU and its capability; where the kernel is interpreted, few, so that tiles are shared."""
+    if device.type != "cuda":
+        return 1, (0, 0)
+    return torch.cuda.get_device_properties(device).multi_processor_count, torch.cuda.get_device_capability(device)
+
+
+def why_not(device: torch.device | str) -> str | None:
+    """Why the kernel cannot run on a device, or None if it can."""
+    device = torch.device(device)
+    if triton is None:
+        return "Triton, in which the kernel is written, is not installed (it comes with PyTorch for CUDA)"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 5):  # which multiplies by 8 columns
+        return f"the kernel needs Triton 3.5, which comes with PyTorch 2.9, and this is Triton {triton.__version__}"
+    if INTERPRETED:
+        return None
+    if device.type != "cuda" or torch.version.cuda is None:
+        return f"the kernel runs on NVIDIA GPUs, and the weights are on {device.type}"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
+        return f"the kernel needs a GPU of capability 8.0, and this one has {capability[0]}.{capability[1]}"
+    return None
+
+
+def dequantize(codes: torch.Tensor, constants, shape, dtype: torch.dtype, asm: bool = True) -> torch.Tensor:
+    """The values of a weight, bit for bit bitsandbytes': `shape`, in bfloat16 or float16; `constants` as above."""
+    out = torch.empty(shape, dtype=dtype, device=codes.device)
+    double, blocks, size = constants[3] is not None, out.numel() // BLOCK, 64
+    with on(codes.device):
+        dequantize_kernel[(triton.cdiv(blocks, size),)](
+            codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _levels(codes.device), out,
+            blocks, tl.bfloat16 if dtype == torch.bfloat16 else tl.float16, SIZE=size, DOUBLE=double,
+            ASM=asm and not INTERPRETED, num_warps=4,
+        )  # fmt: skip
+    return out
+
+
+_levels = functools.cache(nf4.nf4_code)
+
+
+def supports(state, columns: int | None = None) -> bool:
+    """Whether the kernel can read a weight of this bitsandbytes quantization state: NF4, blocks of 64, whole tiles."""
+    if state is None or state.quant_type != "nf4" or state.blocksize != BLOCK or len(state.shape) != 2:
+        return False
+    if getattr(state, "packing_format_for_cpu", False):
+        return False
+    if state.nested and (state.state2.blocksize != 256 or state.state2.code.numel() != 256):
+        return False
+    rows, inputs = state.shape
+    return rows % 16 == 0 and inputs % (4 * BLOCK) == 0 and columns in (None, inputs)
+
+
+def linear(x: torch.Tensor, codes: torch.Tensor, state, asm: bool = True) -> torch.Tensor:
+    """x (…, columns) times an NF4 weight (rows, columns) of bitsandbytes: shape (…, rows), in x's dtype.
+
+    1 to 64 rows of x in bfloat16 or float16. Sums are float32; the levels are rounded to x's dtype once. Raises
+    CourseError for what the kernel does not compute; layers that `use` switched fall back to bitsandbytes instead.
+    """
+    if (why := why_not(x.device)) is not None:
+        raise CourseError(f"This product cannot be fused: {why}.")
+    if not supports(state, x.shape[-1]):
+        raise CourseError(
+            "This weight cannot be read by the kernel: it takes NF4 in blocks of 64, with rows a multiple of 16 and "
+            "columns a multiple of 256 that fit x."
+        )
+    if x.dtype not in DTYPES or not 1 <= x.numel() // x.shape[-1] <= MAX_ROWS:
+        raise CourseError(
+            f"The kernel takes 1 to {MAX_ROWS} rows of bfloat16 or float16, and x is {tuple(x.shape)} of {x.dtype}."
+        )
+    if codes.device != x.device:
+        raise CourseError(f"x is on {x.device} and the weight on {codes.device}: move one to the other.")
+    return fused_linear(x, codes, state, asm)
+
+
+def constants_of(state) -> tuple[torch.Tensor | None, ...]:
+    """Absmax of a quantization state and, with double quantization, its levels, its second absmax and its offset."""
+    return (state.absmax, *((state.state2.code, state.state2.absmax, state.offset) if state.nested else (None,) * 3))
+
+
+def fused_linear(x, codes, state, asm=True, early=False):
+    """`linear` without its checks; for more than 64 rows the weight is dequantized, and cuBLAS multiplies.
+
+    `early` is for weights that were there before the kernel ahead was launched: a layer's, not a fresh tensor's.
+    """
+    constants = constants_of(state)
+    if torch.compiler.is_compiling():
+        return torch.ops.mistral_4bit.linear(x, codes, *constants, state.shape[0], asm, early)
+    return multiply(x, codes, constants, state.shape[0], asm, early)
