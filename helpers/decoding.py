@@ -32,7 +32,8 @@ def kept(scores: torch.Tensor, top_k: torch.Tensor | int, top_p: torch.Tensor | 
     ordered = ordered.masked_fill((rank >= top_k) & (top_k > 0), float("-inf"))
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
-    return ordered.masked_fill((before >= top_p) & (rank > 0), float("-inf")), ids
+    top_p = torch.as_tensor(top_p, device=scores.device)  # at 1 rounding must not take the last ones away
+    return ordered.masked_fill((before >= top_p) & (top_p < 1) & (rank > 0), float("-inf")), ids
 
 
 class StaticDecoder:
@@ -89,7 +90,7 @@ class StaticDecoder:
             logits_to_keep=1,
         ).logits[:, -1]
 
-    def _chosen(self, logits: torch.Tensor) -> torch.Tensor:
+    def chosen(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row, shape (batch, 1)."""
         if not self.sampled:
             return logits.argmax(dim=-1, keepdim=True)
@@ -110,7 +111,7 @@ class StaticDecoder:
         self.cache.reset()
         self.tokens.zero_()
         self.tokens[:, :length] = self.prompt
-        self.newest.copy_(self._chosen(self.logits(self.prompt, self.places[:length])))
+        self.newest.copy_(self.chosen(self.logits(self.prompt, self.places[:length])))
         self.position.fill_(length)
         self.tokens[:, length] = self.newest[:, 0]
         if self.fused and self.fused_step is None:
@@ -123,7 +124,7 @@ class StaticDecoder:
             logits = self.fused_step(self.newest, self.position, self.padding)
         else:
             logits = self.logits(self.newest, self.position)
-        self.newest.copy_(self._chosen(logits))
+        self.newest.copy_(self.chosen(logits))
         self.position.add_(1)
         self.tokens.index_copy_(1, self.position, self.newest)
 
