@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernel_bench [--seconds 75] [--warm] [result.json]
 
-Layers of Mistral-7B's shapes, 1 to 8 rows: time, and error against float64, with outputs poisoned before. The steps
+Layers of Mistral-7B's shapes, 1 to 64 rows: time, and error against float64, with outputs poisoned before. The steps
 of the notebook, as it defines them. The kernel with stages left out, to see what bounds it. Decoding of the whole
 model. And the checks that only a GPU can make: assembly against plain Triton, CUDA graphs, torch.compile, greedy text.
 The most important comes first; what the time does not suffice for is missing. `--warm` compiles and measures nothing.
@@ -31,15 +31,16 @@ import torch
 
 from benchmarks import common
 from helpers import decoding, models, nf4, results, run
-from helpers.kernels import calling, lookup, product, switch
+from helpers.kernels import calling, lookup, product, step, switch
 
 SHAPES = [(14336, 4096), (4096, 14336), (4096, 4096), (1024, 4096)]
+MERGED = [(28672, 4096), (6144, 4096)]  # gate and up as one; q, k and v as one
 STEPS = {
     "by_pointer": [(4, 512), (2, 1024), (8, 256)],
     "by_pair": [(4, 512), (2, 1024), (8, 256)],
     "by_permute": [(8, 128), (4, 128), (4, 256)],
 }
-PLANS = [product.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5), (False, True))]
+PLANS = [product.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5, 6), (False, True))]
 # what is replaced in the kernel's text, to leave a stage out
 DECODING = [("look_up(word, pairs, copy, ASM)", "(word, word, word, word)")]
 SCALES = [
@@ -54,7 +55,7 @@ COUNTERS = {
     "memory": "DRAM: Cycles Active",
 }
 MANY = 150e6  # bytes of copies of a weight to go around, so that no cache holds them
-ROWS = (1, 2, 4, 8)
+ROWS = (1, 2, 4, 8, 16, 32, 64)
 DEVICE = "cuda"
 
 
@@ -114,7 +115,7 @@ class Layer:
         self.plain_state = bnb.quantize_4bit(weight, quant_type="nf4")[1]
         self.plain = [weight.clone() for _ in range(self.copies or max(2, round(MANY / weight.nbytes)))]
         self.codes = [codes.clone() for _ in range(self.copies or max(2, round(MANY / codes.nbytes)))]
-        self.x = torch.randn(8, columns, device=DEVICE, generator=generator).to(torch.bfloat16)
+        self.x = torch.randn(max(ROWS), columns, device=DEVICE, generator=generator).to(torch.bfloat16)
         second = self.state.state2
         self.constants = (self.state.absmax, second.code, second.absmax, self.state.offset)
         absmax = second.code[self.state.absmax.int()].double()
@@ -216,8 +217,10 @@ class Bench:
     def all(self) -> None:
         self.layers = {}
         self.part("bandwidth", self.bandwidth)
-        for shape in SHAPES:
+        for shape in SHAPES + MERGED:
             self.part(f"plans {shape}", self.plans, shape)
+        for shape in MERGED:
+            del self.layers[shape]
         for rows in ROWS[:1]:
             self.part(f"rows {rows}", self.rows, rows)
         self.part("steps", self.steps)
@@ -228,7 +231,7 @@ class Bench:
             self.part(f"rows {rows}", self.rows, rows)
         self.layers.clear()
         common.forget()
-        for way in ("plain", "fused"):  # what is fused stays so, for all models of this process
+        for way in ("plain", "fused"):
             self.part(f"decode, 16 bits, {way}", self.decode, "bf16", way, needs=8)
             self.part(f"decode, 4 bits, {way}", self.decode, "nf4-dq", way, needs=10)
         self.part("greedy", self.greedy, needs=3)
@@ -264,7 +267,7 @@ class Bench:
         tried.sort(key=lambda row: row["us"])
         best = product.Plan(**{name: tried[0][name] for name in product.Plan._fields})
         product.PLANS[shape] = best
-        self.found.setdefault("shapes", {})[name_of(shape)] = {
+        self.found.setdefault("merged" if shape in MERGED else "shapes", {})[name_of(shape)] = {
             "plan": best._asdict(),
             "tried": tried,
             "bytes": {
@@ -272,7 +275,7 @@ class Bench:
                 "nf4": layer.codes[0].nbytes + layer.plain_state.absmax.nbytes,
                 "nf4-dq": layer.codes[0].nbytes + sum(c.nbytes for c in layer.constants[::2]),
             },
-            "us": {},
+            "us": {"bf16": timed(layer.calls(1)["bf16"])} if shape in MERGED else {},
             "error": {},
         }
 
@@ -347,7 +350,7 @@ class Bench:
             )
             checks[f"{name}: decodes the levels"] = torch.equal(permuted, levels) and torch.equal(paired, levels)
         product.PLANS.clear()
-        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8), lookup.DTYPES):
+        for (shape, layer), rows, dtype in itertools.product(self.layers.items(), (1, 3, 8, 33), lookup.DTYPES):
             x = torch.randn(rows, shape[1], device=DEVICE).to(dtype)
             name = f"{name_of(shape)}, {rows} rows, {str(dtype).removeprefix('torch.')}"
             out = calling.linear(x, layer.codes[0], layer.state)
@@ -394,13 +397,14 @@ class Bench:
     def decode(self, scheme: str, way: str) -> None:
         """Whole-model decoding at batch 1 from a CUDA graph; the small operations as they are, or fused."""
         model = models.load("mistral-7b-shape", scheme, device=DEVICE)[0]
-        if way == "fused":
-            switch.fuse(model)
         for name in ("bf16",) if scheme == "bf16" else ("nf4-dq", "kernel"):
             if name == "kernel":
                 switch.use(model)
-            self.found.setdefault("decode", {}).setdefault(name, {})[way] = stepping(model)
-            self.write()
+            for batch in (1,) if way == "plain" else (1, 4, 8, 16, 32, 64):
+                key = way if batch == 1 else f"{way}, batch {batch}"
+                row = stepping(model, batch, batch == 1, fused=way == "fused", kernel=name == "kernel")
+                self.found.setdefault("decode", {}).setdefault(name, {})[key] = row
+                self.write()
         del model
         common.forget()
 
@@ -424,17 +428,17 @@ def by_eights(model, ids: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts).float()
 
 
-def stepping(model, batch: int = 1, profiled: bool = True, steps: int = 40, repeats: int = 5) -> dict:
-    """Milliseconds of a decode step after 64 tokens in a static cache of 512, and where its time goes."""
+def stepping(model, batch=1, profiled=True, steps: int = 40, repeats: int = 5, fused=False, kernel=True) -> dict:
+    """Milliseconds of a decode step after 64 tokens in a static cache of 512, and where its time goes.
+
+    With `fused` all but the products are the kernels of `helpers.kernels.step`, and so are the products with `kernel`;
+    without it, they are those of the layers.
+    """
     prompt = torch.randint(3, 32000, (batch, 64), generator=torch.Generator().manual_seed(0)).to(DEVICE)
     decoder = decoding.StaticDecoder(model, prompt, 448)
-    prefill = decoder.prefill
-
-    def eager_prefill():
-        with torch.compiler.set_stance("force_eager"):  # another shape, which need not be compiled
-            prefill()
-
-    decoder.prefill = eager_prefill
+    decoder.prefill()
+    if fused:
+        decoder.fused_step = step.Step(model, decoder.cache, batch, kernel)
     decoder.capture()
     times = []
     begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -474,7 +478,7 @@ def profile(decoder, steps: int = 3) -> dict:
 
 def kind_of(kernel: str) -> str:
     name = kernel.lower()
-    if any(part in name for part in ("fmha", "flash", "attention", "softmax")):
+    if any(part in name for part in ("fmha", "flash", "attention", "softmax", "attend")):
         return "attention"
     products = ("linear_kernel", "4bit", "gemm", "gemv", "nvjet", "cutlass", "splitk", "dot_kernel")
     return "products" if any(part in name for part in products) else "the rest"
@@ -507,13 +511,13 @@ def compile_one(job) -> str | None:
         kind, arguments, rows, columns = job
         layer = Layer((rows, columns), copies=1)
         if kind == "plan":
-            for count in (1, 8):
+            for count in (1,):
                 layer.launches(arguments, rows=count)[1][0]()
         elif kind == "left out":
             name, plan = arguments
             layer.launches(plan, left_out(LEFT_OUT[name], name))[1][0]()
         elif kind == "plain":
-            for count, dtype in itertools.product((1, 3, 8), lookup.DTYPES):
+            for count, dtype in itertools.product((1, 3, 8, 33), lookup.DTYPES):
                 x = layer.x[:count].to(dtype)
                 for asm in (True, False):
                     calling.linear(x, layer.codes[0], layer.state, asm)
@@ -540,12 +544,9 @@ def warm(seconds: float) -> None:
         config.num_hidden_layers = 1
         for scheme in ("nf4-dq", "bf16"):
             model = models.shape_model(config, scheme, device=DEVICE)
-            switch.fuse(model)
-            for ours in (False, True) if scheme == "nf4-dq" else (False,):
-                if ours:
-                    switch.use(model)
+            for batch, fused in itertools.product((1, 8, 16, 32, 64), (False, True)):
                 try:
-                    print(scheme, "kernel" if ours else "", stepping(model, 1, False, 2, 2)["ms"], flush=True)
+                    print(scheme, batch, stepping(model, batch, False, 2, 2, fused)["ms"], flush=True)
                 except Exception:
                     print(traceback.format_exc()[-900:], flush=True)
         print(f"small models: {time.perf_counter() - begun:.0f} s", flush=True)

@@ -4,6 +4,7 @@
 several; what cannot be captured runs step by step, and what does not fit a cache of fixed size by `model.generate`.
 """
 
+import contextlib
 import copy
 import weakref
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from torch import nn
 
 from .errors import CourseError
 from .kernels import step as steps
+from .kernels.switch import using
 
 __all__ = ["StaticDecoder", "forget", "generate", "kept"]
 
@@ -111,7 +113,9 @@ class StaticDecoder:
         self.cache.reset()
         self.tokens.zero_()
         self.tokens[:, :length] = self.prompt
-        self.newest.copy_(self.chosen(self.logits(self.prompt, self.places[:length])))
+        with using(self.model) if self.fused else contextlib.nullcontext():
+            logits = self.logits(self.prompt, self.places[:length])
+        self.newest.copy_(self.chosen(logits))
         self.position.fill_(length)
         self.tokens[:, length] = self.newest[:, 0]
         if self.fused and self.fused_step is None:

@@ -235,10 +235,10 @@ def test_the_recorded_checks_passed_on_a_gpu():
             assert layer["us"]["kernel"][rows]["median"] < layer["us"]["nf4-dq"][rows]["median"]
     greedy = recorded["greedy"]
     assert greedy["first_different"] is None or greedy["gap_there"] < greedy["error"]["largest"]
-    rows, columns = zip(*(map(int, shape.split("×")) for shape in recorded["shapes"]), strict=True)
-    assert set(product.PLANS) == set(zip(rows, columns, strict=True))
-    for shape, found in recorded["shapes"].items():
-        assert product.PLANS[tuple(map(int, shape.split("×")))] == product.Plan(**found["plan"])
+    plans = {**recorded["shapes"], **recorded["merged"]}
+    assert {tuple(map(int, shape.split("×"))): product.Plan(**found["plan"]) for shape, found in plans.items()} == (
+        product.PLANS
+    )
 
 
 @runs
@@ -332,6 +332,22 @@ def test_a_switched_layer_is_close_and_the_way_back_exact(double, bias):
         assert all(torch.equal(saved[name], value) for name, value in state.items()) and saved.keys() == state.keys()
         assert switch.stop(model) == 1 and switch.stop(model) == 0
         assert torch.equal(model(x), before)
+
+
+@runs
+def test_the_kernel_for_a_block_alone():
+    model, x = layer(), inputs(2, 512, dtype=torch.float16)
+    with torch.no_grad():
+        before = model(x)
+        with switch.using(model):
+            inside = model(x)
+        assert not torch.equal(inside, before) and torch.equal(model(x), before)
+        switch.use(model)
+        with pytest.raises(ZeroDivisionError), switch.using(model):
+            raise ZeroDivisionError
+        assert torch.equal(model(x), inside)  # what was switched before stays so
+    with switch.using(torch.nn.Linear(2, 2)):  # a model without such layers is left alone
+        pass
 
 
 @runs

@@ -24,13 +24,18 @@ def plan(rows: int, columns: int, count: int = 1) -> Plan:
     Up to four rows: its own, or else as many warps as share a row's blocks evenly. For more rows, fewer warps the more
     registers a lane needs, and more of them for a weight with few outputs, whose programs are few.
     """
-    blocks = columns // BLOCK
+    blocks, eights, few = columns // BLOCK, eights_of(count), rows <= 6144
     if count <= FEW_ROWS:
         warps = next(w for w in (4, 2, 1) if blocks % (4 * w) == 0)
         return PLANS.get((rows, columns)) or Plan(warps=warps)
-    eights = eights_of(count)
-    most = min(8, 16 // eights) if rows <= 6144 else max(2, min(4, 8 // eights))
-    return Plan(next(w for w in (8, 4, 2, 1) if w <= most and blocks % (2 * w) == 0), 4 if eights > 2 else 8)
+    most = {1: 4, 2: 8 if few and columns > 8192 else 4, 4: 4 if few else 2, 8: 2}[eights]
+    step = 4 if wide(eights) else 2
+    return Plan(next(w for w in (8, 4, 2, 1) if w <= most and blocks % (step * w) == 0), {1: 5, 2: 8}.get(eights, 4))
+
+
+def wide(eights: int) -> bool:
+    """Whether a step of the kernel for many rows takes four blocks a warp, not two: as it was faster on an H100."""
+    return eights in (1, 4)
 
 
 def eights_of(count: int) -> int:
@@ -105,8 +110,10 @@ def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None, 
     programs = min(rows // 16, plan.programs * count_of)
     bounds = [bound // 16 for bound in bounds] + [rows // 16] * (2 - len(bounds))
     sizes = (count, rows // 16, columns // BLOCK, programs, *bounds)
+    eights = eights_of(count)
+    many = {"EIGHTS": eights, "WIDE": wide(eights)} if kernel is rows_kernel else {}
     choices = {
-        "WARPS": plan.warps, **({"EIGHTS": eights_of(count)} if kernel is rows_kernel else {}), "DOUBLE": double,
+        "WARPS": plan.warps, **many, "DOUBLE": double,
         "MERGED": key[-1] != (), "EARLY": early, "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
     }  # fmt: skip
     tensors = (x, codes.view(-1).view(torch.int32), *tensors[2:])

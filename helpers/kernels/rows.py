@@ -122,26 +122,33 @@ def times_block(
 @functools.partial(jit, do_not_specialize=["M", "TILES", "PROGRAMS", "SECOND", "THIRD"])
 def rows_kernel(
     x, codes, absmax, scale_levels, absmax2, offset, pairs, out, M, TILES, BLOCKS, PROGRAMS, SECOND, THIRD,
-    WARPS: tl.constexpr, EIGHTS: tl.constexpr, DOUBLE: tl.constexpr, MERGED: tl.constexpr, EARLY: tl.constexpr,
-    ASM: tl.constexpr, INTERPRETED: tl.constexpr,
+    WARPS: tl.constexpr, EIGHTS: tl.constexpr, WIDE: tl.constexpr, DOUBLE: tl.constexpr, MERGED: tl.constexpr,
+    EARLY: tl.constexpr, ASM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """Tiles of 16 outputs for up to 8 * EIGHTS rows of x; `product.linear_kernel` with other lanes.
 
     There a lane loads half a block at once, so lanes of two blocks meet in an instruction of the tensor cores, and half
     of its 8 slots for rows of x must hold zeros. Here a lane loads a quarter of a block, in half as wide pieces, and
-    all slots hold rows. A step takes two blocks a warp.
+    all slots hold rows. A step takes two blocks a warp, or four if it is WIDE.
     """
+    STEP: tl.constexpr = 4 if WIDE else 2
     lanes = tl.arange(0, 64 * WARPS)  # lane, warp, half of the rows: the lane counts fastest
     t, n, warp = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
     row = n + lanes // (32 * WARPS) * 8
-    words = codes + ((row * (8 * BLOCKS) + 16 * warp + 2 * t)[:, None] + tl.arange(0, 2)[None, :])
-    blocks = row * BLOCKS + 2 * warp
+    words = codes + ((row * (8 * BLOCKS) + 8 * STEP * warp + 2 * t)[:, None] + tl.arange(0, 2)[None, :])
+    blocks = row * BLOCKS + STEP * warp
     size = tl.full((), 16, tl.int64) * BLOCKS
     start = tl.program_id(0) * size
-    first, second = tl.load(words + 8 * start), tl.load(words + 8 * start + 8)
+    first, second, third, fourth = tl.load(words + 8 * start), tl.load(words + 8 * start + 8), 0, 0
+    if WIDE:
+        third, fourth = tl.load(words + 8 * start + 16), tl.load(words + 8 * start + 24)
     if DOUBLE:
-        two = tl.load((absmax + blocks + start).to(tl.pointer_type(tl.int16)))  # absmax of both blocks, in 8 bits
-        factor, mean = tl.load(absmax2 + ((blocks + start) >> 8)), tl.load(offset)
+        mean = tl.load(offset)
+        factor = tl.load(absmax2 + ((blocks + start) >> 8))
+        if WIDE:  # absmax in 8 bits: four or two with one load
+            scales = tl.load((absmax + blocks + start).to(tl.pointer_type(tl.int32)))
+        else:
+            scales = tl.load((absmax + blocks + start).to(tl.pointer_type(tl.int16))).to(tl.int32)
     copy, copy2 = 0, 0
     if ASM:
         table, table2 = place_pairs(pairs), 0
@@ -153,7 +160,7 @@ def rows_kernel(
     lanes = tl.arange(0, 32 * WARPS * EIGHTS)  # of x: lane, warp, eight rows
     u, slot, own = lanes % 4, lanes // 4 % 8, lanes // 32 % WARPS
     m = slot + 8 * (lanes // (32 * WARPS))
-    inputs = x + ((m * (64 * BLOCKS) + 128 * own + 16 * u)[:, None] + tl.arange(0, 8)[None, :])
+    inputs = x + ((m * (64 * BLOCKS) + 64 * STEP * own + 16 * u)[:, None] + tl.arange(0, 8)[None, :])
     used = (m < M)[:, None]
     if EARLY:
         wait: tl.constexpr = "griddepcontrol.wait; griddepcontrol.launch_dependents; mov.b32 $0, 0;"
@@ -163,22 +170,37 @@ def rows_kernel(
         if DOUBLE and MERGED:
             mean = tl.load(offset + ((tile >= SECOND).to(tl.int32) + (tile >= THIRD).to(tl.int32)))
         start, after = tile * size, tl.minimum(tile + PROGRAMS, TILES - 1) * size
-        for k in tl.range(0, BLOCKS, 2 * WARPS, num_stages=1):
-            follows = tl.where(k + 2 * WARPS < BLOCKS, start + k + 2 * WARPS, after)
+        for k in tl.range(0, BLOCKS, STEP * WARPS, num_stages=1):
+            follows = tl.where(k + STEP * WARPS < BLOCKS, start + k + STEP * WARPS, after)
             next_first, next_second = tl.load(words + 8 * follows), tl.load(words + 8 * follows + 8)
+            if WIDE:
+                next_third, next_fourth = tl.load(words + 8 * follows + 16), tl.load(words + 8 * follows + 24)
             if DOUBLE:
-                next_two = tl.load((absmax + blocks + follows).to(tl.pointer_type(tl.int16)))
                 next_factor = tl.load(absmax2 + ((blocks + follows) >> 8))
-                scale = scale_at(two.to(tl.int32) & 255, scale_levels, copy2, ASM) * factor + mean
-                scale2 = scale_at((two.to(tl.int32) >> 8) & 255, scale_levels, copy2, ASM) * factor + mean
+                if WIDE:
+                    next_scales = tl.load((absmax + blocks + follows).to(tl.pointer_type(tl.int32)))
+                else:
+                    next_scales = tl.load((absmax + blocks + follows).to(tl.pointer_type(tl.int16))).to(tl.int32)
+                scale = scale_at(scales & 255, scale_levels, copy2, ASM) * factor + mean
+                scale2 = scale_at((scales >> 8) & 255, scale_levels, copy2, ASM) * factor + mean
             else:
-                scale, scale2 = tl.load(absmax + blocks + start + k), tl.load(absmax + blocks + start + k + 1)
+                at_absmax = absmax + blocks + start + k
+                scale, scale2 = tl.load(at_absmax), tl.load(at_absmax + 1)
             at = inputs + 64 * k
             total += times_block(first, scale, at, used, pairs, copy, WARPS, EIGHTS, ASM, INTERPRETED)
             total += times_block(second, scale2, at + 64, used, pairs, copy, WARPS, EIGHTS, ASM, INTERPRETED)
+            if WIDE:
+                if DOUBLE:
+                    scale = scale_at((scales >> 16) & 255, scale_levels, copy2, ASM) * factor + mean
+                    scale2 = scale_at((scales >> 24) & 255, scale_levels, copy2, ASM) * factor + mean
+                else:
+                    scale, scale2 = tl.load(at_absmax + 2), tl.load(at_absmax + 3)
+                total += times_block(third, scale, at + 128, used, pairs, copy, WARPS, EIGHTS, ASM, INTERPRETED)
+                total += times_block(fourth, scale2, at + 192, used, pairs, copy, WARPS, EIGHTS, ASM, INTERPRETED)
+                third, fourth = next_third, next_fourth
             first, second = next_first, next_second
             if DOUBLE:
-                two, factor = next_two, next_factor
+                scales, factor = next_scales, next_factor
         sums = tl.sum(tl.reshape(total, (WARPS, 16, 8 * EIGHTS)), 0).to(out.dtype.element_ty)
         slots = tl.arange(0, 8 * EIGHTS)[None, :]
         tl.store(out + slots * (16 * TILES) + 16 * tile + tl.arange(0, 16)[:, None], sums, mask=slots < M)

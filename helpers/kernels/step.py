@@ -176,7 +176,7 @@ class Product:
     then each layer is called by itself.
     """
 
-    def __init__(self, layers: list[nn.Module], batch: int):
+    def __init__(self, layers: list[nn.Module], batch: int, kernel: bool = True):
         self.layers, self.way = layers, "apart"
         states = [getattr(layer.weight, "quant_state", None) for layer in layers]
         if any(layer.bias is not None for layer in layers):
@@ -186,7 +186,12 @@ class Product:
             whole = behind_one_another([layer.weight for layer in layers])
             self.weight = whole.view(-1, layers[0].in_features)
             return
-        if batch > MAX_ROWS or not all(map(supports, states)) or why_not(layers[0].weight.device) is not None:
+        if (
+            not kernel
+            or batch > MAX_ROWS
+            or not all(map(supports, states))
+            or why_not(layers[0].weight.device) is not None
+        ):
             return
         doubles = {state.nested for state in states}
         sizes = [state.absmax.numel() for state in states]
@@ -245,11 +250,12 @@ def why_not_fused(model: nn.Module) -> str | None:
 class Step:
     """A decode step of `batch` rows: called with the newest ids, it returns logits and fills the cache.
 
-    `cache` is a transformers StaticCache that a prompt has been read into. Raises CourseError for a model that
+    `cache` is a transformers StaticCache that a prompt has been read into. Without `kernel`, 4-bit layers multiply by
+    themselves, as bitsandbytes does. Raises CourseError for a model that
     `why_not_fused` gives a reason for.
     """
 
-    def __init__(self, model: nn.Module, cache, batch: int = 1):
+    def __init__(self, model: nn.Module, cache, batch: int = 1, kernel: bool = True):
         if (why := why_not_fused(model)) is not None:
             raise CourseError(f"The steps of this model cannot be fused: {why}.")
         self.model, self.cache, self.config, body = model, cache, model.config, model.model
@@ -259,10 +265,10 @@ class Step:
         self.kv, self.group = self.config.num_key_value_heads, attention.num_key_value_groups
         self.products = [
             (
-                Product([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj], batch),
-                Product([layer.self_attn.o_proj], batch),
-                Product([layer.mlp.gate_proj, layer.mlp.up_proj], batch),
-                Product([layer.mlp.down_proj], batch),
+                Product([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj], batch, kernel),
+                Product([layer.self_attn.o_proj], batch, kernel),
+                Product([layer.mlp.gate_proj, layer.mlp.up_proj], batch, kernel),
+                Product([layer.mlp.down_proj], batch, kernel),
             )
             for layer in body.layers
         ]

@@ -1,5 +1,6 @@
 """Let the 4-bit layers of a model multiply with our kernel, and back again."""
 
+import contextlib
 import functools
 
 import torch
@@ -8,7 +9,7 @@ from ..errors import CourseError
 from .calling import fused_linear, supports, why_not
 from .lookup import DTYPES
 
-__all__ = ["stop", "use"]
+__all__ = ["stop", "use", "using"]
 
 
 @functools.cache
@@ -59,3 +60,19 @@ def stop(model: torch.nn.Module) -> int:
     for layer in layers:
         layer.__class__ = theirs
     return len(layers)
+
+
+@contextlib.contextmanager
+def using(model: torch.nn.Module):
+    """The kernel while a block runs, for layers that it can read; those that had it before keep it."""
+    theirs, ours = layer_types()
+    layers = [module for module in model.modules() if type(module) is theirs and supports(module.weight.quant_state)]
+    if layers and why_not(layers[0].weight.device) is not None:
+        layers = []
+    for layer in layers:
+        layer.__class__ = ours
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__class__ = theirs
