@@ -165,65 +165,71 @@ def reading(put) -> None:
         common.forget()
 
 
-def one_text(name: str, new_tokens: int) -> dict:
-    """In a process of its own: tokens a second from end to end, one way to generate; the first call apart."""
-    scheme = "bf16" if name.startswith("bf16") else "nf4-dq"
+WAYS = {  # by scheme: name, new tokens, what to generate with
+    "nf4-dq": {
+        "nf4-dq, generate": (64, {}),
+        "kernel, generate": (64, {}),
+        "nf4-dq, generate again": (64, {}),
+        "nf4-dq, fast": (256, {"batch": 1}),
+        "nf4-dq, fast, sampled": (256, {"batch": 1, "temperature": 0.8, "top_p": 0.9}),
+        "nf4-dq, fast, batch 8": (256, {"batch": 8}),
+        "nf4-dq, fast, batch 32": (256, {"batch": 32}),
+    },
+    "bf16": {
+        "bf16, generate": (64, {}),
+        "bf16, fast": (256, {"batch": 1}),
+        "bf16, fast, batch 8": (256, {"batch": 8}),
+        "bf16, fast, batch 32": (256, {"batch": 32}),
+        "bf16, generate, static and compiled": (256, {"cache_implementation": "static"}),
+    },
+}
+
+
+def written(scheme: str, skipped: str, file: str) -> None:
+    """In a process of its own: tokens a second from end to end, each way to generate; the first call apart."""
     model, tokenizer = models.load("mistral-7b-shape", scheme, device=DEVICE)
     model.generation_config.eos_token_id = None
     inputs = tokenizer(PROMPT, return_tensors="pt").to(DEVICE)
-    batch = int(name.rpartition("batch ")[2]) if "batch" in name else 1
-    if "kernel" in name:
-        switch.use(model)
-
-    def text():
-        if "fast" in name:
-            drawn = {"temperature": 0.8, "top_p": 0.9} if "sampled" in name else {}
-            prompt = [PROMPT] * batch if batch > 1 else PROMPT
-            decoding.generate(model, tokenizer, prompt, new_tokens, **drawn)
-        else:
-            static = {"cache_implementation": "static"} if "static" in name else {}
-            given = {"max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": 0}
-            model.generate(**inputs, **given, **static)
-        torch.cuda.synchronize()
-
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        text()
-        times.append(time.perf_counter() - begun)
-    peak = torch.cuda.max_memory_allocated()
-    rate = batch * new_tokens / statistics.median(times[2:])
-    return {"tokens_per_second": rate, "first_seconds": times[0], "peak": peak}
-
-
-TEXTS = {
-    "bf16, generate": 64,
-    "nf4-dq, generate": 64,
-    "kernel, generate": 64,
-    "nf4-dq, fast": 256,
-    "bf16, fast": 256,
-    "nf4-dq, fast, sampled": 256,
-    "nf4-dq, fast, batch 8": 256,
-    "nf4-dq, fast, batch 32": 256,
-    "bf16, fast, batch 32": 256,
-    "bf16, generate, static and compiled": 256,
-}
+    found = {}
+    for name, (new_tokens, given) in WAYS[scheme].items():
+        if skipped and skipped in name:
+            continue
+        fast, batch = "fast" in name, given.get("batch", 1)
+        given = {key: value for key, value in given.items() if key != "batch"}
+        if name == "kernel, generate":
+            switch.use(model)
+        elif scheme != "bf16":
+            switch.stop(model)
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            if fast:
+                decoding.generate(model, tokenizer, [PROMPT] * batch if batch > 1 else PROMPT, new_tokens, **given)
+            else:
+                plain = {"max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": 0}
+                model.generate(**inputs, **plain, **given)
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - begun)
+        rate = batch * new_tokens / min(times[1:])
+        found[name] = {"tokens_per_second": rate, "first_seconds": times[0]}
+        common.write(file, found)
 
 
 def texts(put, seconds_left) -> None:
     found = {}
     for process in range(PROCESSES):
-        for name, new_tokens in TEXTS.items():
-            if seconds_left() < 60 or ("compiled" in name and process):
+        for scheme in WAYS:
+            if seconds_left() < 70:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "out.json"
-                command = [sys.executable, "-m", "benchmarks.fast_bench", "--text", name, str(new_tokens), str(file)]
+                file, skipped = Path(folder) / "out.json", "compiled" if process else ""
+                command = [sys.executable, "-m", "benchmarks.fast_bench", "--text", scheme, skipped, str(file)]
                 told = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True)
+                if told.returncode:
+                    found.setdefault("failed", {})[f"{scheme} {process}"] = told.stderr[-600:]
                 if file.exists():
-                    found.setdefault(name, []).append(json.loads(file.read_text(encoding="utf-8")))
-                else:
-                    found.setdefault("failed", {})[name] = told.stderr[-600:]
+                    for name, row in json.loads(file.read_text(encoding="utf-8")).items():
+                        found.setdefault(name, []).append(row)
             put("text", found)
 
 
@@ -237,7 +243,7 @@ def main() -> None:
     if (why := calling.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
         parser.error(f"nothing to measure here: {why}.")
     if options.text:
-        common.write(options.output, one_text(options.text[0], int(options.text[1])))
+        written(*options.text, options.output)
         return
     begun, report = time.perf_counter(), {"environment": results.environment()}
 

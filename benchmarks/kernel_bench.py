@@ -400,7 +400,7 @@ class Bench:
         for name in ("bf16",) if scheme == "bf16" else ("nf4-dq", "kernel"):
             if name == "kernel":
                 switch.use(model)
-            for batch in (1,) if way == "plain" else (1, 4, 8, 16, 32, 64):
+            for batch in (1,) if way == "plain" else (1, 8) if name == "nf4-dq" else (1, 4, 8, 16, 32, 64):
                 key = way if batch == 1 else f"{way}, batch {batch}"
                 row = stepping(model, batch, batch == 1, fused=way == "fused", kernel=name == "kernel")
                 self.found.setdefault("decode", {}).setdefault(name, {})[key] = row

@@ -57,6 +57,7 @@ DRAWINGS = {
     "outlier": (50,),
     "pass_it_on": (9, 4),
     "small_and_large": (4096, 4096, 16),
+    "step_timelines": ([("generate", 1566, 54.6), ("the same, replayed", 1566, None), ("few", 263, 2.38)],),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "storeys": (64, 256),

@@ -17,7 +17,7 @@ FLOORS = (
     "english files layers",
     "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
     "adapters draw export kernels run",
-    "learn memory record",
+    "decoding learn memory record",
     "models speed",
     "calibration checkup effort merge publish quality reload widgets",
     "llamacpp mini",

@@ -58,6 +58,7 @@ from .rounding import (
     weight_in_bits,
     who_shares_a_scale,
 )
+from .steps import step_timelines
 
 __all__ = [
     "absmax_by_hand",
@@ -100,6 +101,7 @@ __all__ = [
     "rulers_of_formats",
     "schemes_and_cards",
     "small_and_large",
+    "step_timelines",
     "storeys",
     "superblock",
     "use_of_codes",
