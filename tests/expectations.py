@@ -193,6 +193,8 @@ def generate_and_time(v):
     for n, ratio in v["ratio"].items():
         expected = decode["nf4-dq"][n] / decode["bf16"][n]
         between(ratio["median"] / expected, 1 - 1e-9, 1 + 1e-9, "ratio")
+    fast = v["fast"]
+    assert fast["of"] == 2 and 0 <= fast["same"] <= 2 and len(set(fast["drawn"])) == 2 and all(fast["drawn"])
     twice = [ratio["median"] >= 2 for ratio in v["ratio"].values()]
     assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
 

@@ -95,8 +95,10 @@ def test_a_lesson_can_be_read(notebook):
     """One idea a cell: short cells of plain code; what only draws and lays out is folded or in `helpers`."""
     assert all(cell.source.strip() for cell in notebook.cells)
     if notebook.name[:2] not in REWRITTEN:  # bounds of their own, until their turn comes
-        assert 20 <= len(notebook.cells) <= 40
+        assert 20 <= len(notebook.cells) <= 50
         for cell in code_cells(notebook):
+            if folded(cell):
+                continue
             nodes = ast.parse(cell.source).body
             imports = sum(n.end_lineno - n.lineno + 1 for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))
             assert len([line for line in cell.source.splitlines() if line.strip()]) - imports <= 15, cell.source

@@ -10,7 +10,8 @@ __all__ = ["step_timelines"]
 def step_timelines(ways: Sequence[tuple[str, int, float | None]]) -> None:
     """One decode step three ways, not to scale: (name, kernels, milliseconds) of each.
 
-    The first is launched kernel by kernel from Python, the second replayed as a graph, the third a graph of few kernels.
+    The first is launched kernel by kernel from Python, the second replayed as a graph, the third replayed, too, and of
+    few kernels.
     """
     ax = canvas(4.5)
     lengths, blocks = (52, 34, 13), (7, 14, 4)
