@@ -180,6 +180,11 @@ def state_of(model: nn.Module) -> int:
     return hash(tuple(seen))
 
 
+def can_capture(prompt: torch.Tensor) -> bool:
+    """Whether there is anything to capture on: a CUDA GPU."""
+    return prompt.is_cuda
+
+
 def decoder_of(model: nn.Module, prompt: torch.Tensor, new_tokens: int, sampled: bool) -> StaticDecoder:
     """A decoder with room for a prompt and its answer: one that is there, or a new one, captured where that can be."""
     known, key, length = made.setdefault(model, {}), (prompt.shape[0], sampled), prompt.shape[1] + new_tokens + 1
@@ -193,9 +198,9 @@ def decoder_of(model: nn.Module, prompt: torch.Tensor, new_tokens: int, sampled:
         fused = steps.why_not_fused(model) is None and prompt.is_cuda
         decoder = StaticDecoder(model, prompt, room, fused=fused, sampled=sampled)
         try:
-            if prompt.is_cuda:
+            if can_capture(prompt):
                 decoder.capture()
-        except (CourseError, torch.OutOfMemoryError):
+        except (CourseError, RuntimeError):  # no room for it, or a model that does something in Python
             decoder.graph = None  # then step by step
         known[key] = decoder, state_of(model)  # a fused step has moved weights
     return decoder
@@ -299,7 +304,8 @@ def generate(
     ids = torch.tensor([[filler] * (longest - len(row)) + row for row in encoded], device=model.device)
     padding = torch.tensor([longest - len(row) for row in encoded], device=model.device)
     window = getattr(model.config, "sliding_window", None)
-    if window and longest + max_new_tokens + 1 > window:
+    beyond = bool(window) and longest + max_new_tokens + 1 > window
+    if beyond or len({parameter.device for parameter in model.parameters()}) > 1:
         new = _plainly(model, ids, padding, max_new_tokens, filler, temperature, top_k, top_p, seed)
         if stream is not None:
             stream(tokenizer.decode(new[0], skip_special_tokens=True))
@@ -338,7 +344,7 @@ class Pieces:
 
 
 def _plainly(model, ids, padding, max_new_tokens, filler, temperature, top_k, top_p, seed) -> list[list[int]]:
-    """The same by transformers: for texts that reach beyond a sliding window."""
+    """The same by transformers: for texts beyond a sliding window, and models on several devices."""
     mask = (torch.arange(ids.shape[1], device=ids.device) >= padding[:, None]).long()
     drawn = {"do_sample": True, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     with torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []), torch.inference_mode():

@@ -181,15 +181,17 @@ def test_what_cannot_be_written_is_said_in_a_sentence(mini, given, text):
         decoding.generate(*mini, **({"prompt": "Oslo"} | given))
 
 
-def test_without_room_for_a_graph_it_goes_step_by_step(mini, monkeypatch):
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("no room"), RuntimeError("not permitted: capturing")])
+def test_what_cannot_be_captured_goes_step_by_step(mini, monkeypatch, problem):
     model, tokenizer = mini
     expected = decoding.generate(model, tokenizer, PROMPTS[0], 12)
     decoding.forget(model)
 
     def full(self):
-        raise torch.OutOfMemoryError("no room")
+        raise problem
 
     monkeypatch.setattr(decoding.StaticDecoder, "capture", full)
+    monkeypatch.setattr(decoding, "can_capture", lambda prompt: True)
     assert decoding.generate(model, tokenizer, PROMPTS[0], 12) == expected
     decoding.forget(model)
 
