@@ -166,15 +166,18 @@ def stacked_bars(
     xlabel: str,
     text: str | None = "{:.3g}",
     ax: Axes | None = None,
+    colors: Sequence[str] = (),
 ) -> Figure:
     """Draw one horizontal bar a label, made of `parts` (name of the part → one value a label), the total at its end.
 
-    Returns the figure, for `show`.
+    `colors` are names of parts in the order of their colors, so that a part has the same one in every figure, also
+    where others are missing. Returns the figure, for `show`.
     """
     fig, ax = _axes(ax, title, None)
     left = [0.0] * len(labels)
     for i, (name, values) in enumerate(parts.items()):
-        look = {"color": PALETTE[i % len(PALETTE)], "hatch": HATCHES[i % len(HATCHES)]}
+        place = list(colors).index(name) if name in colors else i
+        look = {"color": PALETTE[place % len(PALETTE)], "hatch": HATCHES[place % len(HATCHES)]}
         ax.barh(
             range(len(labels)), values, left=left, height=0.62, label=name, edgecolor="white", linewidth=0.6, **look
         )

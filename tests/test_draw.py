@@ -30,6 +30,7 @@ DRAWINGS = {
             "with double quantization": {"codes": 3_489_660_928, "absmax": 109_051_904, "embeddings and head": 5e8},
         },
     ),
+    "cache_grid": (32, 8, 128),
     "checkpointing": (6,),
     "errors_that_count": ([0.31, 0.53], [0.4, 0.6], [10, 1]),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
@@ -49,6 +50,13 @@ DRAWINGS = {
         {"absmax": torch.arange(-7, 8) * 0.9 / 7, "affine": -0.31 + torch.arange(16) * 1.21 / 15},
     ),
     "levels_under_bell": (torch.linspace(0.15, 1.85, 8), -torch.linspace(0.17, 1.85, 7)),
+    "life_of_memory": (
+        {
+            "load": {"weights": 4.13, "CUDA context": 0.5},
+            "read\n2,048 tokens": {"weights": 4.13, "KV cache": 0.27, "activations": 0.3, "CUDA context": 0.5},
+            "train": {"weights": 4.65, "activations": 0.9, "adapters and optimizer": 0.3, "CUDA context": 0.5},
+        },
+    ),
     "lora_layer": (16,),
     "moved_levels": (EIGHT, {"from end to end": torch.linspace(-0.8, 0.5, 4), "moved": torch.linspace(-0.84, 0.46, 4)}),
     "nearest_level": (0.31, 0.80),
@@ -57,7 +65,9 @@ DRAWINGS = {
     "outlier": (50,),
     "pass_it_on": (9, 4),
     "small_and_large": (4096, 4096, 16),
-    "step_timelines": ([("generate", 1566, 54.6), ("the same, replayed", 1566, None), ("few", 263, 2.38)],),
+    "step_timelines": (
+        [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],
+    ),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "storeys": (64, 256),

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, Mis
 
 from helpers import finetune, memory, models, quiet, schemes
 from helpers.errors import CourseError
-from helpers.kernels import product
+from helpers.kernels import calling
 from helpers.models import choose, loading
 from helpers.models import hub as hub_module
 from helpers.models.kinds import MISTRAL_7B
@@ -592,6 +592,6 @@ def test_a_t4_gets_float16_and_a_sentence_where_it_would_emulate_or_cannot(monke
         finetune.arguments(finetune.Recipe(compute_dtype="bfloat16"), tmp_path, device)
     with pytest.raises(CourseError, match="graph needs bfloat16"):
         finetune.arguments(finetune.Recipe(graph=True), tmp_path, device)
-    monkeypatch.setattr(product, "INTERPRETED", False)
+    monkeypatch.setattr(calling, "INTERPRETED", False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert "capability 8.0, and this one has 7.5" in product.why_not(device)

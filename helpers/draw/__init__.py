@@ -47,6 +47,7 @@ from .loading import (
     schemes_and_cards,
     what_is_replaced,
 )
+from .memory import cache_grid, life_of_memory
 from .rounding import (
     bit_fields,
     eight_to_codes,
@@ -70,6 +71,7 @@ __all__ = [
     "block_by_hand",
     "border",
     "bytes_of_a_model",
+    "cache_grid",
     "changes_with_intervals",
     "checkpointing",
     "contest",
@@ -90,6 +92,7 @@ __all__ = [
     "learned_tokens",
     "levels_in_use",
     "levels_under_bell",
+    "life_of_memory",
     "lora_layer",
     "moved_levels",
     "nearest_level",

@@ -1,4 +1,4 @@
-"""Checks of notebook 05: bits per weight, the KV cache, what fits."""
+"""Checks of notebook 05: bits per weight, the KV cache, what fits, and what helps whom."""
 
 from types import SimpleNamespace
 
@@ -74,3 +74,22 @@ def check_fits(answer, *, weight_bytes: int, per_token: int) -> str:
     if abs(tokens - 5.94e9 / (4 * per_token)) < 2:
         raise Hint("the weights take their share first: subtract `weight_bytes`.")
     raise Hint("free bytes are 6.44e9 − 0.5e9 − weight_bytes; divide them by 4 sequences and by `per_token`.")
+
+
+@exercise("05-4")
+def check_remedies(answer) -> str:
+    truth = {"A": "double quantization", "B": "fewer at once", "C": "shorter pieces", "D": "checkpointing"}
+    why = {
+        "A": "A fails while loading, so it is about the weights alone. Which of the four makes weights smaller?",
+        "B": "B has short prompts, and what grows with each word and each person is the cache.",
+        "C": "C fails before the first word, in one long pass, and the cache isn't the problem.",
+        "D": "D has no trouble until it trains: something is kept for the backward pass.",
+    }
+    if not isinstance(answer, dict) or set(answer) != set(truth):
+        raise Hint('give a dict with the four letters, for example {"A": "checkpointing", …}.')
+    for letter, remedy in truth.items():
+        if answer[letter] not in truth.values():
+            raise Hint(f"{answer[letter]!r} is none of the four: use {', '.join(map(repr, sorted(truth.values())))}.")
+        if answer[letter] != remedy:
+            raise Hint(why[letter])
+    return "weights, caches, activations and what training keeps: each has a remedy of its own."

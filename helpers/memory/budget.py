@@ -109,7 +109,9 @@ class MemoryBudget:
         top = max(groups, key=lambda group: groups[group][0])
         share = groups[top][0] * unit / self.total_bytes
         title = f"{self.total_bytes / unit:.2f} {name}, {share:.0%} of it {top}"
-        return plots.stacked_bars([b.title for b in budgets], groups, title=title, xlabel=name, text="{:.2f}")
+        return plots.stacked_bars(
+            [b.title for b in budgets], groups, title=title, xlabel=name, text="{:.2f}", colors=list(GROUPS)
+        )
 
     def _repr_markdown_(self) -> str:
         return self.table()

@@ -42,4 +42,16 @@ WRONG = {
             "0.5 GB",
         ),
     ],
+    "05-4": [
+        (
+            'helps = {"A": "checkpointing", "B": "fewer at once", "C": "shorter pieces", "D": "double quantization"}\n'
+            'exercises.check("05-4", helps)',
+            "makes weights smaller",
+        ),
+        (
+            'helps = {"A": "double quantization", "B": "shorter pieces", "C": "fewer at once", "D": "checkpointing"}\n'
+            'exercises.check("05-4", helps)',
+            "what grows with each word",
+        ),
+    ],
 }
