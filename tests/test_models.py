@@ -594,4 +594,4 @@ def test_a_t4_gets_float16_and_a_sentence_where_it_would_emulate_or_cannot(monke
         finetune.arguments(finetune.Recipe(graph=True), tmp_path, device)
     monkeypatch.setattr(calling, "INTERPRETED", False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert "capability 8.0, and this one has 7.5" in product.why_not(device)
+    assert "capability 8.0, and this one has 7.5" in calling.why_not(device)
