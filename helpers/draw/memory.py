@@ -83,10 +83,8 @@ def cache_grid(layers: int, heads: int, size: int) -> None:
     say(ax, 9.0, 4.4, f"each K, and each V: {heads} heads × {size} numbers of 2 bytes", ha="left", size=10.5)
     say(ax, 57.6, 27.0, "a new token adds", ha="left", size=10.5, color=RED)
     say(ax, 57.6, 24.2, "one column", ha="left", size=10.5, color=RED, weight="bold")
-    say(ax, 57.6, 19.4, f"{2 * layers * heads * size * 2:,} bytes", ha="left", size=10.5)
     finish(
         ax,
         f"A grid with a row for each of {layers} layers and a column for each token. Each place holds a key and a "
-        f"value, {heads} heads of {size} numbers each. The newest token, Paris, adds one column of "
-        f"{2 * layers * heads * size * 2:,} bytes.",
+        f"value, {heads} heads of {size} numbers of 2 bytes each. The newest token, Paris, adds one column.",
     )
