@@ -202,6 +202,7 @@ def decoder_of(model: nn.Module, prompt: torch.Tensor, new_tokens: int, sampled:
                 decoder.capture()
         except (CourseError, RuntimeError):  # no room for it, or a model that does something in Python
             decoder.graph = None  # then step by step
+        decoder.model = weakref.proxy(model)  # or its entry in `made` would keep the model alive
         known[key] = decoder, state_of(model)  # a fused step has moved weights
     return decoder
 

@@ -1,5 +1,8 @@
 """The fast line, `decoding.generate`: the tokens of `model.generate`, greedy or drawn, one prompt or several."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -133,6 +136,15 @@ def test_a_decoder_is_used_again_until_it_is_too_small_or_out_of_date(mini, monk
     assert decoder() is not kept
     decoding.forget(model)
     assert model not in decoding.made
+
+
+def test_a_model_that_was_generated_with_can_be_deleted():
+    model, tokenizer = models.load("mini", "fp32", device=DEVICE)
+    assert decoding.generate(model, tokenizer, PROMPTS[0], 4) == decoding.generate(model, tokenizer, PROMPTS[0], 4)
+    alive, before = weakref.ref(model), len(decoding.made)
+    del model
+    gc.collect()
+    assert alive() is None and len(decoding.made) == before - 1
 
 
 def test_an_adapter_that_is_switched_off_is_seen(mini):

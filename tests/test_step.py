@@ -1,5 +1,8 @@
 """A decode step of few launches: held to transformers' own, in the interpreter and, where there is one, on a GPU."""
 
+import gc
+import weakref
+
 import peft
 import pytest
 import torch
@@ -92,9 +95,13 @@ def test_weights_that_lie_behind_one_another_are_still_the_layers():
     assert places[1] - places[0] == layer.q_proj.weight.nbytes and places[2] - places[1] == layer.k_proj.weight.nbytes
     again = step.Step(model, decoder.cache)  # nothing moves twice
     assert places[0] == layer.q_proj.weight.data_ptr() == again.products[0][0].codes.data_ptr()
+    alive = weakref.ref(model)
     # q, k, v, gate and up of two layers: codes, absmax, second absmax
     assert kernels.separate(model) == 2 * 5 * 3 and kernels.separate(model) == 0
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    del model, decoder, layer
+    gc.collect()
+    assert alive() is None and again.body is not None  # a step keeps the layers, and not the model
 
 
 @runs

@@ -258,7 +258,9 @@ class Step:
     def __init__(self, model: nn.Module, cache, batch: int = 1, kernel: bool = True):
         if (why := why_not_fused(model)) is not None:
             raise CourseError(f"The steps of this model cannot be fused: {why}.")
-        self.model, self.cache, self.config, body = model, cache, model.config, model.model
+        # not the model itself: who keeps a step for a model must not keep the model with it
+        self.cache, self.config, self.body = cache, model.config, model.model
+        body = self.body
         self.batch, self.device, self.dtype = batch, body.norm.weight.device, body.norm.weight.dtype
         attention = body.layers[0].self_attn
         self.size, self.scaling = attention.head_dim, attention.scaling
@@ -321,7 +323,7 @@ class Step:
 
         `padding` (batch,) is how many positions at the left of each row are none of its text.
         """
-        body = self.model.model
+        body = self.body
         with on(self.device):
             hidden, update = body.embed_tokens(ids[:, 0]), None
             for i, (layer, (qkv, o, gate_up, down)) in enumerate(zip(body.layers, self.products, strict=True)):
