@@ -171,6 +171,21 @@ def call(answer, *args, **kwargs):
     return value
 
 
+def matched(answer, truth: dict[str, str], hints: dict[str, str], others: tuple[str, ...] = ()) -> None:
+    """Check a dict that gives one of a few words to each letter; `others` are words that fit none of them.
+
+    Raises a Hint for another shape, a word that there is not, and the first letter with the wrong word.
+    """
+    words = sorted({*truth.values(), *others})
+    if not isinstance(answer, dict) or set(answer) != set(truth):
+        raise Hint(f'give a dict with the letters {", ".join(truth)}, for example {{"A": "{words[0]}", …}}.')
+    for letter, word in truth.items():
+        if answer[letter] not in words:
+            raise Hint(f"{answer[letter]!r} is none of the words: use {', '.join(map(repr, words))}.")
+        if answer[letter] != word:
+            raise Hint(hints[letter])
+
+
 def number(answer, what: str = "the answer") -> float:
     """Return the answer as a float; a NumPy or torch scalar will do, anything else becomes a hint."""
     if hasattr(answer, "item"):

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number
 
 
 @exercise("05-1")
@@ -85,11 +85,5 @@ def check_remedies(answer) -> str:
         "C": "C fails before the first word, in one long pass, and the cache isn't the problem.",
         "D": "D has no trouble until it trains: something is kept for the backward pass.",
     }
-    if not isinstance(answer, dict) or set(answer) != set(truth):
-        raise Hint('give a dict with the four letters, for example {"A": "checkpointing", …}.')
-    for letter, remedy in truth.items():
-        if answer[letter] not in truth.values():
-            raise Hint(f"{answer[letter]!r} is none of the four: use {', '.join(map(repr, sorted(truth.values())))}.")
-        if answer[letter] != remedy:
-            raise Hint(why[letter])
+    matched(answer, truth, why)
     return "weights, caches, activations and what training keeps: each has a remedy of its own."

@@ -2,7 +2,7 @@
 
 import torch
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number
 
 
 @exercise("14-1")
@@ -49,14 +49,7 @@ def check_causes(answer) -> str:
         "C": "C is fluent, so the weights are right. What is different from Python is how it is asked.",
         "D": "D has lost it in Python, too, so nothing that comes later is to blame.",
     }
-    if not isinstance(answer, dict) or set(answer) != set(truth):
-        raise Hint('give a dict with the four letters, for example {"A": "template", …}.')
-    for letter, cause in truth.items():
-        known = (*truth.values(), "cut")
-        if answer[letter] not in known:
-            raise Hint(f"{answer[letter]!r} is none of the causes: use {', '.join(map(repr, known))}.")
-        if answer[letter] != cause:
-            raise Hint(why[letter])
+    matched(answer, truth, why, ("cut",))
     return "four faces, four causes, and the quantization was none of them."
 
 
