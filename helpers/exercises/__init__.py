@@ -25,7 +25,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-__all__ = ["MIME", "Hint", "call", "check", "exercise", "number", "numbers", "progress"]
+__all__ = ["MIME", "Hint", "call", "check", "exercise", "matched", "number", "numbers", "progress"]
 
 MIME = "application/vnd.mistral-4bit.exercise+json"
 PROGRESS = Path(__file__).resolve().parents[2] / "notebooks" / ".progress"
