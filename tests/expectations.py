@@ -194,7 +194,7 @@ def generate_and_time(v):
         expected = decode["nf4-dq"][n] / decode["bf16"][n]
         between(ratio["median"] / expected, 1 - 1e-9, 1 + 1e-9, "ratio")
     fast = v["fast"]
-    assert fast["of"] == 2 and 0 <= fast["same"] <= 2 and len(set(fast["drawn"])) == 2 and all(fast["drawn"])
+    assert fast["of"] == 2 and 1 <= fast["same"] <= 2 and len(set(fast["drawn"])) == 2 and all(fast["drawn"])
     twice = [ratio["median"] >= 2 for ratio in v["ratio"].values()]
     assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
 
@@ -367,10 +367,10 @@ def make_it_fast(v):
     between(v["us"]["nf4-dq"] / v["us"]["finished"], 1.3, 2.5, "bitsandbytes : finished kernel")
     between(v["us"]["bf16"] / v["us"]["finished"], 2.0, 4.0, "bf16 : finished kernel")
     assert v["us"]["finished"] < v["us"]["by_permute"] < min(v["us"]["by_pointer"], v["us"]["by_pair"])
-    between(v["ratio"]["median"], 2.0, 3.0, "decoding, finished kernel : bf16")
+    between(v["ratio"]["median"], 2.2, 2.7, "decoding, finished kernel : bf16")
     assert v["ratio"]["low"] < v["ratio"]["median"] < v["ratio"]["high"] and v["claim"] == "true"
     between(v["layer"], 2.2, 3.2, "a layer's products, bf16 : finished kernel")
-    between(v["share of products"]["bf16"], 0.6, 0.97, "share of products in bf16")
+    between(v["share of products"]["bf16"], 0.85, 0.97, "share of products in bf16")
 
 
 SMALL["13_choose_a_format"] = {"TEXTS": 100, "QUESTIONS": 40, "CALIBRATION": 100}

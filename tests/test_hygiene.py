@@ -96,7 +96,8 @@ def test_a_lesson_can_be_read(notebook):
     """One idea a cell: short cells of plain code; what only draws and lays out is folded or in `helpers`."""
     assert all(cell.source.strip() for cell in notebook.cells)
     if notebook.name[:2] not in REWRITTEN:  # bounds of their own, until their turn comes
-        assert 20 <= len(notebook.cells) <= 50
+        most = {"06": 47}.get(notebook.name[:2], 40)  # where a section was added before its turn
+        assert 20 <= len(notebook.cells) <= most
         for cell in code_cells(notebook):
             if folded(cell):
                 continue
