@@ -118,7 +118,8 @@ def test_assembly_and_plain_triton_give_the_same_bits():
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("dtype", lookup.DTYPES)
 @pytest.mark.parametrize(
-    "rows, n, k", [(1, 32, 512), (3, 16, 256), (8, 48, 768), (2, 16, 2048), (17, 32, 256), (64, 16, 256)]
+    "rows, n, k",
+    [(1, 32, 512), (3, 16, 256), (8, 48, 768), (2, 16, 2048), (17, 32, 256), (33, 144, 2048), (64, 16, 256)],
 )
 def test_it_multiplies_as_float64_does(rows, n, k, dtype, double):
     codes, state, exact = weight(n, k, double, seed=rows)
@@ -140,7 +141,7 @@ def test_every_plan_computes_the_same(plan, monkeypatch):
 
 
 @runs
-@pytest.mark.parametrize("rows", [2, 6, 18])
+@pytest.mark.parametrize("rows", [2, 6, 18, 34])
 def test_blocks_that_share_a_product_keep_their_scales_apart(rows):
     """One block of eight is a million times the others."""
     for place in range(8):

@@ -6,6 +6,7 @@ kept and used again, and only torch.compile sees an operator of PyTorch's.
 
 import contextlib
 import functools
+import operator
 
 import torch
 
@@ -13,9 +14,12 @@ from .. import nf4
 from ..errors import CourseError
 from .lookup import DTYPES, INTERPRETED, kept_pairs, tl, triton
 from .product import BLOCK, FEW_ROWS, PLANS, Plan, linear_kernel
-from .rows import MAX_ROWS, dequantize_kernel, rows_kernel
+from .rows import SOME_ROWS, dequantize_kernel, rows_kernel
+from .tiles import MAX_ROWS, TILE, tiles_kernel
 
 __all__ = ["dequantize", "fused_linear", "launch", "linear", "multiply", "plan", "supports", "why_not"]
+
+ENOUGH = 96  # programs of large tiles, of a GPU with about as many multiprocessors
 
 
 def plan(rows: int, columns: int, count: int = 1) -> Plan:
@@ -28,7 +32,7 @@ def plan(rows: int, columns: int, count: int = 1) -> Plan:
     if count <= FEW_ROWS:
         warps = next(w for w in (4, 2, 1) if blocks % (4 * w) == 0)
         return PLANS.get((rows, columns)) or Plan(warps=warps)
-    most = {1: 4, 2: 8 if few and columns > 8192 else 4, 4: 4 if few else 2, 8: 2}[eights]
+    most = {1: 4, 2: 8 if few and columns > 8192 else 4, 4: 4 if few else 2}[eights]
     step = 4 if wide(eights) else 2
     return Plan(next(w for w in (8, 4, 2, 1) if w <= most and blocks % (step * w) == 0), {1: 5, 2: 8}.get(eights, 4))
 
@@ -39,7 +43,7 @@ def wide(eights: int) -> bool:
 
 
 def eights_of(count: int) -> int:
-    """How many times eight rows of x a kernel is compiled for: 1, 2, 4 or 8."""
+    """How many times eight rows of x a kernel is compiled for: 1, 2 or 4."""
     return 1 << (-(-count // 8) - 1).bit_length()
 
 
@@ -73,9 +77,12 @@ def multiply(x, codes, constants, rows: int, asm=True, early=False, bounds=()) -
     x = x.contiguous()
     if x.numel() > MAX_ROWS * x.shape[-1]:
         return torch.nn.functional.linear(x, dequantize(codes, constants, (rows, x.shape[-1]), x.dtype, asm))
-    chosen = plan(rows, x.shape[-1], x.numel() // x.shape[-1])
-    if constants[0].data_ptr() % 4:  # the kernel reads four at a time, and a view may begin anywhere
+    count = x.numel() // x.shape[-1]
+    if constants[0].data_ptr() % 4:  # the kernels read four at a time, and a view may begin anywhere
         constants = (constants[0].clone(), *constants[1:])
+    if count > SOME_ROWS:
+        return multiply_tiles(x, codes, constants, rows, asm, bounds)
+    chosen = plan(rows, x.shape[-1], count)
     out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
     if chosen.early and not early:
         chosen = chosen._replace(early=False)
@@ -83,46 +90,83 @@ def multiply(x, codes, constants, rows: int, asm=True, early=False, bounds=()) -
     return out
 
 
-started: dict[tuple, object] = {}  # compiled kernels that can be launched again, by all that they were compiled for
+def multiply_tiles(x, codes, constants, rows: int, asm=True, bounds=()) -> torch.Tensor:
+    """`multiply` for up to 64 rows of x by large tiles; where these are few, several programs share the columns."""
+    columns, double = x.shape[-1], constants[3] is not None
+    count, tiles, steps = x.numel() // columns, -(-rows // TILE), columns // (4 * BLOCK)
+    shared = [parts for parts in (1, 2, 4, 8) if steps % parts == 0]
+    parts = next((parts for parts in shared if tiles * parts >= ENOUGH), shared[-1])
+    out = torch.empty((parts, count, rows), dtype=torch.float32 if parts > 1 else x.dtype, device=x.device)
+    tensors = (x, codes, *(constants if double else constants[:1] * 4), kept_pairs(x.dtype, x.device), out)
+
+    def how():
+        sizes = (count, rows, columns // BLOCK, steps // parts, *bounds, *[rows] * (2 - len(bounds)))
+        choices = {
+            "TILE": TILE, "ROWS": MAX_ROWS, "DOUBLE": double, "MERGED": bounds != (),
+            "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
+        }  # fmt: skip
+        return tiles_kernel, (tiles, parts), (x, words(codes), *tensors[2:]), sizes, choices, {"num_warps": 8}
+
+    start((tiles_kernel, x.dtype, x.device, count, rows, columns, double, asm, bounds), tensors, how)
+    return (out.sum(0).to(x.dtype) if parts > 1 else out).view(*x.shape[:-1], rows)
+
+
+started: dict[tuple, tuple] = {}  # compiled kernels that can be launched again, and their numbers, by a caller's key
+
+
+def start(key: tuple, tensors: tuple, how) -> None:
+    """Start a kernel on tensors of one device; `how` says with what: kernel, grid, tensors, numbers, choices, options.
+
+    Triton finds out with each launch which of its compiled kernels fits the arguments, and that takes the host longer
+    than the GPU takes for a product. So what it found is kept under `key`, and called again with addresses instead of
+    tensors, as long as all are multiples of 16, for which it was compiled.
+    """
+    device = tensors[0].device
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    aligned = not functools.reduce(operator.or_, addresses) & 15
+    again = started.get(key) if aligned else None
+    if again is not None and device.index == torch.cuda.current_device():
+        run, numbers = again
+        run(*addresses, *numbers)
+        return
+    kernel, grid, given, sizes, choices, options = how()
+    with on(device):
+        compiled = kernel[grid](*given, *sizes, **choices, **options)
+    if aligned and compiled is not None:  # the interpreter compiles nothing
+        started[key] = compiled[(*grid, 1)], (*sizes, *choices.values())
+
+
+def words(codes: torch.Tensor) -> torch.Tensor:
+    """Codes, two in a byte, as words of eight."""
+    return codes.view(-1).view(torch.int32)
 
 
 def launch(x, codes, constants, out, plan: Plan, asm: bool = True, kernel=None, bounds=()):
-    """Start a kernel, the one for so many rows or a variant, on contiguous tensors, unchecked.
+    """Start the kernel for so many rows, up to 32, or a variant of it, on contiguous tensors, unchecked.
 
-    `constants` and `bounds` are those of `multiply`. Triton finds out with each launch which of its compiled kernels
-    fits the arguments, and that takes the host longer than the GPU takes for the product. So what it found is kept, and
-    called again with addresses instead of tensors, as long as all are multiples of 16, for which it was compiled.
+    `constants` and `bounds` are those of `multiply`.
     """
     columns, rows = x.shape[-1], out.shape[-1]
     count, double = x.numel() // columns, constants[3] is not None
     tensors = (x, codes, *(constants if double else constants[:1] * 4), kept_pairs(x.dtype, x.device), out)
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    aligned = not (addresses[0] | addresses[1] | addresses[2] | addresses[4] | addresses[7]) & 15
     kernel = kernel or (linear_kernel if count <= FEW_ROWS else rows_kernel)
-    key = (kernel, x.dtype, x.device, count, rows, columns, plan, double, asm, bounds)
-    again = started.get(key) if aligned else None
-    if again is not None and x.device.index == torch.cuda.current_device():
-        run, sizes = again
-        run(*addresses, *sizes)
-        return
-    count_of, capability = processors(x.device)
-    early = plan.early and capability >= (9, 0)
-    programs = min(rows // 16, plan.programs * count_of)
-    bounds = [bound // 16 for bound in bounds] + [rows // 16] * (2 - len(bounds))
-    sizes = (count, rows // 16, columns // BLOCK, programs, *bounds)
-    eights = eights_of(count)
-    many = {"EIGHTS": eights, "WIDE": wide(eights)} if kernel is rows_kernel else {}
-    choices = {
-        "WARPS": plan.warps, **many, "DOUBLE": double,
-        "MERGED": key[-1] != (), "EARLY": early, "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
-    }  # fmt: skip
-    tensors = (x, codes.view(-1).view(torch.int32), *tensors[2:])
-    with on(x.device):
-        compiled = kernel[(programs,)](
-            *tensors, *sizes, **choices, num_warps=plan.warps, **({"launch_pdl": True} if early else {})
-        )
-    if aligned and compiled is not None:  # the interpreter compiles nothing
-        started[key] = compiled[(programs, 1, 1)], (*sizes, *choices.values())
+
+    def how():
+        count_of, capability = processors(x.device)
+        early = plan.early and capability >= (9, 0)
+        programs = min(rows // 16, plan.programs * count_of)
+        ends = [bound // 16 for bound in bounds] + [rows // 16] * (2 - len(bounds))
+        eights = eights_of(count)
+        many = {"EIGHTS": eights, "WIDE": wide(eights)} if kernel is rows_kernel else {}
+        choices = {
+            "WARPS": plan.warps, **many, "DOUBLE": double,
+            "MERGED": bounds != (), "EARLY": early, "ASM": asm and not INTERPRETED, "INTERPRETED": INTERPRETED,
+        }  # fmt: skip
+        sizes = (count, rows // 16, columns // BLOCK, programs, *ends)
+        options = {"num_warps": plan.warps} | ({"launch_pdl": True} if early else {})
+        return kernel, (programs, 1), (x, words(codes), *tensors[2:]), sizes, choices, options
+
+    start((kernel, x.dtype, x.device, count, rows, columns, plan, double, asm, bounds), tensors, how)
 
 
 def on(device: torch.device):
@@ -158,13 +202,16 @@ def why_not(device: torch.device | str) -> str | None:
 def dequantize(codes: torch.Tensor, constants, shape, dtype: torch.dtype, asm: bool = True) -> torch.Tensor:
     """The values of a weight, bit for bit bitsandbytes': `shape`, in bfloat16 or float16; `constants` as above."""
     out = torch.empty(shape, dtype=dtype, device=codes.device)
-    double, blocks, size = constants[3] is not None, out.numel() // BLOCK, 64
-    with on(codes.device):
-        dequantize_kernel[(triton.cdiv(blocks, size),)](
-            codes.view(-1).view(torch.int32), *(constants if double else constants[:1] * 4), _levels(codes.device), out,
-            blocks, tl.bfloat16 if dtype == torch.bfloat16 else tl.float16, SIZE=size, DOUBLE=double,
-            ASM=asm and not INTERPRETED, num_warps=4,
-        )  # fmt: skip
+    double, blocks = constants[3] is not None, out.numel() // BLOCK
+    tensors = (codes, *(constants if double else constants[:1] * 4), _levels(codes.device), out)
+
+    def how():
+        kind = tl.bfloat16 if dtype == torch.bfloat16 else tl.float16
+        choices = {"dtype": kind, "SIZE": 64, "DOUBLE": double, "ASM": asm and not INTERPRETED}
+        grid = (triton.cdiv(blocks, choices["SIZE"]), 1)
+        return dequantize_kernel, grid, (words(codes), *tensors[1:]), (blocks,), choices, {"num_warps": 4}
+
+    start((dequantize_kernel, dtype, codes.device, blocks, double, asm), tensors, how)
     return out
 
 

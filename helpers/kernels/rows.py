@@ -1,4 +1,4 @@
-"""The kernel's sibling for 5 to 64 rows, and one that writes a weight's values to memory, for more.
+"""The kernel's sibling for 5 to 32 rows, and one that writes a weight's values to memory, for more.
 
 Where a prompt has hundreds of rows the product itself takes longest, and cuBLAS makes it best: then the weight's values
 are made once, bit for bit those of bitsandbytes, by one kernel instead of three.
@@ -9,9 +9,9 @@ import functools
 from .lookup import jit, look_up, place_pairs, place_scales, scale_at, settled, tl, triton
 from .product import product, weights
 
-__all__ = ["MAX_ROWS", "dequantize_kernel", "rows_kernel"]
+__all__ = ["SOME_ROWS", "dequantize_kernel", "rows_kernel"]
 
-MAX_ROWS = 64  # of x; more would not fit into a lane's registers
+SOME_ROWS = 32  # of x; for more, its tiles are too small: x is read again for each
 
 # The 16 levels lie in shared memory, 32 copies side by side, so that each lane asks its own bank. From a word of 8
 # codes, the scale of their block and the address of the levels, this makes four words of two values each.

@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import CourseError
 from .calling import multiply, on, processors, supports, why_not
 from .lookup import DTYPES, INTERPRETED, jit, tl, triton
-from .rows import MAX_ROWS
+from .tiles import MAX_ROWS
 
 __all__ = ["Product", "Step", "separate", "why_not_fused"]
 
