@@ -38,6 +38,7 @@ LADDER = {
     "+ offloading": {"offload": True},
     "+ CUDA graph": {"graph": True},
     "+ optimizer not paged": {"optimizer": "adamw_8bit"},
+    "+ adapters as one tensor": {"one_tensor": True},
 }
 BESIDE = {  # at 1 × 2048
     "all but offloading": {change: value for step in LADDER.values() for change, value in step.items()}

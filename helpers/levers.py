@@ -7,7 +7,8 @@ They change neither the model nor the recipe, only what is kept, moved or launch
 - `Offload`: what checkpointing keeps waits in host memory, copied while the GPU computes;
 - `use_liger`: RMSNorm, rotary positions and SwiGLU as one kernel each (the package liger-kernel);
 - `compile_layers`: each decoder layer compiled, one region for all of them;
-- `GraphedStep`: forward and backward pass recorded once as a CUDA graph, and launched as a whole from then on.
+- `GraphedStep`: forward and backward pass recorded once as a CUDA graph, and launched as a whole from then on;
+- `OneTensor`: all adapters behind one another in one tensor, so that the optimizer takes its step with one launch.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from torch.autograd import Function
 from .errors import CourseError
 from .layers import dense
 
-__all__ = ["GraphedStep", "Offload", "chunk_loss", "compile_layers", "fuse_adapters", "use_liger"]
+__all__ = ["GraphedStep", "Offload", "OneTensor", "chunk_loss", "compile_layers", "fuse_adapters", "use_liger"]
 
 IGNORED = -100  # the label of a token that is not learned
 ROWS = 1024  # positions whose logits exist at one time
@@ -33,6 +34,18 @@ SHAPES = 4  # shapes of batches that are recorded, each with memory of its own
 PROBE = 8  # tokens on which a lever is tried before it is pulled
 ALIKE = 0.02  # 16 bits round by less; another formula is further off
 LEAST_BYTES = 1 << 20  # smaller tensors are not worth a copy to the host
+STATE_BLOCK = 256  # numbers of an optimizer's state in 8 bits that share a scale
+
+
+def _weight(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
+    """`layers.dense`, made by one kernel instead of three where ours can: the same bits."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is not None and layer.weight.is_cuda and state.dtype == dtype:
+        from .kernels import calling  # Triton is imported where there is a GPU for it
+
+        if dtype in calling.DTYPES and calling.supports(state) and calling.why_not(layer.weight.device) is None:
+            return calling.dequantize(layer.weight.data, calling.constants_of(state), state.shape, dtype)
+    return dense(layer, dtype)
 
 
 class _Adapter(Function):
@@ -66,12 +79,12 @@ class _Frozen(Function):
     def forward(ctx, x, y, layer):
         ctx.layer, ctx.dtype = layer, x.dtype
         ctx.mark_dirty(y)
-        y.view(-1, y.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]), dense(layer, x.dtype).T)
+        y.view(-1, y.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]), _weight(layer, x.dtype).T)
         return y if layer.bias is None else y.add_(layer.bias)
 
     @staticmethod
     def backward(ctx, dy):
-        return dy.to(ctx.dtype) @ dense(ctx.layer, ctx.dtype), dy, None
+        return dy.to(ctx.dtype) @ _weight(ctx.layer, ctx.dtype), dy, None
 
 
 def _fused(module: nn.Module, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
@@ -306,6 +319,39 @@ def compile_layers(model: nn.Module) -> None:
         layer.forward = torch.compile(layer.forward, dynamic=False)
 
 
+class OneTensor:
+    """All that a model trains behind one another in one tensor, `parameter`, of which the model's are views.
+
+    An optimizer that is given `parameter` alone takes its step with one launch, where it takes one for each adapter
+    otherwise, and the norm of the gradient is one sum. The numbers are the same: an optimizer in 8 bits scales blocks
+    of 256 numbers together, which is why no tensor's size may leave a rest.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        if not self.trained or len({(p.dtype, p.device) for p in self.trained}) > 1:
+            raise CourseError("One tensor takes parameters of one dtype on one device: leave one_tensor off.")
+        if any(p.numel() % STATE_BLOCK for p in self.trained):
+            raise CourseError(
+                f"One tensor takes adapters whose sizes are multiples of {STATE_BLOCK}, so that the optimizer's blocks "
+                "stay the same: choose a rank that is a multiple of 16, or leave one_tensor off."
+            )
+        self.parameter = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.trained]))
+        self.gradient, self.views, begin = torch.zeros_like(self.parameter), [], 0
+        for p in self.trained:
+            end = begin + p.numel()
+            p.data = self.parameter.data[begin:end].view_as(p)
+            self.views.append(self.gradient[begin:end].view_as(p))
+            begin = end
+
+    def begin(self) -> None:
+        """Before a step: gradients are zero, and what the backward pass adds to them lands in the one tensor."""
+        self.gradient.zero_()
+        self.parameter.grad = self.gradient
+        for p, view in zip(self.trained, self.views, strict=True):
+            p.grad = view
+
+
 class GraphedStep:
     """Forward and backward pass of a training step: after a few of a shape, recorded and replayed as a CUDA graph.
 
@@ -313,14 +359,16 @@ class GraphedStep:
     launch instead of thousands, on the same memory, so that a batch must have a shape seen before: fill it by packing.
     """
 
-    def __init__(self, model: nn.Module, offload: Offload | None = None):
+    def __init__(self, model: nn.Module, offload: Offload | None = None, one: OneTensor | None = None):
         if not torch.cuda.is_available():
             raise CourseError("CUDA graphs need a CUDA GPU: leave graph off.")
-        self.model, self.offload, self.recorded, self.seen = model, offload, {}, {}
+        self.model, self.offload, self.one, self.recorded, self.seen = model, offload, one, {}, {}
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.stream = torch.cuda.Stream()  # one for all: the matrix library takes a workspace on each
 
     def _run(self, inputs: dict) -> torch.Tensor:
+        if self.one:
+            self.one.begin()
         with self.offload or contextlib.nullcontext():
             loss = self.model(**inputs).loss
         loss.backward()

@@ -40,6 +40,7 @@ class Recipe:
     liger: bool = False
     compiled: bool = False
     graph: bool = False
+    one_tensor: bool = False
 
     def __post_init__(self):
         for name, least in (("steps", 1), ("batch", 1), ("length", 8), ("rank", 1), ("alpha", 1)):

@@ -15,8 +15,10 @@ HELPERS = Path(__file__).resolve().parent.parent / "helpers"
 FLOORS = (
     "errors quiet",
     "english files layers",
-    "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
-    "adapters draw export kernels run",
+    "colab exercises formats nf4 padding plots recipe results schemes skeleton",
+    "draw export kernels run",
+    "levers",
+    "adapters",
     "decoding learn memory record",
     "models speed",
     "calibration checkup effort merge publish quality reload widgets",

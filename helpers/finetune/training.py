@@ -80,19 +80,36 @@ class _Trainer(Trainer):
             plugin.set_mixed_precision = functools.partial(plugin.set_mixed_precision, buffer_autocast=True)
             if plugin.mixed_precision_policy is not None:
                 plugin.mixed_precision_policy.buffer_dtype = torch.float32
-        self._graphed = None
+        self._graphed = self._one = None
 
     def compute_loss(self, *given, **named):
         with self._offload or contextlib.nullcontext():
             return super().compute_loss(*given, **named)
 
+    def create_optimizer(self, model=None):
+        if self.optimizer is None and self.recipe.one_tensor:
+            if self.args.world_size > 1:
+                raise CourseError("one_tensor is for one process: several hand gradients out one by one. Leave it off.")
+            self._one = levers.OneTensor(self.model)
+            kind, given = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            groups = [{"params": [self._one.parameter], "weight_decay": self.args.weight_decay}]
+            self.optimizer = kind(groups, **given)
+        return super().create_optimizer(model)
+
+    def _clip_grad_norm(self, model):
+        if self._one is None:
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_([self._one.parameter], self.args.max_grad_norm)
+
     def training_step(self, model, inputs, num_items_in_batch=None):
+        if self._one and not self.recipe.graph:
+            self._one.begin()
         if not self.recipe.graph:
             return super().training_step(model, inputs, num_items_in_batch)
         if self._graphed is None:
             if self.args.world_size > 1 or self.args.gradient_accumulation_steps > 1:
                 raise CourseError("graph records the step of one process without accumulation: leave it off here.")
-            self._graphed = levers.GraphedStep(model.train(), self._offload)
+            self._graphed = levers.GraphedStep(model.train(), self._offload, self._one)
         inputs = self._prepare_inputs(inputs)
         mask = inputs.get("attention_mask")
         if mask is not None and mask.dim() == 2:
