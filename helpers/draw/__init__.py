@@ -84,6 +84,7 @@ __all__ = [
     "faults",
     "floats_on_a_ruler",
     "follow_a_byte",
+    "fork",
     "half_bell",
     "hill_over_levels",
     "inside_a_file",

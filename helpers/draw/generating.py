@@ -122,7 +122,7 @@ def two_clocks() -> None:
     edges = [14.0, 21.5, 30.0, 37.0, 46.0, 53.5, done]
     for left, right in zip(edges, edges[1:], strict=False):
         box(ax, left, 14.6, right - left, 3.2, color=tint(GREEN, 0.6))
-    say(ax, 28.4, 12.6, "works through them, one kernel after another", ha="left", size=10.3, color=GRAY)
+    say(ax, 28.4, 12.6, "works through them, one after another", ha="left", size=10.3, color=GRAY)
     for x, y in ((begin, 2.0), (returned, 6.6), (done, 2.0)):
         ax.plot([x, x], [y, 25.6], color=INK, lw=0.9, linestyle=":", zorder=0)
     say(ax, begin, 27.0, "t = time()", size=10.3)
@@ -151,7 +151,8 @@ def roofline(bandwidth: float, most: float, ways: Mapping[str, Sequence], where:
     bottom = min(rate for _, _, rate in points) / 2.5
     with plt.rc_context({**RC, "axes.titlesize": 11.5}):
         fig, ax = plt.subplots(figsize=(WIDTH, 4.4))
-        ax.set_title(f"Decode stays below the roof that memory sets ({where})")
+        under = all(rate <= min(most, use * bandwidth) for _, use, rate in points)
+        ax.set_title(f"{'Decode stays below' if under else 'Decode, and'} the roof that memory sets ({where})")
     ax.plot([low, edge, high], [low * bandwidth, most, most], color=INK, lw=2.2)
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom, 4 * most))
     look = {"fontsize": 10.5, "color": INK}
@@ -160,19 +161,18 @@ def roofline(bandwidth: float, most: float, ways: Mapping[str, Sequence], where:
     told = []
     for name, (scheme, replayed, found) in ways.items():
         xs, ys = [use for _, use, _ in found], [rate for *_, rate in found]
-        look = {"color": SCHEME_COLORS[scheme], "marker": SCHEME_MARKERS[scheme], "markersize": 9, "label": name}
+        roof = min(xs[0] * bandwidth, most)
+        label = f"{name}: {roof / ys[0]:.1f}× below the roof" if roof > ys[0] else name
+        look = {"color": SCHEME_COLORS[scheme], "marker": SCHEME_MARKERS[scheme], "markersize": 9, "label": label}
         ax.plot(xs, ys, lw=1.0, linestyle="-" if replayed else ":", mfc=None if replayed else "white", **look)
-        told.append(f"{name}: " + ", ".join(f"{y / 1e12:.2g} at batch {n}" for (n, *_), y in zip(found, ys, strict=True)))
+        told.append(
+            f"{name}: " + ", ".join(f"{y / 1e12:.2g} at batch {n}" for (n, *_), y in zip(found, ys, strict=True))
+        )
         if not replayed:
             continue
         for (batch, *_), x, y in zip(found, xs, ys, strict=True):
             ax.annotate(str(batch), (x, y), (8, -13), textcoords="offset points", fontsize=10.3, color=INK)
-        roof = min(xs[0] * bandwidth, most)
         ax.plot([xs[0]] * 2, [ys[0], roof], color=SCHEME_COLORS[scheme], lw=1.0, linestyle="--", zorder=0)
-        middle = (ys[0] * roof) ** 0.5
-        left = scheme == "bf16"  # its line rises to the right of it
-        look = {"textcoords": "offset points", "fontsize": 10.3, "ha": "right" if left else "left"}
-        ax.annotate(f"{roof / ys[0]:.1f}×", (xs[0], middle), (-4 if left else 5, -4), **look)
     for axis in (ax.xaxis, ax.yaxis):
         scale = 1 if axis is ax.xaxis else 1e12
         axis.set_major_formatter(lambda value, _, scale=scale: f"{value / scale:g}")

@@ -7,7 +7,7 @@ from . import Hint, call, exercise, matched, number, numbers
 
 @exercise("06-1")
 def check_by_hand(answer) -> str:
-    adds, batch_16, batch_4 = numbers(answer, 3, "the list")
+    adds, batch_16, batch_4 = numbers(answer, 3, "three numbers")
     if adds == 8:
         raise Hint("these are the multiply-adds of one text; the batch has six.")
     if adds == 4 * 6 or adds == 2 * 6:
@@ -19,9 +19,13 @@ def check_by_hand(answer) -> str:
     if batch_16 == 20 or batch_4 == 20:
         raise Hint("20 multiply-adds go with one *byte*; a weight has another number of bytes.")
     if (batch_16, batch_4) == (20 / 2, 20 / 0.5) or batch_4 == 80 or batch_16 == 320:
-        raise Hint("take a single weight: how long does it take to read, counted in multiply-adds? Each text needs one.")
+        raise Hint(
+            "take a single weight: how long does it take to read, counted in multiply-adds? Each text needs one."
+        )
     if batch_16 != 40:
-        raise Hint("in 16 bits: reading one weight takes as long as how many multiply-adds? Each text needs one of them.")
+        raise Hint(
+            "in 16 bits: reading one weight takes as long as how many multiply-adds? Each text needs one of them."
+        )
     if batch_4 != 10:
         raise Hint("in 4 bits there is a quarter of the bytes to read, so fewer texts are enough.")
     return "in 16 bits memory is the limit up to a batch of 40, and in 4 bits only up to 10."
