@@ -36,6 +36,11 @@ DRAWINGS = {
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
     "follow_a_byte": (176, LEVELS.tolist(), 0.8),
+    "fork": (
+        {"16 bits": ["Oslo", ".", " Norway", " counts"], "4 bits": ["Oslo", ".", " Nor", "wegian"]},
+        2,
+        {"16 bits": [(" Norway", 0.41), (" Nor", 0.39), ("The", 0.1)], "4 bits": [(" Nor", 0.4), (" Norway", 0.38)]},
+    ),
     "half_bell": (7,),
     "hill_over_levels": (
         torch.linspace(-1, 1, 99) ** 3,
@@ -68,10 +73,22 @@ DRAWINGS = {
     "step_timelines": (
         [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],
     ),
+    "prefill_and_decode": (EIGHT.view(2, 4), torch.tensor([[1.0, 0, 2, 1], [0, 1, 1, 0], [2, 0, 0, 1]])),
+    "roofline": (
+        2.9e12,
+        2.3e14,
+        {
+            "bf16": ("bf16", True, [(1, 0.5, 8.2e11), (64, 32, 3.4e13)]),
+            "nf4-dq": ("nf4-dq", True, [(1, 1.84, 1.0e12), (64, 109, 2.0e13)]),
+            "nf4-dq, from Python": ("nf4-dq", False, [(1, 1.84, 1.1e11)]),
+        },
+        "recorded GPU",
+    ),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "storeys": (64, 256),
     "superblock": (),
+    "two_clocks": (),
     "way_out": ({"adapter": 5_400_000, "merged": 11_500_000, "file": 23_100_000, "small": 4_830_144},),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),

@@ -157,10 +157,11 @@ def test_prefill_and_decode_are_timed_apart(model):
 
 def test_the_function_of_notebook_06_does_the_same(model):
     given = {"torch": torch, "speed": speed, "DynamicCache": DynamicCache}
-    shown = functions("06_generate_and_time", "generate_timed", **given)
+    shown = functions("06_generate_and_time", "clock", "next_token", "generate_timed", **given)
     found = speed.time_generation(model, batch=2, prompt_length=7, new_tokens=6, repeats=1, warmup=0)
     shown.namespace["time"] = SimpleNamespace(perf_counter=Clock([0, 5, 12]))
-    prefill, decode, tokens = shown.generate_timed(model, speed.prompt_of(model, 2, 7, 6, None), 6)
+    with torch.inference_mode():
+        prefill, decode, tokens = shown.generate_timed(model, speed.prompt_of(model, 2, 7, 6, None), 6)
     assert torch.equal(tokens, found.tokens) and (prefill, decode) == (5, 7)
 
 

@@ -26,6 +26,7 @@ from .constants import (
     storeys,
 )
 from .course import course_map
+from .generating import fork, prefill_and_decode, roofline, two_clocks
 from .leaving import inside_a_file, rotation_pairs, way_out
 from .levels import (
     bell_in_slices,
@@ -83,6 +84,7 @@ __all__ = [
     "faults",
     "floats_on_a_ruler",
     "follow_a_byte",
+    "fork",
     "half_bell",
     "hill_over_levels",
     "inside_a_file",
@@ -100,6 +102,8 @@ __all__ = [
     "on_a_ruler",
     "outlier",
     "pass_it_on",
+    "prefill_and_decode",
+    "roofline",
     "rotation_pairs",
     "rulers_of_formats",
     "schemes_and_cards",
@@ -107,6 +111,7 @@ __all__ = [
     "step_timelines",
     "storeys",
     "superblock",
+    "two_clocks",
     "use_of_codes",
     "way_out",
     "weight_in_bits",

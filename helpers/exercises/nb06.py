@@ -1,37 +1,34 @@
-"""Checks of notebook 06: labels and padding, tokens a second from a clock, the ceiling that memory sets."""
+"""Checks of notebook 06: multiply-adds by hand, tokens per second from a clock, the ceiling of memory, five reports."""
 
 import statistics
 
-import torch
-
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number, numbers
 
 
 @exercise("06-1")
-def check_labels(answer) -> str:
-    end = 2
-    ids = torch.tensor([[1, 40, 41, 42, end], [1, 50, end, end, end], [1, 60, 61, end, end]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
-    before = ids.clone()
-    returned = call(answer, ids, mask)
-    if not isinstance(returned, torch.Tensor) or returned.shape != ids.shape:
-        raise Hint(f"return a tensor of the shape of `ids`, {tuple(ids.shape)} here.")
-    truth = torch.where(mask == 1, before, -100)
-    if torch.equal(returned, truth):
-        if not torch.equal(ids, before):
-            raise Hint("the labels are right, but `ids` was changed too, and the model still has to read it.")
-        return "padding is left out, and each text keeps its one real end token."
-    if (returned[(before == end) & (mask == 1)] == -100).any() and (
-        returned[before != end] == before[before != end]
-    ).any():
-        raise Hint("real end tokens are gone, too: here they have the same id as padding. Ask the mask.")
-    if torch.equal(returned, before):
-        raise Hint("padding is still trained on.")
-    if torch.equal(returned, before * mask):
-        raise Hint("0 is a token like any other; what the loss ignores is −100.")
-    if torch.equal(returned, torch.where(mask == 1, -100, before)):
-        raise Hint("this keeps padding and drops the text: `mask` is 1 for real tokens.")
-    raise Hint("where `mask` is 0 there should be −100, and everywhere else the id.")
+def check_by_hand(answer) -> str:
+    adds, batch_16, batch_4 = numbers(answer, 3, "three numbers")
+    if adds == 8:
+        raise Hint("these are the multiply-adds of one text; the batch has six.")
+    if adds == 4 * 6 or adds == 2 * 6:
+        raise Hint("every one of the eight weights is used for every text.")
+    if adds != 8 * 6:
+        raise Hint("count them for one text first: each weight is multiplied once and added. Then there are six texts.")
+    if (batch_16, batch_4) == (10, 40):
+        raise Hint("the two batches are interchanged: the more bytes a weight has, the longer it takes to read.")
+    if batch_16 == 20 or batch_4 == 20:
+        raise Hint("20 multiply-adds go with one *byte*; a weight has another number of bytes.")
+    if (batch_16, batch_4) == (20 / 2, 20 / 0.5) or batch_4 == 80 or batch_16 == 320:
+        raise Hint(
+            "take a single weight: how long does it take to read, counted in multiply-adds? Each text needs one."
+        )
+    if batch_16 != 40:
+        raise Hint(
+            "in 16 bits: reading one weight takes as long as how many multiply-adds? Each text needs one of them."
+        )
+    if batch_4 != 10:
+        raise Hint("in 4 bits there is a quarter of the bytes to read, so fewer texts are enough.")
+    return "in 16 bits memory is the limit up to a batch of 40, and in 4 bits only up to 10."
 
 
 @exercise("06-2")
@@ -44,7 +41,7 @@ def check_tokens_per_second(answer) -> str:
         return abs(found - value) < 1e-3 * value
 
     if near(batch * steps / median):
-        return f"{batch * steps / median:.0f} tokens a second; the mean, moved by one disturbed run, would say " + (
+        return f"{batch * steps / median:.0f} tokens per second; the mean, moved by one disturbed run, would say " + (
             f"{batch * steps / mean:.0f}."
         )
     if near(batch * (steps + 1) / median):
@@ -58,7 +55,7 @@ def check_tokens_per_second(answer) -> str:
     if any(near(batch * n / min(seconds)) for n in (steps, steps + 1)):
         raise Hint("this is the fastest run; take the median of all that count.")
     if near(median / (batch * steps)) or near(median / steps):
-        raise Hint("this is seconds a token; turn it over.")
+        raise Hint("this is seconds per token; turn it over.")
     raise Hint("tokens of one run: 4 sequences of 32 steps. Divide by the median of the five runs that count.")
 
 
@@ -75,21 +72,35 @@ def check_ceiling(answer) -> str:
         if near(batch * bandwidth / (weights + batch * cache)):
             continue
         if near(bandwidth / (weights + batch * cache)):
-            raise Hint("these are steps a second; each step makes one token for each sequence of the batch.")
+            raise Hint("these are steps per second; each step makes one token for each sequence of the batch.")
         if near(batch * bandwidth / (weights + cache)):
             raise Hint("each sequence has a cache of its own: `batch` times `context` tokens are read.")
         if near(bandwidth / (weights + cache)):
             raise Hint("each sequence of the batch reads a cache and makes a token; the weights are read once a step.")
         if near(batch * bandwidth / weights):
-            raise Hint("the KV cache is read in each step, too.")
+            raise Hint("the KV cache is read in each step as well.")
         if near(batch * bandwidth / (batch * weights + batch * cache)):
             raise Hint("the weights are read once a step, for the whole batch.")
         if near((weights + batch * cache) / bandwidth) or near((weights + batch * cache) / bandwidth / batch):
-            raise Hint("this is a time; tokens a second are tokens divided by time.")
+            raise Hint("this is a time; tokens per second are tokens divided by time.")
         raise Hint("bytes of a step: weights, and batch · context · kv_bytes. Tokens of a step: batch.")
     weights, kv, context, batch, bandwidth = cases[2]
     share = batch * context * kv / (weights + batch * context * kv)
     return (
-        f"4 GB of weights at 1 TB/s: at most {1e12 / (4.0e9 + 2048 * 131_072):.0f} tokens a second for one sequence. "
+        f"4 GB of weights at 1 TB/s: at most {1e12 / (4.0e9 + 2048 * 131_072):.0f} tokens per second for one sequence. "
         f"With {batch} sequences of {context:,} tokens the caches are {share:.0%} of what is read."
     )
+
+
+@exercise("06-4")
+def check_reports(answer) -> str:
+    truth = {"A": "no waiting", "B": "two programs", "C": "warm-up", "D": "two phases", "E": "no turns"}
+    why = {
+        "A": "A's time is the same for twice the work. What takes as long to order, however long it takes to do?",
+        "B": "B changed two things at once. Which of them might have made the difference?",
+        "C": "C measured the very first thing that the model did.",
+        "D": "D read 20,000 tokens and wrote ten. What was mixed up?",
+        "E": "E's backup disturbed one of the two formats and not the other. How could both have been disturbed alike?",
+    }
+    matched(answer, truth, why)
+    return "five fast ways to a wrong number, and each has its remedy."
