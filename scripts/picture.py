@@ -84,7 +84,7 @@ def write_maps() -> None:
             image = base64.b64encode(draw.course_map(name[:2])).decode("ascii")
             first.attachments["map.png"] = {"image/png": image}
             link = f"![{described(name[:2])}](attachment:map.png)"
-            first.source = re.sub(r"!\[[^]]*\]\(attachment:map\.png\)", lambda _: link, first.source)
+            first.source = re.sub(r"!\[[^]]*\]\(attachment:map\.png\)", link, first.source)
             path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ from .canvas import (
     LIGHT,
     OCHRE,
     ORANGE,
-    PINK,
     PLUM,
     RED,
     SKY,
@@ -72,12 +71,12 @@ def work_for_a_byte(byte: int, levels: Sequence[float]) -> None:
     """What a simple kernel does for one byte of codes, from the byte to its part of the sum."""
     ax = canvas(2.75)
     bits, told = f"{byte:08b}", []
-    at = strip(ax, 1.5, 12.0, list(bits), 2.1, 3.8, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
+    strip(ax, 1.5, 12.0, list(bits), 2.1, 3.8, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
     say(ax, 9.9, 17.8, f"byte {byte}", weight="bold")
     for i, (color, y, how) in enumerate(((GREEN, 17.4, "shift"), (BLUE, 5.2, "mask"))):
         code = int(bits[4 * i : 4 * i + 4], 2)
         middle = y + 2.2
-        arrow(ax, (18.8, at and 13.9), (26.6, middle), color=GRAY)
+        arrow(ax, (18.8, 13.9), (26.6, middle), color=GRAY)
         say(ax, 21.6, middle + (0.2 if i == 0 else -1.0), how, size=10.5, color=GRAY)
         box(ax, 27.2, y, 7.4, 4.4, f"code\n{code}", color=tint(color, 0.35), size=10.3)
         arrow(ax, (35.0, middle), (42.6, middle), "look up", color=GRAY, size=10.3)
@@ -157,16 +156,16 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     say(ax, 75, 35.2, f"{plain:,} kernels a step, about {plain / layers:.0f} per block", ha="right", size=10.5)
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
-        box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(PINK, 0.35), size=10.3)
+        box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
     bottom = ("add,\nnorm", "q, k, v", "rotate,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\ntimes",
               "down")  # fmt: skip
     say(ax, 1.5, 17.6, "Fused", ha="left", weight="bold")
     say(ax, 75, 17.6, f"{fused:,} kernels a step, eight per block", ha="right", size=10.5)
     for i, name in enumerate(bottom):
-        box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(PINK, 0.35), size=10.3)
+        box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
     box(ax, 17, 3.0, 2.4, 2.0, color=WEIGHTS)
     say(ax, 20.6, 4.0, "products", ha="left", size=10.5)
-    box(ax, 38, 3.0, 2.4, 2.0, color=tint(PINK, 0.35))
+    box(ax, 38, 3.0, 2.4, 2.0, color=tint(SKY, 0.45))
     say(ax, 41.6, 4.0, "the rest, attention included", ha="left", size=10.5)
     finish(
         ax,
@@ -183,7 +182,7 @@ def amdahl(p: float, s: float) -> None:
         rest = 100 * (1 - p)
         say(ax, 10, y + 2.0, said, ha="right", weight="bold")
         box(ax, 11, y, products * per, 4.0, f"products {products:.0f}", color=WEIGHTS, size=10.3)
-        box(ax, 11 + products * per, y, rest * per, 4.0, f"rest {rest:.0f}", color=tint(PINK, 0.45), size=10.3)
+        box(ax, 11 + products * per, y, rest * per, 4.0, f"rest {rest:.0f}", color=tint(SKY, 0.45), size=10.3)
         say(ax, 12 + (products + rest) * per, y + 2.0, f"{products + rest:.0f}", ha="left", weight="bold")
     finish(
         ax,
@@ -207,7 +206,9 @@ def inside_a_multiprocessor() -> None:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
         say(ax, 17.6, y + 1.4, name, ha="right", weight="bold", size=10.5)
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
-    box(ax, x0, 10.4, 32 * w, 3.4, "tensor core: 16 × 16 weights times 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3)
+    box(
+        ax, x0, 10.4, 32 * w, 3.4, "tensor core: 16 × 16 weights times 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
+    )
     say(ax, 17.6, 12.1, "multiplies", ha="right", weight="bold", size=10.5)
     arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
     say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
@@ -229,9 +230,9 @@ def pair_of_a_byte(byte: int, levels: Sequence[float], bits: Sequence[int]) -> N
     for x, code, color in ((29.4, low, BLUE), (52.0, high, GREEN)):
         box(ax, x, 17.4, 22.6, 3.6, f"{bits[code] & 0xFFFF:016b}", color=tint(color, 0.35), size=10.5)
         say(ax, x + 11.3, 23.0, f"level {levels[code]:.3f} of code {code}".replace("-", "−"), size=10.5)
-    for y, how, code, color, kept in (
-        (9.4, "word << 16", high, GREEN, f"{bits[high] & 0xFFFF:016b}"),
-        (2.6, "word & mask", low, BLUE, f"{bits[low] & 0xFFFF:016b}"),
+    for y, how, color, kept in (
+        (9.4, "word << 16", GREEN, f"{bits[high] & 0xFFFF:016b}"),
+        (2.6, "word & mask", BLUE, f"{bits[low] & 0xFFFF:016b}"),
     ):
         say(ax, 27.8, y + 1.8, how, ha="right", size=10.5, family="monospace")
         box(ax, 29.4, y, 22.6, 3.6, kept, color=tint(color, 0.35), size=10.5)
@@ -324,7 +325,10 @@ def slots_of_two_blocks() -> None:
     """The eight slots of the instruction: which block's inputs they hold, and which hold zeros."""
     ax = canvas(2.4)
     x0, w = 25, 5.6
-    for y, name, mine, color in ((12.6, "columns of block A", range(4), GREEN), (7.0, "columns of block B", range(4, 8), BLUE)):
+    for y, name, mine, color in (
+        (12.6, "columns of block A", range(4), GREEN),
+        (7.0, "columns of block B", range(4, 8), BLUE),
+    ):
         colors = [tint(color, 0.4) if slot in mine else "white" for slot in range(8)]
         texts = [f"x {slot % 4}" if slot in mine else "0" for slot in range(8)]
         strip(ax, x0, y, texts, w, 4.6, colors, size=10.5)
@@ -377,7 +381,7 @@ def early_start() -> None:
     look = {"size": 10.3}
     for y, early, title in ((13.4, False, "one after the other"), (1.6, True, "started early")):
         say(ax, 1.5, y + 9.2, title, ha="left", weight="bold")
-        box(ax, 1.5, y + 4.0, 28, 3.2, "kernel ahead", color=tint(PINK, 0.4), **look)
+        box(ax, 1.5, y + 4.0, 28, 3.2, "kernel ahead", color=tint(SKY, 0.45), **look)
         box(ax, 14.5 if early else 31, y, 15, 3.2, "fills its table", color=tint(ORANGE, 0.5), **look)
         box(ax, 29.9 if early else 46, y, 22, 3.2, "multiplies", color=WEIGHTS, **look)
     ax.plot([29.7, 29.7], [1.0, 9.6], color=SKY, lw=1.6, ls="--")
