@@ -263,8 +263,8 @@ def byte_permute(codes: Sequence[int]) -> None:
     say(ax, 61.6, 11.3, "three bits of\neach code", ha="left", size=10.3, color=GRAY)
     finish(
         ax,
-        f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, {', '.join(map(str, used))}; each picks "
-        "one of the eight bytes, so that four bytes come out at once.",
+        f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, {', '.join(map(str, used))}; each "
+        "picks one of the eight bytes, so that four bytes come out at once.",
     )
 
 
