@@ -1,9 +1,9 @@
-"""Measure the NF4 kernel of notebook 11 on a GPU, beside bitsandbytes and bf16, in one run: writes JSON.
+"""Measure the NF4 kernel of notebooks 11 and 15 on a GPU, beside bitsandbytes and bf16, in one run: writes JSON.
 
     python -m benchmarks.kernel_bench [--seconds 75] [--warm] [result.json]
 
 Layers of Mistral-7B's shapes, 1 to 64 rows: time, and error against float64, with outputs poisoned before. The steps
-of the notebook, as it defines them. The kernel with stages left out, to see what bounds it. Decoding of the whole
+of the notebooks, as they define them. The kernel with stages left out, to see what bounds it. Decoding of the whole
 model. And the checks that only a GPU can make: assembly against plain Triton, CUDA graphs, torch.compile, greedy text.
 The most important comes first; what the time does not suffice for is missing. `--warm` compiles and measures nothing.
 """
@@ -71,8 +71,9 @@ def module_of(text: str, name: str):
 
 
 def steps():
-    """The kernels that notebook 11 defines, under their names."""
-    cells = json.loads((run.NOTEBOOKS / "11_make_it_fast.ipynb").read_text(encoding="utf-8"))["cells"]
+    """The kernels that notebooks 11 and 15 define, under their names."""
+    books = (run.NOTEBOOKS / f"{name}.ipynb" for name in ("11_make_it_fast", "15_inside_the_kernel"))
+    cells = [cell for book in books for cell in json.loads(book.read_text(encoding="utf-8"))["cells"]]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     functions = [
         ast.get_source_segment(source, node) and "@jit\n" + ast.get_source_segment(source, node)

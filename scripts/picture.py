@@ -5,6 +5,7 @@ One picture is made from forecasts and recorded results, the other one is the ma
 
 import base64
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import nbformat
 from PIL import Image
 
 from helpers import draw, memory, models, plots, results, run
+from helpers.draw.course import described
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "notebooks" / "recorded" / "results.png"
@@ -77,9 +79,12 @@ def write_maps() -> None:
     for name in run.course_map():
         path = run.NOTEBOOKS / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        if "map.png" in notebook.cells[0].get("attachments", {}):
+        first = notebook.cells[0]
+        if "map.png" in first.get("attachments", {}):
             image = base64.b64encode(draw.course_map(name[:2])).decode("ascii")
-            notebook.cells[0].attachments["map.png"] = {"image/png": image}
+            first.attachments["map.png"] = {"image/png": image}
+            link = f"![{described(name[:2])}](attachment:map.png)"
+            first.source = re.sub(r"!\[[^]]*\]\(attachment:map\.png\)", link, first.source)
             path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 

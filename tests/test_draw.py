@@ -94,6 +94,21 @@ DRAWINGS = {
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
     "what_ranks_can_do": ((1, 2, 4),),
     "who_shares_a_scale": (4, 16, 4),
+    # notebooks 11 and 15
+    "amdahl": (0.8, 3),
+    "bank_queues": ([176, 125, 104, 42, 9, 61, 200, 136, 17, 7, 87, 3],),
+    "byte_permute": ([3, 0, 7, 5],),
+    "early_start": (),
+    "few_kernels": (1566, 263, 32),
+    "inside_a_multiprocessor": (),
+    "kernel_tile": (4, 128),
+    "lane_tile": (5,),
+    "more_rows": (32,),
+    "pair_of_a_byte": (176, LEVELS.tolist(), LEVELS.bfloat16().view(torch.int16).tolist()),
+    "renumbered_columns": (),
+    "road_of_weights": (132, 3.03e12),
+    "slots_of_two_blocks": (),
+    "work_for_a_byte": (176, LEVELS.tolist()),
 }
 
 
@@ -175,6 +190,12 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     # what absmax rounds these to is −2 … 7 of −7 … 7: five levels are idle; affine's are all in use
     draw.levels_in_use(torch.tensor([-0.31, 0.02, 0.9]), {"absmax": torch.arange(-7, 8) * 0.9 / 7})
     assert "5 of them idle" in shown[-1][1]["image/png"]["alt"]
+    draw.bank_queues([5, 37, 69, 5] + [1] * 28)  # 37 and 69 wait for 5, and the second 5 doesn't
+    assert "up to 3 lanes ask one bank" in shown[-1][1]["image/png"]["alt"]
+    draw.amdahl(0.8, 3)
+    assert "47 in all" in shown[-1][1]["image/png"]["alt"]
+    draw.lane_tile(14)
+    assert "columns 8 to 11 of rows 3 and 11" in shown[-1][1]["image/png"]["alt"]
     draw.what_ranks_can_do((2,))
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 

@@ -369,6 +369,7 @@ ANY_MODEL = {  # notebook → parameters that keep a run of it short
     "10_judge_the_claims": {"TEXTS": 8, "QUESTIONS": 12, "NEW_TOKENS": 4, "STEPS": 2},
     "11_make_it_fast": {},
     "12_finetune_for_less": {"OVERFIT_STEPS": 3, "COST_STEPS": 2},
+    "15_inside_the_kernel": {},
 }
 
 

@@ -459,8 +459,8 @@ def test_the_notebook_steps_agree_with_float64():
         assert error(out, exact) < (1e-6 if name == "by_pointer" else 3e-3)
 
 
-def test_the_solution_of_exercise_2_is_what_the_table_does():
-    permute = functions("11_make_it_fast", "permute").permute
+def test_the_permute_of_exercise_15_1_is_what_the_table_does():
+    permute = functions("15_inside_the_kernel", "permute").permute
     words = [int(word) & 0xFFFFFFFF for word in lookup.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):
         assert permute(words[0], words[1], codes) == prmt(words[0], words[1], codes)

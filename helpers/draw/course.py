@@ -21,21 +21,25 @@ STOPS = {
     "12": ("For less", "train cheaply?"),
     "13": ("Formats", "which 4 bits?"),
     "14": ("llama.cpp", "the way out?"),
+    "15": ("Inside", "how, exactly?"),
 }
-ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5}
+ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5, "Appendix": 1}
 
 
 def course_map(here: str | None = None) -> bytes:
     """The map as PNG, with notebook `here`, such as "02", marked; a test looks whether all can be read on it."""
-    ax = canvas(2.55)
+    ax = canvas(3.4)
     numbers = iter(STOPS.items())
     w, h, gap, left = 12.2, 4.0, 0.9, 10.2
     for row, (name, count) in enumerate(ROWS.items()):
-        y = 20.0 - 8.5 * row
+        y = 28.5 - 8.5 * row
         say(ax, 4.8, y + h / 2, name, size=10.5, color=GRAY, weight="bold")
         for column in range(count):
             number, (title, question) = next(numbers)
             x = left + column * (w + gap)
+            if count == 1:  # the appendix hangs below what it belongs to, 11
+                x += w + gap
+                arrow(ax, (x + w / 2, y + 6.1), (x + w / 2, y + h + 0.1), color=BLUE, mutation_scale=8)
             marked = number == here
             color = ORANGE if marked else tint(BLUE, 0.18)
             weight, ink = ("bold", INK) if marked else ("normal", GRAY)
@@ -45,7 +49,7 @@ def course_map(here: str | None = None) -> bytes:
             say(ax, x + w / 2, y - 1.9, said, size=10.5, color=ink, weight=weight, va="baseline")
             if column:
                 arrow(ax, (x - gap + 0.1, y + h / 2), (x - 0.1, y + h / 2), color=BLUE, mutation_scale=8)
-        if row:  # from the end of the row above, around its questions, to the beginning of this one
+        if row and count > 1:  # from the end of the row above, around its questions, to the beginning of this one
             right, above, middle = left + 5 * (w + gap) - gap, y + 8.5 + h / 2, left + w / 2
             ax.plot(
                 [right, right + 0.6, right + 0.6, middle], [above, above, y + h + 1.2, y + h + 1.2], color=BLUE, lw=1.3

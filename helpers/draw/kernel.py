@@ -1,0 +1,393 @@
+"""Drawings of notebooks 11 and 15: what a GPU reads, what a kernel does for a byte, and who looks up where."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    OCHRE,
+    ORANGE,
+    PLUM,
+    RED,
+    SKY,
+    arrow,
+    box,
+    brace,
+    canvas,
+    finish,
+    matrix,
+    say,
+    strip,
+    tint,
+)
+
+__all__ = [
+    "amdahl",
+    "bank_queues",
+    "byte_permute",
+    "early_start",
+    "few_kernels",
+    "inside_a_multiprocessor",
+    "kernel_tile",
+    "lane_tile",
+    "more_rows",
+    "pair_of_a_byte",
+    "renumbered_columns",
+    "road_of_weights",
+    "slots_of_two_blocks",
+    "work_for_a_byte",
+]
+
+WEIGHTS, LANES = tint(GREEN, 0.5), (GREEN, BLUE, OCHRE, PLUM)
+
+
+def road_of_weights(processors: int, bytes_per_second: float) -> None:
+    """A GPU as memory, a road of limited width, and multiprocessors."""
+    ax = canvas(2.5)
+    box(ax, 2, 4.6, 17, 15.0, "memory\n\nholds all\nweights", color=WEIGHTS, size=11)
+    box(ax, 20, 10.4, 24, 3.4, "", color=tint(ORANGE, 0.35), linewidth=0)
+    arrow(ax, (20.2, 12.1), (44.4, 12.1), color=OCHRE, linewidth=2.2, mutation_scale=16)
+    say(ax, 32, 16.0, f"{bytes_per_second / 1e12:.2f} TB per second,", size=10.5)
+    say(ax, 32, 8.2, "however many wait", size=10.5)
+    columns = 22
+    rows = -(-processors // columns)
+    colors = [tint(BLUE, 0.5)] * processors + ["white"] * (rows * columns - processors)
+    matrix(ax, 45.5, 4.6, 29, 15.0, rows, columns, colors)
+    say(ax, 60, 21.8, f"{processors} multiprocessors compute", weight="bold", size=10.5)
+    say(ax, 10.5, 21.8, "stored", weight="bold", size=10.5)
+    say(ax, 38, 1.8, "in each decode step, every weight of the layers takes this road once", size=10.5, color=GRAY)
+    finish(
+        ax,
+        f"A GPU: memory on the left holds all weights, and {processors} multiprocessors on the right compute. Between "
+        f"them is a road that carries {bytes_per_second / 1e12:.2f} TB per second. Every weight takes it once a step.",
+    )
+
+
+def work_for_a_byte(byte: int, levels: Sequence[float]) -> None:
+    """What a simple kernel does for one byte of codes, from the byte to its part of the sum."""
+    ax = canvas(2.75)
+    bits, told = f"{byte:08b}", []
+    strip(ax, 1.5, 12.0, list(bits), 2.1, 3.8, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
+    say(ax, 9.9, 17.8, f"byte {byte}", weight="bold")
+    for i, (color, y, how) in enumerate(((GREEN, 17.4, "shift"), (BLUE, 5.2, "mask"))):
+        code = int(bits[4 * i : 4 * i + 4], 2)
+        middle = y + 2.2
+        arrow(ax, (18.8, 13.9), (26.6, middle), color=GRAY)
+        say(ax, 21.6, middle + (0.2 if i == 0 else -1.0), how, size=10.5, color=GRAY)
+        box(ax, 27.2, y, 7.4, 4.4, f"code\n{code}", color=tint(color, 0.35), size=10.3)
+        arrow(ax, (35.0, middle), (42.6, middle), "look up", color=GRAY, size=10.3)
+        box(ax, 43.2, y, 8.0, 4.4, f"level\n{levels[code]:.3f}".replace("-", "−"), color=tint(color, 0.35), size=10.3)
+        arrow(ax, (51.6, middle), (57.4, middle), "× x", color=GRAY)
+        arrow(ax, (58.0, middle), (62.2, 13.9), color=GRAY)
+        told.append(f"code {code}, level {levels[code]:.3f}")
+    box(ax, 62.8, 11.6, 3.6, 4.6, "+", color="white")
+    arrow(ax, (66.8, 13.9), (75.0, 13.9), color=INK)
+    say(ax, 70.8, 16.2, "× absmax", size=10.3, color=OCHRE)
+    say(ax, 71.2, 11.6, "to the\ntotal", size=10.3, va="top")
+    say(ax, 38, 1.6, "all of this for two weights, and a 7B model has seven billion", size=10.5, color=GRAY)
+    finish(
+        ax,
+        f"The byte {byte} goes two ways: a shift and a mask give {told[0]} and {told[1]}. Each level is looked up and "
+        "multiplied by its input, the two are added, multiplied by absmax, and added to the total.",
+    )
+
+
+def kernel_tile(rows: int, width: int) -> None:
+    """A matrix of codes, the rows of one program, and the window that its loop moves to the right."""
+    ax = canvas(3.4)
+    x0, w, y0, h = 15, 44, 5.2, 20.8
+    say(ax, 13.4, 29.6, "x", ha="right", weight="bold")
+    box(ax, x0, 28.4, w, 2.4, color=LIGHT)
+    box(ax, x0 + 16, 28.4, 9, 2.4, color=tint(GRAY, 0.6))
+    for i in range(5):
+        y = y0 + h - (i + 1) * h / 5
+        mine = i == 1
+        box(ax, x0, y, w, h / 5, color=tint(GREEN, 0.3) if mine else tint(GREEN, 0.1))
+        name = f"program {i}" if i < 4 else "…"
+        say(ax, 13.4, y + h / 10, name, ha="right", weight="bold" if mine else "normal", size=10.3)
+        box(ax, 63, y, 3.0, h / 5, color=tint(RED, 0.6) if mine else tint(RED, 0.12))
+    y = y0 + 3 * h / 5
+    for k in range(rows):
+        box(ax, x0 + 16, y + k * h / 5 / rows, 9, h / 5 / rows, color=tint(GREEN, 0.85), linewidth=0.6)
+    arrow(ax, (x0 + 25.4, y + h / 10), (x0 + 37, y + h / 10), color=INK, linewidth=2)
+    say(ax, x0 + 31, y + h / 10 + 1.3, "the loop", size=10.3)
+    say(ax, 64.5, 29.6, "out", weight="bold")
+    say(ax, 67.2, y + h / 10, f"{rows} sums", ha="left", size=10.3)
+    say(ax, 37, 2.6, f"the codes: one program has {rows} rows of them, and takes {width} bytes of each at a time",
+        size=10.5, color=GRAY)  # fmt: skip
+    finish(
+        ax,
+        f"A matrix of codes, cut into bands of {rows} rows, one for each program. In the band of program 1 a window of "
+        f"{width} bytes moves to the right, and with it a window on x. At the end the program writes {rows} sums.",
+    )
+
+
+def more_rows(texts: int) -> None:
+    """One row of x against many: the same weights, more work with them."""
+    ax = canvas(2.3)
+    for x, n, said in ((1, 1, "one text"), (38, texts, f"{texts} texts at once")):
+        say(ax, x + 15, 20.6, said, weight="bold")
+        matrix(ax, x, 5.4, 17, 12.6, 7, 8, [tint(GREEN, 0.3 + 0.3 * ((5 * k) % 7) / 7) for k in range(56)])
+        say(ax, x + 19, 11.7, "×", size=16)
+        columns = 1 if n == 1 else 9
+        matrix(ax, x + 21, 6.4, 1.6 * columns, 10.6, 6, columns, [tint(GRAY, 0.6)] * 6 * columns)
+        count = "1 row of x" if n == 1 else f"{n} rows of x"
+        say(ax, x + 21 + 0.8 * columns, 3.4, count, size=10.5)
+        say(ax, x + 8.5, 3.4, "weights, once", size=10.5)
+    say(ax, 38, 0.9, "(rows of x are drawn as columns)", size=10.3, color=GRAY)
+    finish(
+        ax,
+        f"Twice the same matrix of weights, read once. On the left it is multiplied by one row of x, on the right by "
+        f"{texts}: the bytes of the weights are the same, and the work is {texts} times as much.",
+    )
+
+
+def few_kernels(plain: int, fused: int, layers: int) -> None:
+    """The operations of a transformer block, each a kernel or more; below, the same in eight kernels."""
+    ax = canvas(3.7)
+    top = ("norm", "q", "k", "v", "rotate", "cache", "attention", "o", "add", "norm", "gate", "up", "SiLU", "times",
+           "down", "add")  # fmt: skip
+    products = {"q", "k", "v", "o", "gate", "up", "down", "q, k, v", "gate, up"}
+    say(ax, 1.5, 35.2, "As transformers has it", ha="left", weight="bold")
+    say(ax, 75, 35.2, f"{plain:,} kernels a step, about {plain / layers:.0f} per block", ha="right", size=10.5)
+    for i, name in enumerate(top):
+        x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
+        box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
+    bottom = ("add,\nnorm", "q, k, v", "rotate,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\ntimes",
+              "down")  # fmt: skip
+    say(ax, 1.5, 17.6, "Fused", ha="left", weight="bold")
+    say(ax, 75, 17.6, f"{fused:,} kernels a step, eight per block", ha="right", size=10.5)
+    for i, name in enumerate(bottom):
+        box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
+    box(ax, 17, 3.0, 2.4, 2.0, color=WEIGHTS)
+    say(ax, 20.6, 4.0, "products", ha="left", size=10.5)
+    box(ax, 38, 3.0, 2.4, 2.0, color=tint(SKY, 0.45))
+    say(ax, 41.6, 4.0, "the rest, attention included", ha="left", size=10.5)
+    finish(
+        ax,
+        f"The operations of one transformer block. Above, each takes a kernel or several: {plain:,} kernels a step. "
+        f"Below they are fused into eight, of which four are products: {fused:,} kernels a step in {layers} blocks.",
+    )
+
+
+def amdahl(p: float, s: float) -> None:
+    """A step of 100, of which `p` are products; then the products `s` times as fast."""
+    ax = canvas(1.75)
+    per, times = 0.52, (100 * p, 100 * p / s)
+    for y, products, said in ((10.6, times[0], "before"), (4.0, times[1], "after")):
+        rest = 100 * (1 - p)
+        say(ax, 10, y + 2.0, said, ha="right", weight="bold")
+        box(ax, 11, y, products * per, 4.0, f"products {products:.0f}", color=WEIGHTS, size=10.3)
+        box(ax, 11 + products * per, y, rest * per, 4.0, f"rest {rest:.0f}", color=tint(SKY, 0.45), size=10.3)
+        say(ax, 12 + (products + rest) * per, y + 2.0, f"{products + rest:.0f}", ha="left", weight="bold")
+    finish(
+        ax,
+        f"Two bars to scale. Before, a step takes 100: products {times[0]:.0f}, the rest {100 * (1 - p):.0f}. After, "
+        f"products take {times[1]:.0f}, the rest still {100 * (1 - p):.0f}: {times[1] + 100 * (1 - p):.0f} in all.",
+    )
+
+
+def inside_a_multiprocessor() -> None:
+    """One warp of 32 lanes with registers of their own, and what a multiprocessor's lanes share."""
+    ax = canvas(3.3)
+    box(ax, 1, 1.6, 74, 29.6, color="white", edgecolor=GRAY)
+    say(ax, 2.6, 29.2, "a multiprocessor", ha="left", color=GRAY, weight="bold")
+    x0, w = 19, 1.42
+    rows = (
+        (23.6, "a warp: 32 lanes", [tint(BLUE, 0.6)] * 32, "each is a thread; all do the same at once"),
+        (17.0, "registers", [tint(BLUE, 0.25)] * 32, "a lane sees only its own"),
+        (4.6, "shared memory", [tint(ORANGE, 0.6)] * 32, "32 banks; each answers one lane at a time"),
+    )
+    for y, name, colors, said in rows:
+        strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
+        say(ax, 17.6, y + 1.4, name, ha="right", weight="bold", size=10.5)
+        say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
+    box(
+        ax, x0, 10.4, 32 * w, 3.4, "tensor core: 16 × 16 weights times 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
+    )
+    say(ax, 17.6, 12.1, "multiplies", ha="right", weight="bold", size=10.5)
+    arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
+    say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
+    finish(
+        ax,
+        "A multiprocessor. A warp has 32 lanes, and each has registers that no other lane sees. A tensor core "
+        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory has 32 banks, each of which answers one lane at a "
+        "time.",
+    )
+
+
+def pair_of_a_byte(byte: int, levels: Sequence[float], bits: Sequence[int]) -> None:
+    """Entry `byte` of the table of pairs: the levels of both codes, as bfloat16, in one word of 32 bits."""
+    ax = canvas(2.7)
+    high, low = byte >> 4, byte & 15
+    strip(ax, 2, 17.4, list(f"{byte:08b}"), 2.0, 3.6, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
+    say(ax, 10, 23.0, f"byte {byte}", weight="bold")
+    arrow(ax, (18.6, 19.2), (28.6, 19.2), "one look-up", color=INK, size=10.3)
+    for x, code, color in ((29.4, low, BLUE), (52.0, high, GREEN)):
+        box(ax, x, 17.4, 22.6, 3.6, f"{bits[code] & 0xFFFF:016b}", color=tint(color, 0.35), size=10.5)
+        say(ax, x + 11.3, 23.0, f"level {levels[code]:.3f} of code {code}".replace("-", "−"), size=10.5)
+    for y, how, color, kept in (
+        (9.4, "word << 16", GREEN, f"{bits[high] & 0xFFFF:016b}"),
+        (2.6, "word & mask", BLUE, f"{bits[low] & 0xFFFF:016b}"),
+    ):
+        say(ax, 27.8, y + 1.8, how, ha="right", size=10.5, family="monospace")
+        box(ax, 29.4, y, 22.6, 3.6, kept, color=tint(color, 0.35), size=10.5)
+        box(ax, 52.0, y, 22.6, 3.6, "0" * 16, color="white", size=10.5)
+    say(ax, 2, 8.1, "two float32,\nwithout\narithmetic", ha="left", size=10.3, color=GRAY)
+    finish(
+        ax,
+        f"The byte {byte} is looked up once and gives a word of 32 bits: its right half is the bfloat16 of level "
+        f"{levels[high]:.3f}, its left half that of level {levels[low]:.3f}. Shifted to the left by 16, or with its "
+        "right half set to zero, the word is a float32 of the one or the other.",
+    )
+
+
+def byte_permute(codes: Sequence[int]) -> None:
+    """`prmt`: eight bytes, a selector of four digits, and the four bytes that it picks."""
+    ax = canvas(2.7)
+    colors = [tint(ORANGE, 0.3 + 0.08 * i) for i in range(8)]
+    at = strip(ax, 18, 18.6, [f"entry {i}" for i in range(8)], 7.0, 4.0, colors, size=10.3)
+    say(ax, 16.6, 20.6, "two words,\neight bytes", ha="right", size=10.5)
+    used = [code & 7 for code in codes]
+    digits = strip(ax, 32, 9.6, [str(digit) for digit in used], 7.0, 3.4, ["white"] * 4, size=11)
+    say(ax, 30.6, 11.3, "selector", ha="right", size=10.5)
+    for x, digit in zip(digits, used, strict=True):
+        arrow(ax, (at[digit], 18.3), (x, 13.3), color=GRAY, linewidth=1.1)
+        arrow(ax, (x, 9.3), (x, 6.7), color=GRAY, linewidth=1.1)
+    strip(ax, 32, 2.4, [f"entry {digit}" for digit in used], 7.0, 4.0, [colors[digit] for digit in used], size=10.3)
+    say(ax, 30.6, 4.4, "the result, one word", ha="right", size=10.5)
+    say(ax, 61.6, 11.3, "three bits of\neach code", ha="left", size=10.3, color=GRAY)
+    finish(
+        ax,
+        f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, {', '.join(map(str, used))}; each "
+        "picks one of the eight bytes, so that four bytes come out at once.",
+    )
+
+
+def lane_tile(lane: int) -> None:
+    """The tile of 16 × 16 weights, with the lane that holds each group of four; the two groups of `lane` outlined."""
+    ax = canvas(4.4)
+    x0, y0, w, h = 13, 2.4, 9.5, 2.2
+    for row in range(16):
+        for group in range(4):
+            holder = 4 * (row % 8) + group
+            mine = holder == lane
+            look = {"edgecolor": INK, "linewidth": 2.4, "zorder": 3} if mine else {"edgecolor": "white"}
+            x, y = x0 + group * w, y0 + (15 - row) * h
+            box(ax, x, y, w, h, color=tint(LANES[group], 0.6 if mine else 0.25), **look)
+            said = say(ax, x + w / 2, y + h / 2, f"lane {holder}", size=10.3, weight="bold" if mine else "normal")
+            said.set_zorder(4)
+        if row % 4 == 0:
+            say(ax, 12, y0 + (15.5 - row) * h, f"row {row}", ha="right", size=10.3, color=GRAY)
+    for group in range(4):
+        columns = f"{4 * group}–{4 * group + 3}"
+        say(ax, x0 + (group + 0.5) * w, y0 + 16 * h + 1.4, columns, size=10.3, color=GRAY)
+    say(ax, 12, y0 + 16 * h + 1.4, "columns", ha="right", size=10.3, color=GRAY)
+    n, t = divmod(lane, 4)
+    brace_x = x0 + 4 * w + 1.6
+    say(ax, brace_x, y0 + 12 * h, f"lane {lane} holds\nfour neighbors\nof row {n} …", ha="left", size=10.5)
+    say(ax, brace_x, y0 + 4 * h, f"… and four of\nrow {n + 8}", ha="left", size=10.5)
+    finish(
+        ax,
+        "A tile of 16 by 16 weights. Each group of four columns in a row belongs to a lane; after eight rows the lanes "
+        f"repeat. Lane {lane} is outlined: columns {4 * t} to {4 * t + 3} of rows {n} and {n + 8}.",
+    )
+
+
+def renumbered_columns() -> None:
+    """The columns of one row of the tile in the hardware's order and in ours, colored by the lane that holds them."""
+    ax = canvas(2.5)
+    hardware = [2 * t + i for t in range(4) for i in (0, 1, 8, 9)]
+    holder = {column: i // 4 for i, column in enumerate(hardware)}
+    w, x0 = 3.7, 16
+    for y, colors, said in (
+        (15.2, [holder[column] for column in range(16)], "hardware"),
+        (5.4, [column // 4 for column in range(16)], "ours"),
+    ):
+        strip(ax, x0, y, [str(k) for k in range(16)], w, 4.0, [tint(LANES[t], 0.4) for t in colors], size=10.5)
+        say(ax, 14.6, y + 2.0, said, ha="right", weight="bold")
+    say(ax, x0, 21.6, "columns 0, 1, 8 and 9 belong to one lane", ha="left", size=10.5, color=GREEN)
+    say(ax, x0, 11.8, "what a lane loads anyway, called columns 0 to 3", ha="left", size=10.5, color=GREEN)
+    for t in range(4):
+        say(ax, x0 + (4 * t + 2) * w, 2.6, f"t = {t}", size=10.5, color=LANES[t])
+    finish(
+        ax,
+        "One row of the tile, twice, with its 16 columns colored by the four lanes that hold them. In the hardware's "
+        "order a lane holds columns 0, 1, 8 and 9, or 2, 3, 10 and 11, and so on. In ours it holds four neighbors.",
+    )
+
+
+def slots_of_two_blocks() -> None:
+    """The eight slots of the instruction: which block's inputs they hold, and which hold zeros."""
+    ax = canvas(2.4)
+    x0, w = 25, 5.6
+    for y, name, mine, color in (
+        (12.6, "columns of block A", range(4), GREEN),
+        (7.0, "columns of block B", range(4, 8), BLUE),
+    ):
+        colors = [tint(color, 0.4) if slot in mine else "white" for slot in range(8)]
+        texts = [f"x {slot % 4}" if slot in mine else "0" for slot in range(8)]
+        strip(ax, x0, y, texts, w, 4.6, colors, size=10.5)
+        say(ax, x0 - 1.4, y + 2.3, name, ha="right", size=10.5, color=color)
+    for slot in range(8):
+        say(ax, x0 + (slot + 0.5) * w, 19.2, f"slot {slot}", size=10.3, color=GRAY)
+    brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 6.2, "sums of block A", color=GREEN)
+    brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 6.2, "sums of block B", color=BLUE)
+    finish(
+        ax,
+        "A grid of two rows and eight slots. Where block A's columns are multiplied, slots 0 to 3 hold four rows of x "
+        "and slots 4 to 7 zeros; where block B's are, it is the other way round. So each half sums up one block.",
+    )
+
+
+def bank_queues(entries: Sequence[int]) -> None:
+    """Lanes that ask one table, whose entries lie in banks in turn; and lanes that ask copies of their own."""
+    ax = canvas(3.6)
+    count, w = len(entries), 3.9
+    banks = [entry % count for entry in entries]
+    asked = Counter(entry % count for entry in set(entries))  # the same entry is read once for all who ask
+    longest = max(asked.values())
+    x0 = (76 - w * count) / 2 + 3
+    say(ax, 75, 34.6, f"drawn with {count} lanes and {count} banks", ha="right", size=10.3, color=GRAY)
+    for y, own, title in (
+        (20.4, False, f"One table: the longest queue is {longest}"),
+        (2.2, True, "A copy in each bank: nobody waits"),
+    ):
+        say(ax, 1.5, y + 13.4, title, ha="left", weight="bold")
+        lanes = strip(ax, x0, y + 8.2, [str(entry) for entry in entries], w, 3.2, [tint(BLUE, 0.4)] * count, size=10.3)
+        busy = Counter(range(count)) if own else asked
+        colors = [tint(RED, 0.55) if busy[b] > 1 else tint(ORANGE, 0.5) if busy[b] else LIGHT for b in range(count)]
+        texts = [str(busy[bank]) if busy[bank] else "" for bank in range(count)]
+        places = strip(ax, x0, y, texts, w, 3.2, colors, size=10.3)
+        say(ax, x0 - 1, y + 9.8, "lanes ask\nfor entry", ha="right", size=10.3)
+        say(ax, x0 - 1, y + 1.6, "banks", ha="right", size=10.3)
+        for lane, x in enumerate(lanes):
+            arrow(ax, (x, y + 8.0), (places[lane if own else banks[lane]], y + 3.4), color=GRAY, linewidth=1)
+    finish(
+        ax,
+        f"{count} lanes ask for the entries {', '.join(map(str, entries))}. Above, entry e lies in bank e mod {count}, "
+        f"and up to {longest} lanes ask one bank, so they queue. Below, each bank has a copy of the table, and each "
+        "lane asks its own.",
+    )
+
+
+def early_start() -> None:
+    """Two kernels, one after the other, and the same with the second started early."""
+    ax = canvas(2.5)
+    look = {"size": 10.3}
+    for y, early, title in ((13.4, False, "one after the other"), (1.6, True, "started early")):
+        say(ax, 1.5, y + 9.2, title, ha="left", weight="bold")
+        box(ax, 1.5, y + 4.0, 28, 3.2, "kernel ahead", color=tint(SKY, 0.45), **look)
+        box(ax, 14.5 if early else 31, y, 15, 3.2, "fills its table", color=tint(ORANGE, 0.5), **look)
+        box(ax, 29.9 if early else 46, y, 22, 3.2, "multiplies", color=WEIGHTS, **look)
+    ax.plot([29.7, 29.7], [1.0, 9.6], color=SKY, lw=1.6, ls="--")
+    say(ax, 31, 7.3, "x is ready only here", ha="left", size=10.3, color=BLUE)
+    finish(
+        ax,
+        "Two timelines. Above, a kernel fills its table and multiplies after the kernel ahead has ended. Below, it "
+        "fills its table while the kernel ahead is still at work, and waits only for its input x.",
+    )

@@ -1,0 +1,89 @@
+"""Checks of notebook 15: a look-up by byte permutes, the lane that holds a weight, queues at a memory's banks."""
+
+import random
+
+from . import Hint, call, exercise, number
+
+
+@exercise("15-1")
+def check_look_up(answer) -> str:
+    draw = random.Random(0)
+    lower_only = upper_only = swapped = reverse = True
+    wrong = False
+    for _ in range(40):
+        entries = [draw.randrange(256) for _ in range(16)]
+        codes = [draw.randrange(16) for _ in range(4)]
+        table = [sum(entries[4 * i + j] << 8 * j for j in range(4)) for i in range(4)]
+        packed = sum(code << 4 * i for i, code in enumerate(codes))
+        value = number(call(answer, packed, list(table)), "what look_up returns")
+
+        def word(which):
+            return sum(entry << 8 * i for i, entry in enumerate(which))
+
+        right = [entries[code] for code in codes]
+        if value < 0:
+            raise Hint("a word is not negative: `~` of a Python integer is; combine it with `&` last.")
+        wrong |= value != word(right)
+        lower_only &= value == word([entries[code & 7] for code in codes])
+        upper_only &= value == word([entries[8 + (code & 7)] for code in codes])
+        reverse &= value == word(right[::-1])
+        swapped &= value == word([entries[code ^ 8] for code in codes])
+    if not wrong:
+        return "right, for all four codes. Permutes do it without taking a code out of its word: does yours?"
+    if lower_only:
+        raise Hint("this reads entries 0 to 7 alone: the fourth bit of each code is not used yet.")
+    if upper_only:
+        raise Hint("this reads entries 8 to 15 alone: the fourth bit of each code is not used yet.")
+    if swapped:
+        raise Hint("the two halves are swapped: a fourth bit of 1 means entries 8 to 15.")
+    if reverse:
+        raise Hint("the bytes come in the opposite order: the first code belongs in the lowest byte.")
+    raise Hint(
+        "look up in entries 0 to 7 and in 8 to 15, four codes at once, then take each byte from the one that its "
+        "code's fourth bit, of value 8, names."
+    )
+
+
+@exercise("15-2")
+def check_lane(answer) -> str:
+    places = [(row, column) for row in range(16) for column in range(16)]
+    found = {place: number(call(answer, *place), "what lane_of returns") for place in places}
+
+    def all_are(formula):
+        return all(value == formula(*place) for place, value in found.items())
+
+    if all_are(lambda row, column: 4 * (row % 8) + column // 4):
+        return "row 11, column 9 is in lane 14. Each lane has eight weights of the tile, in two rows."
+    if all_are(lambda row, column: 4 * row + column // 4):
+        raise Hint("there are 32 lanes, 0 to 31; after eight rows they begin again.")
+    if all_are(lambda row, column: 4 * (row % 8) + column % 4):
+        raise Hint("four *neighbors* are in one lane: columns 0 and 1 are in the same, 0 and 4 are not.")
+    if all_are(lambda row, column: row % 8 + 8 * (column // 4)):
+        raise Hint("the lanes of one row follow one another: row 0 has lanes 0, 1, 2 and 3.")
+    if all_are(lambda row, column: 4 * (row % 8) + column % 8 // 2):
+        raise Hint("this is the hardware's own order; here it is ours, in which a lane has four neighbors.")
+    wrong = next(p for p, value in found.items() if value != 4 * (p[0] % 8) + p[1] // 4)
+    raise Hint(f"look at row {wrong[0]}, column {wrong[1]} in the drawing: your function says {found[wrong]:g}.")
+
+
+@exercise("15-3")
+def check_turns(answer) -> str:
+    draw = random.Random(0)
+    cases = [[5, 37, 69, 5, 8], [0] * 32, list(range(32)), [32 * i for i in range(8)] * 4]
+    cases += [[draw.randrange(256) for _ in range(32)] for _ in range(20)]
+
+    def by_bank(entries):
+        banks = [entry % 32 for entry in entries]
+        return max(banks.count(bank) for bank in banks)
+
+    found = [number(call(answer, list(entries)), "what turns returns") for entries in cases]
+    truth = [by_bank(set(entries)) for entries in cases]
+    if found == truth:
+        return f"{truth[0]} turns for 5, 37, 69, 5 and 8, and one where all ask for the same entry."
+    if found == [by_bank(entries) for entries in cases]:
+        raise Hint("lanes that ask for the *same* entry are answered together: count each entry once.")
+    if found == [len(set(entries)) for entries in cases]:
+        raise Hint("different banks answer at the same time; only entries in one bank wait for each other.")
+    if found == [len({entry % 32 for entry in entries}) for entries in cases]:
+        raise Hint("these are the banks that are asked; how long is the longest queue at one of them?")
+    raise Hint("sort the different entries by their bank, `entry % 32`; the fullest bank decides.")

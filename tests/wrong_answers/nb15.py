@@ -1,0 +1,33 @@
+"""The two most likely wrong answers to each exercise of notebook 15, and a part of the hint that each must get."""
+
+PERMUTE = """def permute(a, b, selector):
+    entries = [word >> 8 * i & 0xFF for word in (a, b) for i in range(4)]
+    return sum(entries[selector >> 4 * i & 7] << 8 * i for i in range(4))
+def look_up(codes, table):
+"""
+CHECK_1 = '\nexercises.check("15-1", look_up)'
+MASK = "    mask = sum(0xFF << 8 * i for i in range(4) if codes >> (4 * i + 3) & 1)\n"
+HALVES = "    a, b = permute(table[0], table[1], codes), permute(table[2], table[3], codes)\n"
+LANE = "def lane_of(row, column):\n    return "
+CHECK_2 = '\nexercises.check("15-2", lane_of)'
+TURNS = "def turns(entries):\n"
+CHECK_3 = '\nexercises.check("15-3", turns)'
+BANKS = "    banks = [entry % 32 for entry in entries]\n"
+
+WRONG = {
+    "15-1": [
+        (f"{PERMUTE}    return permute(table[0], table[1], codes){CHECK_1}", "entries 0 to 7 alone"),
+        (f"{PERMUTE}{HALVES}{MASK}    return a & mask | b & ~mask{CHECK_1}", "halves are swapped"),
+        (f"{PERMUTE}{HALVES}    return a | b{CHECK_1}", "take each byte from the one"),
+    ],
+    "15-2": [
+        (f"{LANE}4 * row + column // 4{CHECK_2}", "after eight rows"),
+        (f"{LANE}4 * (row % 8) + column % 4{CHECK_2}", "four *neighbors*"),
+        (f"{LANE}4 * (row % 8) + column % 8 // 2{CHECK_2}", "hardware's own order"),
+    ],
+    "15-3": [
+        (f"{TURNS}{BANKS}    return max(banks.count(bank) for bank in banks){CHECK_3}", "answered together"),
+        (f"{TURNS}    return len(set(entries)){CHECK_3}", "answer at the same time"),
+        (f"{TURNS}{BANKS}    return len(set(banks)){CHECK_3}", "longest queue"),
+    ],
+}
