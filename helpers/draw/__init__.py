@@ -48,6 +48,15 @@ from .loading import (
     what_is_replaced,
 )
 from .memory import cache_grid, life_of_memory
+from .merging import (
+    along_and_rest,
+    arrives_by_length,
+    crossings,
+    eight_updates,
+    five_merges,
+    snaps_back,
+    sum_of_matrices,
+)
 from .rounding import (
     bit_fields,
     eight_to_codes,
@@ -64,6 +73,8 @@ from .steps import step_timelines
 __all__ = [
     "absmax_by_hand",
     "absmax_hill",
+    "along_and_rest",
+    "arrives_by_length",
     "before_and_after",
     "bell_in_slices",
     "bit_fields",
@@ -76,11 +87,14 @@ __all__ = [
     "checkpointing",
     "contest",
     "course_map",
+    "crossings",
     "effect_of_options",
     "eight_to_codes",
+    "eight_updates",
     "error_against_bits",
     "errors_that_count",
     "faults",
+    "five_merges",
     "floats_on_a_ruler",
     "follow_a_byte",
     "half_bell",
@@ -104,8 +118,10 @@ __all__ = [
     "rulers_of_formats",
     "schemes_and_cards",
     "small_and_large",
+    "snaps_back",
     "step_timelines",
     "storeys",
+    "sum_of_matrices",
     "superblock",
     "use_of_codes",
     "way_out",
