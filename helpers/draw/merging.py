@@ -21,7 +21,6 @@ from .canvas import (
     box,
     canvas,
     finish,
-    matrix,
     ruler,
     say,
     strip,
@@ -67,16 +66,19 @@ def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
         if k:
             say(ax, x - 1.45, 7.0, "+="[k - 1], size=14)
     told = "; ".join(", ".join(_short(value) for value in row) for row in (weights + change).tolist())
-    finish(ax, f"A matrix of {rows} × {columns} weights, plus a change of the same shape, is the merged matrix: {told}.")
+    finish(ax, f"A matrix of {rows} × {columns} weights, plus a change of the same shape, is the merged one: {told}.")
 
 
 def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float) -> None:
     """Three neighboring levels of a block on a number line, a weight, its update, and where rounding takes it.
 
-    The band shows all values that are rounded to the level in the middle, the one that `start` is rounded to.
+    The band shows all values that are rounded to the level in the middle, the one that `start` is rounded to. Raises
+    ValueError if that is the first or the last level.
     """
     scaled = levels * absmax
-    k = int((scaled - start).abs().argmin().clamp(1, len(levels) - 2))
+    k = int((scaled - start).abs().argmin())
+    if not 0 < k < len(levels) - 1:
+        raise ValueError("Choose a weight on an inner level: an outermost one has a neighbor on one side only.")
     low, home, high = (scaled[i].item() for i in (k - 1, k, k + 1))
     left, right, room = (low + home) / 2, (home + high) / 2, (high - low) * 0.09
     end = start + update
@@ -104,8 +106,9 @@ def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float)
     where = "goes back to the level in the middle" if back else "crosses the border and goes to the next level"
     finish(
         ax,
-        f"A number line with three levels, {low:.3f}, {home:.3f} and {high:.3f}, and the borders half-way between them, "
-        f"{left:.3f} and {right:.3f}. A weight at {start:.3f} is moved by {update:g} to {end:.3f}; rounded, it {where}.",
+        f"A number line with three levels, {low:.3f}, {home:.3f} and {high:.3f}, and the borders half-way between "
+        f"them, {left:.3f} and {right:.3f}. A weight at {start:.3f} is moved by {update:g} to {end:.3f}. Rounded, it "
+        f"{where}.",
     )
 
 
@@ -217,16 +220,17 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
     plots.style()
     fig, axes = plt.subplots(len(ratios), 1, figsize=(WIDTH, 1.3 + 1.75 * len(ratios)), sharex=True, squeeze=False)
     shares = {name: float((values > 1).mean()) for name, values in ratios.items()}
-    bins = np.logspace(-4, 2, 73)
+    bins = np.logspace(-3, 2, 61)
     for ax, (name, values), color in zip(axes[:, 0], ratios.items(), (GREEN, GRAY), strict=False):
         weights = np.full(values.size, 100 / values.size)
-        ax.hist(np.clip(values, bins[0], bins[-1]), bins, weights=weights, color=tint(color, 0.55))
+        ax.hist(values, bins, weights=weights, color=tint(color, 0.55))
         ax.axvspan(1, bins[-1], color=tint(RED, 0.2), lw=0, zorder=0)
         ax.axvline(1, color=RED, lw=1.6)
-        ax.set(xscale="log", ylabel="weights, %", xlim=(bins[0], bins[-1]))
+        ax.set(xscale="log", ylabel="share of weights, %", xlim=(bins[0], bins[-1]))
         ax.set_title(f"From {name}: {shares[name]:.1%} cross", loc="left", fontsize=11.5)
         ax.annotate("crosses", (1.25, 0.8), xycoords=("data", "axes fraction"), color=RED, fontsize=10.5, weight="bold")
-        ax.annotate("snaps back", (1.3e-4, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
+        ax.annotate("snaps back", (1.3e-3, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
+    axes[-1, 0].xaxis.set_major_formatter(plt.FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     axes[-1, 0].set_xlabel("update ÷ distance to the border (from 1 on, the code changes)")
     told = ", ".join(f"from {name} {share:.1%}" for name, share in shares.items())
     plots.show(fig, f"Histograms of update divided by distance to the border, shaded beyond 1. Beyond it are {told}.")
@@ -270,5 +274,5 @@ def arrives_by_length(lengths: Sequence[float], shares: Sequence[float]) -> None
     fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
     ax.plot(100 * np.asarray(lengths), 100 * np.asarray(shares), "o", color=GREEN, ms=5.5)
     ax.set(xlabel="size of a layer's update, in % of the size of its weights", ylabel="share that arrives in A, %")
-    ax.set_title("The smaller a layer's update, the less of it arrives")
+    ax.set_title("Layers with small updates lose nearly all of them")
     plots.show(fig, "One point for each layer: the share of the update that arrives in A rises with the update's size.")

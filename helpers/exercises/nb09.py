@@ -2,7 +2,6 @@
 
 from . import Hint, call, exercise, matched, number, numbers
 
-
 # NF4's levels, from −1 to 1: the check of 09-1 works with a pencil's precision
 LEVELS = (-1, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0, 0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626)
 LEVELS += (0.723, 1)
@@ -50,7 +49,9 @@ def check_lost(answer) -> str:
             raise Hint("the lowest one is negative: it leads down.")
         if like(up * absmax, -down * absmax):
             raise Hint("the lowest one comes first.")
-        raise Hint(f"for levels {levels}, code {code} and absmax {absmax} it is {-down * absmax:g} and {up * absmax:g}.")
+        raise Hint(
+            f"for levels {levels}, code {code} and absmax {absmax} it is {-down * absmax:g} and {up * absmax:g}."
+        )
     return "between the two, an update leaves no trace in the code. Beyond them, it does too much."
 
 
