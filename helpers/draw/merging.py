@@ -99,7 +99,7 @@ def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float)
     say(ax, at(start) + side, 10.4, f"the update, {signed}", color=OCHRE, ha=away, size=10.5)
     back = abs(target - home) < 1e-9
     bend = (0.45 if target < end else -0.3) if back else (-0.25 if target > end else 0.25)
-    arrow(ax, (at(end), 12.6), (at(target), 12.6 if back and abs(start - home) < 1e-9 else 7.6), color=RED, bend=bend)
+    arrow(ax, (at(end), 12.6), (at(target), 7.6), color=RED, bend=bend)
     ax.plot([at(end)] * 2, [9.4, 12.4], color=RED, lw=1, ls=":")
     ink = f"rounded: {'back to' if back else 'to'} {target:.3f}".replace("-", "−")
     say(ax, at(end), 15.4, ink, color=RED, weight="bold", size=11)
