@@ -123,7 +123,7 @@ def arrival(adapted: nn.Module, merged: nn.Module) -> Arrival:
 
 
 def reach(on_level: torch.Tensor, weights: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
-    """Length of each weight's update in ways to the NF4 code that it points to: beyond 1 the code changes.
+    """Each weight's update, divided by its distance to the border that it points to: beyond 1 the NF4 code changes.
 
     All are blocks of 64, shape (blocks, 64), float32. `on_level` are dequantized weights, whose codes are meant and
     whose largest value in a block is its absmax; `weights` is where the update starts: they themselves, or the values

@@ -275,6 +275,8 @@ def merge_and_share(v):
     between(arrived["into the original, then 4 bits"][0], 0.04, 0.16, "codes, original then 4 bits")
     between(v["crossed"][1] / v["crossed"][0], 4, 30, "crossing from between levels, beside from a level")
     between(v["update"], 0.015, 0.06, "length of the update")
+    assert v["by_hand"]["crossed"] == [0, 2] and v["by_hand"]["means"][0] == 0
+    between(v["by_hand"]["means"][1], 0.009, 0.011, "mean of what arrives from between the levels")
     assert v["by_hand_gap"] < 1e-6 and set(v["same_logits_reloaded"].values()) == {True}
     assert v["forecast_bytes"]["mistral"]["adapter"] == 167_772_160
     assert list(v["file_bytes"]) == list(v["same_logits_reloaded"]) == list(v["forecast_bytes"]["here"])

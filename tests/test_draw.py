@@ -23,6 +23,7 @@ DRAWINGS = {
     "bits_of_formats": ({"NF4": (0.5, "absmax of 32 bits per 64"), "INT4": (0.25, "16 bits per 64")},),
     "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
     "border": (LEVELS, 0.3875),
+    "along_and_rest": ({"A": (0.2, 0.66), "B": (1.0, 0.06), "D": (1.0, 3.1), "E": (0.93, 120.0)},),
     "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
     "bytes_of_a_model": (
         {
@@ -33,6 +34,8 @@ DRAWINGS = {
     "cache_grid": (32, 8, 128),
     "checkpointing": (6,),
     "errors_that_count": ([0.31, 0.53], [0.4, 0.6], [10, 1]),
+    "eight_updates": (LEVELS, 0.8, EIGHT, torch.tensor([0.01, 0, -0.01, 0.01, -0.01, 0, 0.01, -0.01])),
+    "five_merges": ({"A": (0.0, 0.0, 0.02), "B": (0.8, 0.74, 0.85), "D": (1.0, 0.98, 1.0)}, 0.8),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
     "follow_a_byte": (176, LEVELS.tolist(), 0.8),
@@ -69,6 +72,8 @@ DRAWINGS = {
     "on_a_ruler": (torch.linspace(-1, 1, 64) ** 3, range(-7, 8)),
     "outlier": (50,),
     "pass_it_on": (9, 4),
+    "snaps_back": (LEVELS, 0.8, 0.2703, 0.01),
+    "sum_of_matrices": (LEVELS[:8].view(2, 4), torch.full((2, 4), -0.01)),
     "small_and_large": (4096, 4096, 16),
     "step_timelines": (
         [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],
@@ -132,15 +137,50 @@ def test_a_drawing_can_be_read_and_says_what_it_shows(shown, name):
 def test_every_drawing_of_the_package_is_tried_here():
     charts = {
         "absmax_hill",
+        "arrives_by_length",
         "before_and_after",
         "changes_with_intervals",
         "contest",
+        "crossings",
         "effect_of_options",
         "error_against_bits",
         "layers_and_bell",
     }
     charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
     assert set(draw.__all__) - {"course_map", "faults"} == set(DRAWINGS) | charts
+
+
+@pytest.mark.parametrize(
+    "start, update, goes",
+    [
+        (0.2703, 0.01, "goes back"),
+        (0.2703, 0.05, "crosses"),
+        (0.2703, -0.03, "goes back"),
+        (0.2703, -0.05, "crosses"),
+        (0.31, 0.01, "crosses"),
+    ],
+)
+def test_an_update_snaps_back_or_crosses_a_border(shown, start, update, goes):
+    draw.snaps_back(LEVELS, 0.8, start, update)
+    image = shown[0][1]["image/png"]
+    assert image["faults"] == [] and goes in image["alt"]
+
+
+def test_an_outermost_level_has_no_two_neighbors():
+    with pytest.raises(ValueError, match="inner level"):
+        draw.snaps_back(LEVELS, 0.8, -0.8, 0.05)
+
+
+def test_eight_updates_are_counted_from_both_starts(shown):
+    assert draw.eight_updates(*DRAWINGS["eight_updates"]) == [0, 2]
+
+
+def test_five_merges_can_be_read_before_and_after(shown):
+    draw.five_merges()
+    draw.five_merges({"A": (0.0, 0.0, 0.1)}, 0.0)
+    draw.five_merges({letter: (1.0, 0.9, 1.0) for letter in "ABCDE"}, 1.0)
+    assert all(metadata["image/png"]["faults"] == [] for _, metadata in shown)
+    assert "Exact answers" not in shown[0][1]["image/png"]["alt"] and "A 0%" in shown[1][1]["image/png"]["alt"]
 
 
 def page():

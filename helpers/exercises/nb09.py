@@ -1,56 +1,58 @@
-"""Checks of notebook 09: a merged weight, the smallest update that changes a code, what twenty adapters take."""
+"""Checks of notebook 09: updates that are lost, what twenty adapters take, which merge to ship."""
 
-import torch
+from . import Hint, call, exercise, matched, number, numbers
 
-from . import Hint, call, exercise, number
+# NF4's levels, from −1 to 1: the check of 09-1 works with a pencil's precision
+LEVELS = (-1, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0, 0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626)
+LEVELS += (0.723, 1)
 
 
 @exercise("09-1")
-def check_merged(answer) -> str:
-    generator = torch.Generator().manual_seed(0)
-    for rows, columns, r, alpha in ((5, 7, 2, 4), (6, 6, 3, 3), (6, 6, 2, 1)):
-        W, A, B = (torch.randn(*shape, generator=generator) for shape in ((rows, columns), (r, columns), (rows, r)))
-        try:
-            returned = call(answer, W, A, B, alpha, r)
-        except Hint as hint:
-            if "shapes" not in str(hint):
-                raise
-            raise Hint(f"{hint} B has a row for each row of W, A a column for each column: B comes first.") from None
-        truth = W + alpha / r * B @ A
-        if not isinstance(returned, torch.Tensor) or returned.shape != truth.shape:
-            raise Hint(f"a tensor of W's shape, {rows} × {columns}, is wanted.")
-        update = returned - W
-        if torch.allclose(update, truth - W, atol=1e-4):
-            continue
-        if torch.allclose(returned, truth - W, atol=1e-4):
-            raise Hint("this is the update alone; it has to be added to W.")
-        if torch.allclose(update, B @ A, atol=1e-4):
-            raise Hint("the scale is missing: the update is multiplied by alpha / r.")
-        if torch.allclose(update, alpha * B @ A, atol=1e-4) or torch.allclose(update, r / alpha * B @ A, atol=1e-4):
-            raise Hint("the scale is alpha / r: a larger rank does not make a larger update.")
-        raise Hint(f"for alpha={alpha} and r={r} the update should be alpha / r times B A, and it is not.")
-    return "equal to W + (α/r) B A for every shape, rank and alpha that was tried."
+def check_three_updates(answer, *, absmax) -> str:
+    given = numbers(answer, 3, "three codes")
+    start, updates, truth = (8, 13, 7), (0.03, 0.03, -0.02), []
+    for code, update in zip(start, updates, strict=True):
+        end = LEVELS[code] * absmax + update
+        truth.append(min(range(16), key=lambda k, end=end: abs(LEVELS[k] * absmax - end)))
+    if given == truth:
+        return "the same 0.03 crosses at code 8, where levels are close together, and is lost at code 13."
+    if given == list(start):
+        raise Hint("one of the three crosses. Are your levels multiplied by the absmax of this block?")
+    if any(code not in range(16) for code in given):
+        raise Hint("give codes, whole numbers from 0 to 15.")
+    place = next(i for i in range(3) if given[i] != truth[i])
+    raise Hint(
+        f"look at update {place + 1} again. The weight moves on only if its update is longer than half of the gap "
+        "to the next level in that direction."
+    )
 
 
 @exercise("09-2")
-def check_least_update(answer) -> str:
+def check_lost(answer) -> str:
     levels = [-1.0, -0.6, -0.25, 0.0, 0.2, 0.5, 1.0]
     for code, absmax in ((3, 1.0), (3, 0.04), (4, 2.0), (1, 0.5), (5, 1.0)):
-        value = number(call(answer, list(levels), code, absmax), "what least_update returns")
-        gap, below = levels[code + 1] - levels[code], levels[code] - levels[code - 1]
-        truth = gap / 2 * absmax
-        if abs(value - truth) < 1e-9:
+        low, high = numbers(call(answer, list(levels), code, absmax), 2, "two numbers, the lowest and the highest")
+        up, down = (levels[code + 1] - levels[code]) / 2, (levels[code] - levels[code - 1]) / 2
+
+        def like(below, above, pair=(low, high)):
+            return abs(pair[0] - below) < 1e-9 and abs(pair[1] - above) < 1e-9
+
+        if like(-down * absmax, up * absmax):
             continue
-        if abs(value - gap * absmax) < 1e-9:
-            raise Hint("this is the way to the next level; rounding goes there from the middle of the gap on.")
-        if abs(value - gap / 2) < 1e-9:
-            raise Hint("levels are in units of the block's absmax: multiply by it.")
-        if abs(value - below / 2 * absmax) < 1e-9:
-            raise Hint("this is the gap below; the next level above is levels[code + 1].")
-        if abs(value + truth) < 1e-9:
-            raise Hint("a positive number is wanted.")
-        raise Hint(f"for levels {levels}, code {code} and absmax {absmax} it is {truth:g}.")
-    return "half a gap, times absmax; every shorter update leaves no trace in the code."
+        if like(-2 * down * absmax, 2 * up * absmax):
+            raise Hint("these are the distances to the neighbors. Where does rounding begin to take the neighbor?")
+        if like(-down, up):
+            raise Hint("levels are in units of the block's absmax, and updates aren't.")
+        if like(-up * absmax, up * absmax) or like(-down * absmax, down * absmax):
+            raise Hint("the two neighbors aren't equally far away.")
+        if like(down * absmax, up * absmax):
+            raise Hint("the lowest one is negative: it leads down.")
+        if like(up * absmax, -down * absmax):
+            raise Hint("the lowest one comes first.")
+        raise Hint(
+            f"for levels {levels}, code {code} and absmax {absmax} it is {-down * absmax:g} and {up * absmax:g}."
+        )
+    return "between the two, an update leaves no trace in the code. Beyond them, it does too much."
 
 
 @exercise("09-3")
@@ -69,3 +71,19 @@ def check_customers(answer) -> str:
             raise Hint("adapters_gb: a float32 number has 4 bytes.")
         raise Hint("adapters_gb: one base, and twenty times 41,943,040 numbers of 4 bytes; a GB is 10⁹ bytes.")
     return f"{merged:.0f} GB against {adapters:.1f} GB, {merged / adapters:.0f} times as much."
+
+
+@exercise("09-4")
+def check_ship(answer) -> str:
+    matched(
+        answer,
+        {"P": "apart", "Q": "B", "R": "E", "S": "A"},
+        {
+            "P": "P: twenty merged models are twenty models in memory. What do the customers have in common?",
+            "Q": "Q: two of the five are in 16 bits. Which of them is the model that was trained and tested?",
+            "R": "R: of the three in 4 bits, which one was rounded only once?",
+            "S": "S: nothing was decoded first, and no original was loaded. Follow that path in the tree.",
+        },
+        others=("C", "D"),
+    )
+    return "and each of them is measured before it goes out, because another adapter may fare differently."

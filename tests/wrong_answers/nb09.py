@@ -2,46 +2,48 @@
 
 WRONG = {
     "09-1": [
-        (
-            'def merged_weight(W, A, B, alpha, r):\n    return W + B @ A\nexercises.check("09-1", merged_weight)',
-            "the scale is missing",
-        ),
-        (
-            "def merged_weight(W, A, B, alpha, r):\n"
-            "    return alpha / r * B @ A\n"
-            'exercises.check("09-1", merged_weight)',
-            "the update alone",
-        ),
-        (
-            "def merged_weight(W, A, B, alpha, r):\n"
-            "    return W + alpha / r * A @ B\n"
-            'exercises.check("09-1", merged_weight)',
-            "B comes first",
-        ),
+        ("exercises.check('09-1', [8, 13, 7], absmax=0.5)", "multiplied by the absmax"),
+        ("exercises.check('09-1', [9, 14, 7], absmax=0.5)", "look at update 2 again"),
+        ("exercises.check('09-1', [9, 13, 6], absmax=0.5)", "look at update 3 again"),
+        ("exercises.check('09-1', [0.0698, 0.3113, -0.02], absmax=0.5)", "whole numbers from 0 to 15"),
     ],
     "09-2": [
         (
-            "def least_update(levels, code, absmax):\n"
-            "    return (levels[code + 1] - levels[code]) * absmax\n"
-            'exercises.check("09-2", least_update)',
-            "the middle of the gap",
+            "def lost(levels, code, absmax):\n"
+            "    return (levels[code - 1] - levels[code]) * absmax, (levels[code + 1] - levels[code]) * absmax\n"
+            'exercises.check("09-2", lost)',
+            "distances to the neighbors",
         ),
         (
-            "def least_update(levels, code, absmax):\n"
-            "    return (levels[code] - levels[code - 1]) / 2 * absmax\n"
-            'exercises.check("09-2", least_update)',
-            "the gap below",
+            "def lost(levels, code, absmax):\n"
+            "    half = (levels[code + 1] - levels[code]) / 2 * absmax\n"
+            "    return -half, half\n"
+            'exercises.check("09-2", lost)',
+            "equally far away",
         ),
         (
-            "def least_update(levels, code, absmax):\n"
-            "    return (levels[code + 1] - levels[code]) / 2\n"
-            'exercises.check("09-2", least_update)',
+            "def lost(levels, code, absmax):\n"
+            "    return (levels[code - 1] - levels[code]) / 2, (levels[code + 1] - levels[code]) / 2\n"
+            'exercises.check("09-2", lost)',
             "units of the block's absmax",
+        ),
+        (
+            "def lost(levels, code, absmax):\n"
+            "    below, above = levels[code] - levels[code - 1], levels[code + 1] - levels[code]\n"
+            "    return below / 2 * absmax, above / 2 * absmax\n"
+            'exercises.check("09-2", lost)',
+            "the lowest one is negative",
         ),
     ],
     "09-3": [
         ("exercises.check('09-3', [289.66, 20 * 41_943_040 * 4 / 1e9])", "the base they share"),
         ("exercises.check('09-3', [289.66, 20 * (4.125 + 41_943_040 * 4 / 1e9)])", "not twenty times"),
         ("exercises.check('09-3', [14.483, 7.48])", "nothing is shared"),
+    ],
+    "09-4": [
+        ("exercises.check('09-4', {'P': 'B', 'Q': 'B', 'R': 'E', 'S': 'A'})", "in common"),
+        ("exercises.check('09-4', {'P': 'apart', 'Q': 'D', 'R': 'E', 'S': 'A'})", "trained and tested"),
+        ("exercises.check('09-4', {'P': 'apart', 'Q': 'B', 'R': 'C', 'S': 'A'})", "rounded only once"),
+        ("exercises.check('09-4', {'P': 'apart', 'Q': 'B', 'R': 'E', 'S': 'B'})", "path in the tree"),
     ],
 }

@@ -1,0 +1,278 @@
+"""Drawings of notebook 09: a merge by hand, an update that snaps back, five merges as a tree, and what arrives."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    OCHRE,
+    ORANGE,
+    RED,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    ruler,
+    say,
+    strip,
+    tint,
+)
+
+__all__ = [
+    "along_and_rest",
+    "arrives_by_length",
+    "crossings",
+    "eight_updates",
+    "five_merges",
+    "snaps_back",
+    "sum_of_matrices",
+]
+
+LETTERS = "ABCDE"
+
+
+def _short(value: float, digits: int = 3) -> str:
+    """A number for a small box: a minus sign, no zeros at its end."""
+    text = f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text.replace("-", "−")
+
+
+def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
+    """A small matrix on its levels, plus a change, is the merged matrix, every number written in."""
+    ax = canvas(1.55)
+    rows, columns = weights.shape
+    w, h = 5.75, 3.6
+    parts = (
+        (weights, "W, each weight on a level", GREEN, GREEN),
+        (change, "BA, the change", ORANGE, OCHRE),
+        (weights + change, "W + BA, merged", GRAY, INK),
+    )
+    for k, (values, name, color, ink) in enumerate(parts):
+        x = 0.6 + k * (columns * w + 2.9)
+        for row in range(rows):
+            texts = [_short(value) for value in values[row].tolist()]
+            fill = [tint(color, 0.3 if k < 2 else 0.15)] * columns
+            strip(ax, x, 7.0 - h * row, texts, w, h, fill, size=10.4)
+        say(ax, x + columns * w / 2, 12.8, name, color=ink, weight="bold", size=10.5)
+        if k:
+            say(ax, x - 1.45, 7.0, "+="[k - 1], size=14)
+    told = "; ".join(", ".join(_short(value) for value in row) for row in (weights + change).tolist())
+    finish(ax, f"A matrix of {rows} × {columns} weights, plus a change of the same shape, is the merged one: {told}.")
+
+
+def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float) -> None:
+    """Three neighboring levels of a block on a number line, a weight, its update, and where rounding takes it.
+
+    The band shows all values that are rounded to the level in the middle, the one that `start` is rounded to. Raises
+    ValueError if that is the first or the last level.
+    """
+    scaled = levels * absmax
+    k = int((scaled - start).abs().argmin())
+    if not 0 < k < len(levels) - 1:
+        raise ValueError("Choose a weight on an inner level: an outermost one has a neighbor on one side only.")
+    low, home, high = (scaled[i].item() for i in (k - 1, k, k + 1))
+    left, right, room = (low + home) / 2, (home + high) / 2, (high - low) * 0.09
+    end = start + update
+    target = scaled[(scaled - end).abs().argmin()].item()
+    ax = canvas(1.75)
+    at = ruler(ax, 6.4, 3, 73, low - room, high + room, [low, home, high], color=GREEN, long=2.4, thick=2.8)
+    ax.fill_between([at(left), at(right)], 5.0, 7.8, color=tint(GREEN, 0.22), lw=0, zorder=0)
+    for level, code in ((low, k - 1), (home, k), (high, k + 1)):
+        say(ax, at(level), 2.9, f"level {level:.3f}\ncode {code}".replace("-", "−"), color=GREEN, size=10.5)
+    for border in (left, right):
+        ax.plot([at(border)] * 2, [4.4, 9.4], color=GRAY, lw=1.3, ls="--")
+        say(ax, at(border), 2.9, f"border\n{border:.3f}".replace("-", "−"), color=GRAY, size=10.5)
+    ax.plot([at(start)], [6.4], "o", color=RED, ms=8, zorder=3)
+    arrow(ax, (at(start), 9.0), (at(end), 9.0), color=OCHRE, linewidth=2.2, mutation_scale=13)
+    ax.plot([at(start)] * 2, [7.0, 9.0], color=OCHRE, lw=1, ls=":")
+    away, side = ("right", -0.8) if update > 0 else ("left", 0.8)
+    signed = f"{update:+g}".replace("-", "−")
+    say(ax, at(start) + side, 10.4, f"the update, {signed}", color=OCHRE, ha=away, size=10.5)
+    back = abs(target - home) < 1e-9
+    bend = (0.45 if target < end else -0.3) if back else (-0.25 if target > end else 0.25)
+    arrow(ax, (at(end), 12.6), (at(target), 7.6), color=RED, bend=bend)
+    ax.plot([at(end)] * 2, [9.4, 12.4], color=RED, lw=1, ls=":")
+    ink = f"rounded: {'back to' if back else 'to'} {target:.3f}".replace("-", "−")
+    say(ax, at(end), 15.4, ink, color=RED, weight="bold", size=11)
+    where = "goes back to the level in the middle" if back else "crosses the border and goes to the next level"
+    finish(
+        ax,
+        f"A number line with three levels, {low:.3f}, {home:.3f} and {high:.3f}, and the borders half-way between "
+        f"them, {left:.3f} and {right:.3f}. A weight at {start:.3f} is moved by {update:g} to {end:.3f}. Rounded, it "
+        f"{where}.",
+    )
+
+
+def eight_updates(levels: torch.Tensor, absmax: float, weights: torch.Tensor, update: torch.Tensor) -> list[int]:
+    """A block and one update, twice: started from the levels and from the original weights; returns what crossed."""
+    scaled = levels * absmax
+
+    def nearest(values):
+        return scaled[(scaled[None] - values[:, None]).abs().argmin(1)]
+
+    base = nearest(weights)
+    n, w, left, h = len(weights), 7.2, 17.8, 3.5
+    ax = canvas(3.85)
+    ax.set(ylim=(2.5, 41))
+    crossed = []
+    for y, start, title in (
+        (36.6, base, "From the levels, where the 4-bit base has its weights"),
+        (17.2, weights, "From the original weights, before they were rounded"),
+    ):
+        end = nearest(start + update)
+        moved = (end - base).abs() > 1e-6
+        crossed.append(int(moved.sum()))
+        say(ax, 2, y + 2.4, title, ha="left", weight="bold", size=11)
+        rows = (
+            ("start", start, [tint(GREEN, 0.3) if y > 30 else LIGHT] * n, 3),
+            ("plus the update", update, [tint(ORANGE, 0.3)] * n, 2),
+            ("sum", start + update, ["white"] * n, 3),
+            ("nearest level", end, [tint(RED, 0.45) if m else tint(GREEN, 0.3) for m in moved.tolist()], 3),
+        )
+        for i, (name, values, colors, digits) in enumerate(rows):
+            texts = [_short(value, digits) for value in values.tolist()]
+            if i == 1:
+                texts = [text if text.startswith("−") or text == "0" else f"+{text}" for text in texts]
+            strip(ax, left, y - 3.6 - h * i, texts, w, h, colors, size=10.3)
+            say(ax, left - 0.8, y - 3.6 - h * i + h / 2, name, ha="right", size=10.5)
+    finish(
+        ax,
+        f"A block of {n} weights, the update, the sum and the nearest level, twice. From the levels, {crossed[0]} of "
+        f"{n} weights end on another level than that of the base; from the original weights, {crossed[1]} do.",
+    )
+    return crossed
+
+
+def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | None = None) -> None:
+    """The five merges as a tree with the letters A to E, with a bar for each once there are scores.
+
+    `scores` has (share of exact answers, lower end, upper end of its interval) by letter; a letter without is left out.
+    """
+    ax = canvas(4.5)
+    ax.set(ylim=(-2.6, 42.4))
+    scores, asked = scores or {}, scores is not None
+    four, sixteen = tint(GREEN, 0.35), tint(BLUE, 0.3)
+    bases = (
+        (33.6, "the 4-bit base", four, 4.6),
+        (24.4, "the 4-bit base,\ndequantized", sixteen, 5.4),
+        (9.2, "the original,\nnever quantized", sixteen, 5.4),
+    )
+    leaves = {
+        "A": (33.6, "in 4 bits", four),
+        "B": (24.8, "in 16 bits", sixteen),
+        "C": (17.2, "in 4 bits", four),
+        "D": (9.6, "in 16 bits", sixteen),
+        "E": (2.0, "in 4 bits", four),
+    }
+    for y, text, color, h in bases:
+        box(ax, 1.5, y, 15.5, h, text, color=color, size=10.5)
+        arrow(ax, (17.4, y + h / 2), (31.6, y + h / 2), "+ the update", color=OCHRE, size=10.5, linewidth=1.8)
+    arrow(ax, (9.2, 33.2), (9.2, 30.2), color=GRAY)
+    say(ax, 10.2, 31.8, "dequantize", color=GRAY, ha="left", size=10.3)
+    for letter, (y, text, color) in leaves.items():
+        box(ax, 32, y, 4.0, 4.6, letter, color=INK, size=13).set_zorder(2)
+        ax.texts[-1].set(color="white", weight="bold", zorder=3)
+        box(ax, 36, y, 11.0, 4.6, text, color=color, size=10.5)
+    for upper, lower, text in ((24.8, 21.8, "quantize again"), (9.6, 6.6, "quantize")):
+        arrow(ax, (34.0, upper - 0.1), (34.0, lower + 0.2), color=GRAY)
+        say(ax, 35.6, (upper + lower) / 2, text, color=GRAY, ha="left", size=10.3)
+    x0, x1 = 50.5, 69.0
+    if asked:
+        ax.plot([x0, x0], [1.2, 39.0], color=GRAY, lw=1)
+        if unmerged is not None:
+            line = x0 + unmerged * (x1 - x0)
+            ax.plot([line] * 2, [1.2, 39.0], color=OCHRE, lw=1.6, ls="--")
+            side = "right" if unmerged > 0.35 else "left"
+            say(ax, line + (0.6 if side == "right" else -0.6), 40.6, f"unmerged: {unmerged:.0%}", color=OCHRE, ha=side,
+                size=10.5, weight="bold")  # fmt: skip
+        for letter, (share, low, high) in scores.items():
+            y, color = leaves[letter][0], leaves[letter][2]
+            box(ax, x0, y + 0.6, max(share, 0.004) * (x1 - x0), 3.4, color=color)
+            ax.plot([x0 + low * (x1 - x0), x0 + high * (x1 - x0)], [y + 2.3] * 2, color=INK, lw=1.4)
+            say(ax, x0 + max(high, share) * (x1 - x0) + 0.7, y + 2.3, f"{share:.0%}", ha="left", weight="bold")
+        say(ax, x0, -0.9, "exact answers (95% interval)", color=GRAY, ha="left", size=10.3)
+        for letter in set(LETTERS) - set(scores):
+            say(ax, x0 + 1, leaves[letter][0] + 2.3, "needs 16 bits: left out", ha="left", color=GRAY, size=10.3)
+    else:
+        for y, _, _ in leaves.values():
+            say(ax, 55, y + 2.3, "?", size=17, color=GRAY, weight="bold")
+        say(ax, 55, 40.4, "still right?", color=GRAY, size=10.5)
+    told = ", ".join(f"{letter} {share:.0%}" for letter, (share, _, _) in scores.items())
+    finish(
+        ax,
+        "A tree. The update is added to the 4-bit base, which gives A, in 4 bits; to the dequantized base, which gives "
+        "B, in 16 bits, and C, that is B quantized again; and to the original model, which gives D, in 16 bits, and E, "
+        "that is D quantized." + (f" Exact answers: {told}." if told else ""),
+    )
+
+
+def crossings(ratios: Mapping[str, np.ndarray]) -> None:
+    """How long updates are compared with the distance to the border, a panel for each start; beyond 1 is shaded."""
+    plots.style()
+    fig, axes = plt.subplots(len(ratios), 1, figsize=(WIDTH, 1.3 + 1.75 * len(ratios)), sharex=True, squeeze=False)
+    shares = {name: float((values > 1).mean()) for name, values in ratios.items()}
+    bins = np.logspace(-3, 2, 61)
+    for ax, (name, values), color in zip(axes[:, 0], ratios.items(), (GREEN, GRAY), strict=False):
+        weights = np.full(values.size, 100 / values.size)
+        ax.hist(values, bins, weights=weights, color=tint(color, 0.55))
+        ax.axvspan(1, bins[-1], color=tint(RED, 0.2), lw=0, zorder=0)
+        ax.axvline(1, color=RED, lw=1.6)
+        ax.set(xscale="log", ylabel="share of weights, %", xlim=(bins[0], bins[-1]))
+        ax.set_title(f"From {name}: {shares[name]:.1%} cross", loc="left", fontsize=11.5)
+        ax.annotate("crosses", (1.25, 0.8), xycoords=("data", "axes fraction"), color=RED, fontsize=10.5, weight="bold")
+        ax.annotate("snaps back", (1.3e-3, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
+    axes[-1, 0].xaxis.set_major_formatter(plt.FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    axes[-1, 0].set_xlabel("update ÷ distance to the border (from 1 on, the code changes)")
+    told = ", ".join(f"from {name} {share:.1%}" for name, share in shares.items())
+    plots.show(fig, f"Histograms of update divided by distance to the border, shaded beyond 1. Beyond it are {told}.")
+
+
+def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) -> None:
+    """For each merge the update that was meant, and what the merge really changed: its part along it, and the rest.
+
+    `found` has (share along the update, length of the rest in lengths of the update) by letter.
+    """
+    unit = 6.2
+    tall = min(most, max([1.0, *(rest for _, rest in found.values())])) * unit
+    ax = canvas((tall + 14.5) / 10)
+    top = tall + 12.4
+    wide = 74 / max(len(found), 1)
+    ax.plot([3.2, 3.2 + unit], [top, top], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
+    say(ax, 10.4, top, "the update that was meant", color=OCHRE, ha="left", size=10.5)
+    arrow(ax, (39, top), (45, top), color=INK, linewidth=2.2, mutation_scale=13)
+    say(ax, 46, top, "what the merge really changed", ha="left", size=10.5)
+    for k, (letter, (share, rest)) in enumerate(found.items()):
+        x, y = 3.2 + k * wide, 7.2
+        across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * unit
+        ax.plot([x, x + unit], [y, y], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt", zorder=1)
+        ax.plot([x, x, x + across, x + across], [y, y, y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
+        color = {"A": GREEN, "C": GREEN, "E": GREEN}.get(letter, BLUE)
+        arrow(ax, (x, y), (x + across, y + up), color=color, linewidth=2.2, mutation_scale=13)
+        say(ax, x + unit / 2, 3.6, f"{share:.0%} along", color=OCHRE, size=10.4)
+        say(ax, x + unit / 2, 1.4, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.4)
+        say(ax, x - 1.4, y + 1.2, letter, weight="bold", size=13)
+    told = "; ".join(f"{letter} {share:.0%} along, rest {rest:.2f}" for letter, (share, rest) in found.items())
+    finish(
+        ax,
+        "A small drawing for each merge: a thick line for the update that was meant, and an arrow for what was really "
+        f"changed. {told}. 100% and 0 would be perfect.",
+    )
+
+
+def arrives_by_length(lengths: Sequence[float], shares: Sequence[float]) -> None:
+    """One point for each layer: the size of its update, and the share of it that arrives in 4 bits."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
+    ax.plot(100 * np.asarray(lengths), 100 * np.asarray(shares), "o", color=GREEN, ms=5.5)
+    ax.set(xlabel="size of a layer's update, in % of the size of its weights", ylabel="share that arrives in A, %")
+    ax.set_title("Layers with small updates lose nearly all of them")
+    plots.show(fig, "One point for each layer: the share of the update that arrives in A rises with the update's size.")
