@@ -2,19 +2,23 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import torch
 from PIL import Image, ImageChops, ImageStat
 
-from helpers import draw, nf4, run
+from helpers import draw, memory, nf4, run
 from helpers.draw import canvas, course
 
 EIGHT = torch.tensor([0.31, -0.80, 0.02, 0.50, -0.11, 0.07, -0.45, 0.23])
 LEVELS = nf4.nf4_code()
 CODES = torch.tensor([11, 0, 7, 13, 6, 8, 2, 10])
 LAYERS = {"q": (256, 256), "k": (128, 256), "v": (128, 256), "o": (256, 256), "up": (768, 256)}
+SIZES = [2, 3, -1, -3, 4, 5, -5, -4, 1]  # what comes and goes in a step, in GB; the turn is in the middle
+TIMELINE = memory.activations.Timeline(tuple(int(1e9) * n for n in SIZES), ("activations",) * 8 + ("gradients",), 4)
+STEP = SimpleNamespace(timeline=TIMELINE, allocator_bytes=TIMELINE.peak + 4_000_000_000)
 DRAWINGS = {
     "bell_in_slices": (16,),
     "bit_fields": (
@@ -24,6 +28,7 @@ DRAWINGS = {
     "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
     "border": (LEVELS, 0.3875),
     "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
+    "bytes_per_number": ((0.524, 0.262), (0.524, 0.262)),
     "bytes_of_a_model": (
         {
             "NF4": {"codes": 3_489_660_928, "absmax": 436_207_616, "embeddings and head": 524_288_000, "norms": 9},
@@ -44,6 +49,24 @@ DRAWINGS = {
     "inside_a_file": ([("head", "“GGUF”", 24), ("the tensors", "57 of them", 23_000_000)],),
     "inside_a_layer": (256, 256, 32768, 2132),
     "last_slice": (16,),
+    "launches": ([("1 × 512 tokens", 0.52, 0.12), ("4 × 2,048 tokens", 0.77, 0.72)],),
+    "logits_in_pieces": (8192, 32_000, 1024),
+    "mountain": ({"all kept": STEP, "with checkpointing": STEP}, 80),
+    "offloading": (),
+    "packing": ([40, 310, 95, 512, 60, 180, 75, 240], [[3], [1, 5], [7, 2, 6, 4, 0]], 512),
+    "paging": (),
+    "parts_of_a_step": (STEP,),
+    "peaks": ({"0 standard": STEP, "1 no upcast": STEP, "2 in pieces": STEP, "5 offloading": STEP},),
+    "several_gpus": (),
+    "staircase": (
+        [
+            {"number": i, "name": "a", "label": "a\nlever", "gb": 9 - i, "speed": 100 + i, "by process": [99, 120]}
+            for i in range(8)
+        ],
+        {"name": "Unsloth", "gb": 5, "speed": 103},
+        "Both fall",
+    ),
+    "trips": ({"peft": [("W·x", True), ("A·x", False), ("add", True)], "fused": [("+ W·x", True)]},),
     "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
     "levels_in_use": (
         torch.tensor([-0.31, 0.02, 0.9]),
