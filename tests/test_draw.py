@@ -19,6 +19,7 @@ LAYERS = {"q": (256, 256), "k": (128, 256), "v": (128, 256), "o": (256, 256), "u
 SIZES = [2, 3, -1, -3, 4, 5, -5, -4, 1]  # what comes and goes in a step, in GB; the turn is in the middle
 TIMELINE = memory.activations.Timeline(tuple(int(1e9) * n for n in SIZES), ("activations",) * 8 + ("gradients",), 4)
 STEP = SimpleNamespace(timeline=TIMELINE, allocator_bytes=TIMELINE.peak + 4_000_000_000)
+MORE = SimpleNamespace(timeline=TIMELINE, allocator_bytes=TIMELINE.peak + 50_000_000_000)
 DRAWINGS = {
     "bell_in_slices": (16,),
     "bit_fields": (
@@ -51,7 +52,7 @@ DRAWINGS = {
     "last_slice": (16,),
     "launches": ([("1 × 512 tokens", 0.52, 0.12), ("4 × 2,048 tokens", 0.77, 0.72)],),
     "logits_in_pieces": (8192, 32_000, 1024),
-    "mountain": ({"all kept": STEP, "with checkpointing": STEP}, 80),
+    "mountain": ({"all kept": MORE, "with checkpointing": STEP}, 80),
     "offloading": (),
     "packing": ([40, 310, 95, 512, 60, 180, 75, 240], [[3], [1, 5], [7, 2, 6, 4, 0]], 512),
     "paging": (),

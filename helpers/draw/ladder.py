@@ -40,7 +40,7 @@ __all__ = [
     "trips",
 ]
 
-POINTS = 240  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
+POINTS = 110  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
     "gradients of the adapters": ("gradients", tint(PINK, 0.6)),
     "activations": ("activations", tint(ORANGE, 0.7)),
@@ -78,7 +78,7 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
     """Memory during a training step, a curve for each budget, and how much memory a card has (GB)."""
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
-        top, told = 1.18 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
+        top, told = 1.18 * max(card, *(step.allocator_bytes / 1e9 for step in steps.values())), []
         for (name, step), color in zip(steps.items(), (ORANGE, BLUE), strict=True):
             places, gb, _ = _moments(step)
             ax.fill_between(places, gb, color=tint(color, 0.35), lw=0)
@@ -106,7 +106,7 @@ def parts_of_a_step(budget) -> None:
     kinds, deltas = np.array(timeline.kinds), np.array(timeline.deltas)
     peak, top = int(gb.argmax()), 1.45 * gb.max()
     with plots.style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.4))
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
         below = np.full(len(places), floor)
         ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
         for name, (kind, color) in HELD.items():
@@ -120,7 +120,9 @@ def parts_of_a_step(budget) -> None:
         middle = (places > 0.4) & (places < 0.5)
         low = places[middle][gb[middle].argmin()], gb[middle].min()
         line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
-        ax.annotate("kept: the inputs of\nthe blocks so far", low, (0.06, 0.86 * gb.max()), arrowprops=line, fontsize=11)
+        ax.annotate(
+            "kept: the inputs of\nthe blocks so far", low, (0.06, 0.86 * gb.max()), arrowprops=line, fontsize=11
+        )
         late = (places > 1.7) & (places < 1.8)
         high = places[late][gb[late].argmax()], gb[late].max()
         ax.annotate("a tooth: one block,\ncomputed again", high, (1.57, 1.03 * gb.max()), arrowprops=line, fontsize=11)
@@ -141,7 +143,7 @@ def peaks(steps: Mapping[str, object]) -> None:
     top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharey=True)
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.0), sharey=True)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
             places, gb, _ = _moments(step)
             floor = (step.allocator_bytes - step.timeline.peak) / 1e9
@@ -171,7 +173,16 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
         y, h = (24.0, 7.0) if row == 0 else (8.6, 3.5)
         middle = y - 2.2
         say(ax, 2, y + 5.6, title, ha="left", weight="bold")
-        box(ax, 2, middle - h / 2, 13, h, f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else "", color=LIGHT, size=10.3)
+        box(
+            ax,
+            2,
+            middle - h / 2,
+            13,
+            h,
+            f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else "",
+            color=LIGHT,
+            size=10.3,
+        )
         box(ax, 61, middle - h / 2, 13, h, f"head\n{head[row]:.2f} GB" if row == 0 else "", color=LIGHT, size=10.3)
         if row:
             say(ax, 8.5, middle, f"{embeddings[row]:.2f} GB", size=10.3)
@@ -183,7 +194,14 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
                 box(ax, x + 3.6, middle - 1.6, 6.5, 3.2, "block", color=tint(GREEN, 0.55), size=10.3)
         for i in range(2):
             arrow(ax, (15.4 if i == 0 else 54.3, middle), (16.9 if i == 0 else 60.6, middle), mutation_scale=8)
-    say(ax, 38, 1.6, "orange: the states between blocks · green: weights in 4 bits, the same in both", size=10.3, color=GRAY)
+    say(
+        ax,
+        38,
+        1.6,
+        "orange: the states between blocks · green: weights in 4 bits, the same in both",
+        size=10.3,
+        color=GRAY,
+    )
     finish(
         ax,
         "A chain of embeddings, states, blocks and output head, twice. With the upcast, embeddings "
@@ -233,7 +251,7 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool]]], once: str = "") -> Non
             look = {"mutation_scale": 9, "linewidth": 2.6 if big else 0.9, "color": PLUM if big else GRAY}
             arrow(ax, (x + 0.36 * width, y - 0.6), (x + 0.36 * width, y + 2.4), **look)
             arrow(ax, (x + 0.64 * width, y + 2.4), (x + 0.64 * width, y - 0.6), **look)
-        box(ax, 2, y - 3.2, max(width * len(steps), 14), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
+        box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
         told.append(f"{title}: {', '.join(name for name, _ in steps)}; {large} large results")
     finish(ax, f"Rows of operations over a bar of memory, each reads from it and writes to it. {'. '.join(told)}.")
 
@@ -403,7 +421,7 @@ def staircase(rungs: Sequence[Mapping], rival: Mapping | None = None, title: str
     highest = [max(r["by process"]) - s for r, s in zip(rungs, speed, strict=True)]
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True)
+        fig, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.9), sharex=True)
         above.bar(numbers, gb, color=tint(BLUE, 0.55), edgecolor=INK, linewidth=0.8)
         below.bar(numbers, speed, color=tint(GREEN, 0.6), edgecolor=INK, linewidth=0.8)
         below.errorbar(numbers, speed, [lowest, highest], color=INK, capsize=4, ls="", lw=1)

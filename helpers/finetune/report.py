@@ -72,14 +72,14 @@ def _wide(best: dict) -> str:
 def sweep_by_rate(sweep: dict) -> Figure:
     """How far each recipe gets, by learning rate: the mean of the seeds that choose the rate."""
     plots.style()
-    fig, ax = plots.plt.subplots(figsize=(7.0, 4.4))
+    fig, ax = plots.plt.subplots(figsize=(7.0, 3.9))
     for k, name in enumerate(sweep_best(sweep)):
         runs = [run for run in sweep["runs"] if run["recipe"] == name and run["seed"] in sweep["choosing"]]
         rates = sorted({run["rate"] for run in runs})
         means = [_mean(run["exact_match"] for run in runs if run["rate"] == rate) for rate in rates]
         ax.plot(rates, means, label=_spoken(name), color=plots.PALETTE[k], marker=plots.MARKERS[k])
     ax.set(xscale="log", xlabel="learning rate", ylabel="share of exact answers", ylim=(0, 1.02))
-    ax.set_title("Each recipe has a best learning rate of its own")
+    ax.set_title("Which learning rate is best depends on the recipe")
     every = sorted({run["rate"] for run in sweep["runs"]})
     ax.set_xticks(every, [f"{rate:g}" for rate in every])
     ax.minorticks_off()
@@ -93,26 +93,27 @@ def sweep_by_seed(sweep: dict) -> Figure:
     from .. import quality
 
     plots.style()
-    fig, ax = plots.plt.subplots(figsize=(7.0, 4.2))
+    fig, ax = plots.plt.subplots(figsize=(7.0, 3.7))
     best = sweep_best(sweep)
     for k, row in enumerate(best.values()):
         look = {"color": plots.PALETTE[k], "marker": plots.MARKERS[k]}
         shares = list(row["by seed"].values())
         mean, low, high = quality.mean_interval(shares)
-        ax.plot([k] * len(shares), shares, linestyle="", alpha=0.4, **look)
+        ax.plot([k] * len(shares), shares, linestyle="", markerfacecolor="white", **look)
         ax.errorbar(k + 0.22, mean, [[mean - low], [high - mean]], capsize=5, **look)
         ax.annotate(f"{mean:.0%}", (k + 0.22, mean), xytext=(8, -4), textcoords="offset points", fontsize=10.5)
     counts = [f"{row['parameters'] / 1e3:,.0f} thousand" for row in best.values()]
     labels = [f"{_spoken(name).replace(', ', chr(10))}\n{count}" for name, count in zip(best, counts, strict=True)]
     ax.set_xticks(range(len(best)), labels, fontsize=10.3)
     ax.set(xlim=(-0.4, len(best) - 0.2), ylim=(0, 1.02), ylabel="share of exact answers")
+    ax.set_xlabel("recipe, and how many numbers it trains")
     ax.set_title(f"At its best rate: every one of {len(sweep['reported'])} other seeds, and the mean")
     ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     return fig
 
 
 def _spoken(name: str) -> str:
-    """"all layers, r=16" as "all layers, rank 16"."""
+    """ "all layers, r=16" as "all layers, rank 16"."""
     return name.replace("r=", "rank ")
 
 
@@ -304,7 +305,7 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
         (
-            f"1. **From rung 0 to the top, a step takes less of both.** It is {'; '.join(faster)} tokens, whichever "
+            f"1. **From rung 0 to the top, a step takes less memory and less time.** It is {'; '.join(faster)} tokens, whichever "
             f"processes you compare. The peak falls from {'; from '.join(gb)}.",
             "2. **Which lever makes it faster depends on the size of the step.** These are the changes in speed that two "
             f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less work. In "

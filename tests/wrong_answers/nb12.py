@@ -21,8 +21,7 @@ WRONG = {
             "four texts",
         ),
         (
-            "all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = all_gb / 4\n"
-            'exercises.check("12-1", [all_gb, piece_gb])',
+            'all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = all_gb / 4\nexercises.check("12-1", [all_gb, piece_gb])',
             "same product for 1,024 tokens",
         ),
     ],
@@ -43,7 +42,10 @@ WRONG = {
     ],
     "12-3": [
         (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than 15.3"),
-        (FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)', "512 tokens more would fit"),
+        (
+            FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)',
+            "512 tokens more would fit",
+        ),
     ],
     "12-4": [
         (
