@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from helpers import finetune
 from helpers.finetune import report
 
 
@@ -177,3 +179,10 @@ def test_losses_of_other_batches_are_not_compared():
 @pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])
 def test_agreement_is_the_largest_relative_difference(others, gap):
     assert report.agreement([2.0, 1.0], others) == gap
+
+
+def test_operations_are_what_computes_and_views_are_not():
+    x = torch.ones(3, 4)
+    found = finetune.operations(lambda: (x.t().reshape(2, 6) * 2).mean())
+    assert [name for name, _ in found] == ["clone", "mul", "mean"] and [count for _, count in found] == [12, 12, 1]
+    assert finetune.operations(lambda: x.view(4, 3)) == [] and finetune.operations(lambda: x.add_(1)) == [("add_", 12)]

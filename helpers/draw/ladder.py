@@ -51,7 +51,7 @@ TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
 
 
 def _moments(budget) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and the events' numbers, of the highest moments."""
+    """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and numbers of events, at the highest moments."""
     live = budget.timeline.live().numpy() / 1e9
     live = live + budget.allocator_bytes / 1e9 - live.max()
     turn = budget.timeline.backward
@@ -169,7 +169,7 @@ def peaks(steps: Mapping[str, object]) -> None:
 def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None:
     """What the upcast makes wider: embeddings, head and all states, in 32 bits above and in 16 below; sizes in GB."""
     ax = canvas(3.3)
-    for row, (title, wide) in enumerate((("With the upcast: 4 bytes per number", 4), ("Without: 2 bytes", 2))):
+    for row, title in enumerate(("With the upcast: 4 bytes per number", "Without: 2 bytes")):
         y, h = (24.0, 7.0) if row == 0 else (8.6, 3.5)
         middle = y - 2.2
         say(ax, 2, y + 5.6, title, ha="left", weight="bold")
@@ -257,7 +257,7 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool]]], once: str = "") -> Non
 
 
 def offloading(blocks: int = 5) -> None:
-    """The inputs of blocks go to the computer's memory in the forward pass, and come back one by one in the backward."""
+    """Inputs of blocks go to the computer's memory in the forward pass, and come back one by one in the backward."""
     ax = canvas(3.0)
     for x0, title, at, here in (
         (2, "Forward: inputs leave when used", 3, (3, 4)),
@@ -378,8 +378,8 @@ def packing(lengths: Sequence[int], rows: Sequence[Sequence[int]], width: int) -
     finish(
         ax,
         f"{len(lengths)} texts as bars. Left, each padded to the longest, {computed[0]:,} places, {shares[0]:.0%} "
-        f"padding. In the middle, packed into {len(rows)} rows, {computed[1]:,} places, {shares[1]:.0%} padding. Right, "
-        f"the mask of row {shown + 1}: a triangle for each text, so that no text sees another.",
+        f"padding. In the middle, packed into {len(rows)} rows, {computed[1]:,} places, {shares[1]:.0%} padding. "
+        f"Right, the mask of row {shown + 1}: a triangle for each text, so that no text sees another.",
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import TrainerCallback
 
 from .. import models
@@ -125,11 +126,13 @@ class _Operations(TorchDispatchMode):
         self.found: list[tuple[str, int]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) else result
-        looks = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-        if isinstance(first, torch.Tensor) and not looks and not func.name().endswith("view"):
-            self.found.append((func.name().split("::")[1].split(".")[0], first.numel()))
+        first, name = tree_leaves(result)[0], func.name().split("::")[1].split(".")[0]
+        if isinstance(first, torch.Tensor):
+            same = first.untyped_storage().data_ptr() in given  # in place, if its name says so, or only a view
+            if name.endswith("_") or not same:
+                self.found.append((name, first.numel()))
         return result
 
 

@@ -40,7 +40,8 @@ LABELS = {  # of the rungs, as a recording names them, below a bar
 
 
 def sweep_best(sweep: dict) -> dict[str, dict]:
-    """Of each recipe of `benchmarks/finetune_sweep.py`: its best rate, and the exact answers there by reported seed."""
+    """Of each recipe of `benchmarks/finetune_sweep.py`: its best rate, and the exact answers there by reported "
+    "seed."""
     best = {}
     for run in sweep["runs"]:
         if run["seed"] in sweep["reported"]:
@@ -305,10 +306,13 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
         (
-            f"1. **From rung 0 to the top, a step takes less memory and less time.** It is {'; '.join(faster)} tokens, whichever "
+            f"1. **From rung 0 to the top, a step takes less memory and less time.** It is {'; '.join(faster)} "
+            f"tokens, whichever "
             f"processes you compare. The peak falls from {'; from '.join(gb)}.",
-            "2. **Which lever makes it faster depends on the size of the step.** These are the changes in speed that two "
-            f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less work. In "
+            "2. **Which lever makes it faster depends on the size of the step.** These are the changes in speed "
+            "that two "
+            f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less "
+            f"work. In "
             "a small one the GPU waits for Python, so little helps until the graph takes Python out of the way.",
             f"3. **Don't read too much into a single rung.** Of {len(changes)} changes in speed, "
             f"{changes.count(None)} are open, because two processes of the same recipe differ by up to "
