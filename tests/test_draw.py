@@ -16,8 +16,8 @@ EIGHT = torch.tensor([0.31, -0.80, 0.02, 0.50, -0.11, 0.07, -0.45, 0.23])
 LEVELS = nf4.nf4_code()
 CODES = torch.tensor([11, 0, 7, 13, 6, 8, 2, 10])
 LAYERS = {"q": (256, 256), "k": (128, 256), "v": (128, 256), "o": (256, 256), "up": (768, 256)}
-SIZES = [2, 3, -1, -3, 4, 5, -5, -4, 1]  # what comes and goes in a step, in GB; the turn is in the middle
-TIMELINE = memory.activations.Timeline(tuple(int(1e9) * n for n in SIZES), ("activations",) * 8 + ("gradients",), 4)
+SIZES = [5, -4] * 20 + [6, -7] * 20  # what comes and goes in a step of 20 blocks; the turn is in the middle
+TIMELINE = memory.activations.Timeline(tuple(int(1e8) * n for n in SIZES), ("activations",) * 80, 40)
 STEP = SimpleNamespace(timeline=TIMELINE, allocator_bytes=TIMELINE.peak + 4_000_000_000)
 MORE = SimpleNamespace(timeline=TIMELINE, allocator_bytes=TIMELINE.peak + 50_000_000_000)
 DRAWINGS = {
