@@ -40,7 +40,7 @@ __all__ = [
     "trips",
 ]
 
-POINTS = 110  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
+POINTS = 160  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
     "gradients of the adapters": ("gradients", tint(PINK, 0.6)),
     "activations": ("activations", tint(ORANGE, 0.7)),

@@ -262,7 +262,7 @@ def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) ->
             text += ", and whether the step is faster, two processes can't tell"
         else:
             text += f", and the speed changes by **{rung['faster'].replace('-', '−')}**"
-        said.append(f"At {batch} × {length:,} tokens, {text}.")
+        said.append(f"At {batch} × {length} tokens, {text}.")
     return " ".join(said)
 
 
@@ -296,12 +296,12 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     for (batch, length), found in steps.items():
         first, last = found[0]["by process"], found[-1]["by process"]
         faster.append(
-            f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast at {batch} × {length:,}"
+            f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast at {batch} × {length}"
         )
         rows = _by_process(recorded, batch, length).values()
-        spreads.append(f"{max(max(row) / min(row) for row in rows) - 1:.0%} at {batch} × {length:,}")
+        spreads.append(f"{max(max(row) / min(row) for row in rows) - 1:.0%} at {batch} × {length}")
         settled = [f"{rung['name']} ({rung['faster'].replace('-', '−')})" for rung in found if rung["faster"]]
-        best.append(f"At {batch} × {length:,}: {', '.join(settled) or 'none'}.")
+        best.append(f"At {batch} × {length}: {', '.join(settled) or 'none'}.")
     gb = [f"{found[0]['gb']:.1f} to {found[-1]['gb']:.1f} GB" for found in steps.values()]
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
@@ -335,7 +335,7 @@ def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             if min(rung["by process"]) > max(rows[UNSLOTH]) and _apart(rung["by process"], rows[UNSLOTH])
         ]
         shown = f"rungs {', '.join(ahead)} are faster" if ahead else "no rung is faster for sure"
-        said.append(f"at {batch} × {length:,} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
+        said.append(f"at {batch} × {length} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
     return f"Compared with Unsloth: {'; '.join(said)}." if said else ""
 
 
