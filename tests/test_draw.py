@@ -132,7 +132,7 @@ def test_every_drawing_of_the_package_is_tried_here():
         "layers_and_bell",
     }
     charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
-    assert set(draw.__all__) - {"course_map", "faults", "finish", "finish"} == set(DRAWINGS) | charts
+    assert set(draw.__all__) - {"course_map", "faults", "finish"} == set(DRAWINGS) | charts
 
 
 def page():
