@@ -41,7 +41,7 @@ WRONG = {
         ),
     ],
     "12-3": [
-        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than 15.3"),
+        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than the 15.3"),
         (
             FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)',
             "512 tokens more would fit",
