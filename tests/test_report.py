@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from helpers import finetune
 from helpers.finetune import report
 
 
@@ -52,24 +54,60 @@ def test_a_change_of_speed_is_open_unless_it_exceeds_what_processes_differ_by():
     assert changed([100, 101], [105, 120]) == "open" and changed([100, 110], [105, 120]) == "open"
 
 
-def test_what_is_said_of_the_ladder_holds_in_every_process():
-    told = report.ladder_said(RECORDED, [(1, 100)])
-    # 25–100 against 100–400; Unsloth has 400 in all, which no rung exceeds in every process
-    assert "1.0 to 16.0 times as fast as the first" in told and "differ by up to 300%" in told
-    assert told.endswith("faster than Unsloth: none.")
-    slow = {"rows": [*RECORDED["rows"][:4], rung("Unsloth", 4e9, [0.9, 1.0, 1.0])]}  # 111 at most, and 125 to 250
-    assert "faster than Unsloth: none." in report.ladder_said(slow, [(1, 100)])
-    fast = {
-        "rows": [
-            rung(name, 5e9, [1 / speed] * 3) for name, speed in (("standard recipe", 1), ("+ a", 2), ("Unsloth", 1))
-        ]
-    }
-    assert "faster than Unsloth: + a." in report.ladder_said(fast, [(1, 100)])
+def test_rungs_are_numbered_and_the_rival_is_none_of_them():
+    found = report.rungs(RECORDED, 1, 100)
+    assert [(rung["number"], rung["name"], rung["gb"]) for rung in found] == [
+        (0, "standard recipe", 9),
+        (1, "no float32 upcast", 6),
+        (2, "loss in pieces", 5.5),
+    ]
+    assert found[0]["by process"] == [25, 50, 100] and [rung["faster"] for rung in found] == [None] * 3
+    assert all(rung["label"] for rung in found)
+    assert report.gains(RECORDED, [(1, 100), (4, 100)]) == {(1, 100): 4, (4, 100): 1}
 
 
-def test_the_figure_says_how_much_faster_the_last_rung_is():
-    fig, gains = report.ladder_figure(RECORDED, [(1, 100), (4, 100)])
-    assert gains == {(1, 100): 4, (4, 100): 1} and "4.0 times the standard speed at 1 × 100" in fig.get_suptitle()
+def certain(*speeds):
+    """A ladder of rungs of 9, 8, … GB, each measured in two processes that agree."""
+    rows = [rung(name, (9 - i) * 1e9, [1.0] * 3) for i, name in enumerate(("standard recipe", "+ a", "Unsloth"))]
+    for row, speed in zip(rows, speeds, strict=True):
+        row["by_process"], row["tokens_a_second"] = [speed, speed + 1], speed + 0.5
+    return {"rows": rows}
+
+
+def test_a_rung_says_what_it_changed_and_no_more():
+    assert report.rung_said(RECORDED, 1, [(1, 100)]) == (
+        "At 1 × 100 tokens, the peak falls from 9.0 to **6.0 GB**, and whether the step is faster, two processes can't "
+        "tell."
+    )
+    slower = report.rung_said(certain(100, 80, 50), 1, [(1, 100)])
+    assert "falls from 9.0 to **8.0 GB**" in slower and "changes by **−20%**" in slower
+    same = certain(100, 80, 50)
+    same["rows"][1]["peak_bytes"] = 9.02e9
+    assert "the peak stays at 9.0 GB" in report.rung_said(same, 1, [(1, 100)])
+
+
+def test_rows_of_rungs_have_memory_and_speed_of_each_shape():
+    first, second = report.rung_rows(certain(100, 200, 50), [(1, 100)])
+    assert first == {"rung": 0, "lever": "standard recipe", "peak, GB, 1 × 100": "9.00", "speed, 1 × 100": None}
+    assert second == {"rung": 1, "lever": "a", "peak, GB, 1 × 100": "8.00", "speed, 1 × 100": "+100%"}
+    assert report.rung_rows(RECORDED, [(1, 100)])[1]["speed, 1 × 100"] == "open"
+
+
+def test_three_things_to_take_hold_in_every_process():
+    told = report.takeaways(RECORDED, [(1, 100)])
+    # 25–100 against 100–400
+    assert "1.0 to 16.0 times as fast at 1 × 100" in told and "by up to 300% at 1 × 100" in told
+    assert "At 1 × 100: none." in told and "Of 2 changes in speed, 2 are open" in told
+    assert "from 9.0 to 5.5 GB" in told
+    told = report.takeaways(certain(100, 200, 50), [(1, 100)])
+    assert "a (+100%)" in told and "Of 1 changes in speed, 0 are open" in told
+
+
+def test_a_rung_is_faster_than_the_rival_only_by_the_rule():
+    # Unsloth has 400 in all, which no rung exceeds in every process
+    assert "no rung is faster for sure, and its peak is 4.0 GB" in report.rival_said(RECORDED, [(1, 100)])
+    assert "rungs 1 are faster" in report.rival_said(certain(100, 200, 150), [(1, 100)])
+    assert report.rival_said({"rows": RECORDED["rows"][:4]}, [(1, 100)]) == ""
 
 
 def test_presets_that_did_not_run_have_a_forecast_alone():
@@ -109,12 +147,14 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     assert summary["behind at equal size"][0] == pytest.approx(0.82 - 0.71)
     text = report.sweep_finding(sweep)
     assert "**+22 points** (-1 to +45)" in text and "over 3 seeds" in text and "Rank 64 against rank 2" in text
-    assert report.sweep_machines(sweep) == "" and text.endswith("intervals.")
+    assert report.sweep_machines(sweep) == "" and text.endswith("intervals.)") and "takes rank 87" in text
+    low = summary["behind at equal size"][1]
+    assert ("So it matters where" in text) == (low > 0)
     other = {"seeds": [4, 5], "rates": [2.5e-4], "hardware": "a small CPU", "versions": {"torch": "9.9"}}
     told = report.sweep_finding(sweep | {"runs_of_another_machine": other})
     assert "seeds 4 to 5 and of the learning rate 0.00025 come from a small CPU, with torch 9.9" in told
-    fig = report.sweep_figure(sweep)
-    assert len(fig.axes) == 2 and len(fig.axes[0].lines) == 5
+    by_rate, by_seed = report.sweep_by_rate(sweep), report.sweep_by_seed(sweep)
+    assert len(by_rate.axes[0].lines) == 5 and "3 other seeds" in by_seed.axes[0].get_title(loc="left")
 
 
 def test_a_gradient_is_shown_beside_that_of_float32():
@@ -139,3 +179,10 @@ def test_losses_of_other_batches_are_not_compared():
 @pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])
 def test_agreement_is_the_largest_relative_difference(others, gap):
     assert report.agreement([2.0, 1.0], others) == gap
+
+
+def test_operations_are_what_computes_and_views_are_not():
+    x = torch.ones(3, 4)
+    found = finetune.operations(lambda: (x.t().reshape(2, 6) * 2).mean())
+    assert [name for name, _ in found] == ["clone", "mul", "mean"] and [count for _, count in found] == [12, 12, 1]
+    assert finetune.operations(lambda: x.view(4, 3)) == [] and finetune.operations(lambda: x.add_(1)) == [("add_", 12)]

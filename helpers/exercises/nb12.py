@@ -1,23 +1,25 @@
-"""Checks of notebook 12: bytes of logits, the share of padding, the longest text for a T4."""
+"""Checks of notebook 12: bytes of logits, the share of padding, the longest text for a T4, which lever for whom."""
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number
 
 
 @exercise("12-1")
 def check_logits(answer) -> str:
     whole, piece = (number(value, name) for value, name in zip(answer, ("all_gb", "piece_gb"), strict=True))
-    truth, part = 4 * 2048 * 32_000 * 10 / 1e9, 1024 * 32_000 * 10 / 1e9
+    truth, part = 4 * 2048 * 32_000 * 12 / 1e9, 1024 * 32_000 * 12 / 1e9
     if abs(whole - truth) < 0.01 * truth:
         if abs(piece - part) < 0.01 * part:
             return f"{truth:.2f} GB whole, {part:.2f} GB in pieces: {truth / part:.0f} times less."
         raise Hint("piece_gb is the same product for 1,024 tokens.")
     if abs(whole / truth - 1e9) < 1e7:
         raise Hint("this is in bytes; a GB is 10⁹ of them.")
-    if abs(whole - truth / 2.5) < 0.01 * truth or abs(whole - 0.8 * truth) < 0.01 * truth:
-        raise Hint("all three exist: 2 bytes in bfloat16, 4 in float32, and 4 for the gradient.")
+    if abs(whole - truth / 3) < 0.01 * truth:
+        raise Hint("this is one copy; at the peak there are three.")
+    if abs(whole - truth / 2) < 0.01 * truth:
+        raise Hint("a number in float32 has 4 bytes.")
     if abs(whole - truth / 4) < 0.01 * truth:
-        raise Hint("a batch has four sequences.")
-    raise Hint("tokens × vocabulary × bytes of a number, summed over the three copies, divided by 1e9.")
+        raise Hint("a batch has four texts.")
+    raise Hint("multiply tokens, vocabulary, bytes per number and copies, and divide by 1e9.")
 
 
 @exercise("12-2")
@@ -55,7 +57,20 @@ def check_longest(answer, *, forecast) -> str:
         raise Hint("try lengths from 512 to 8,192.")
     here = forecast(int(longest))
     if here > T4_GB:
-        raise Hint(f"that takes {here:.2f} GB, more than {T4_GB}.")
+        raise Hint(f"that takes {here:.2f} GB, more than the {T4_GB} that are there.")
     if longest < 8192 and forecast(int(longest) + 512) <= T4_GB:
-        raise Hint(f"that takes {here:.2f} GB, and 512 tokens more fit, too.")
+        raise Hint(f"that takes {here:.2f} GB, and 512 tokens more would fit as well.")
     return f"{longest:,.0f} tokens by 8, forecast at {here:.2f} GB."
+
+
+@exercise("12-4")
+def check_levers(answer) -> str:
+    truth = {"A": "packing", "B": "CUDA graph", "C": "offloading", "D": "loss in pieces"}
+    why = {
+        "A": "A's card has room. What does it compute that nobody needs?",
+        "B": "B's GPU has little to do, so giving it less to do won't help. What is it waiting for?",
+        "C": "C's peak comes from what is kept, one state for each of many blocks. Where could that wait?",
+        "D": "D's peak is a spike between the two passes, and its vocabulary is huge. What exists just then?",
+    }
+    matched(answer, truth, why)
+    return "padding, waiting, what is kept, and logits: first find out which of them you pay for."

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import TrainerCallback
 
 from .. import models
@@ -19,7 +21,7 @@ from ..skeleton import quantized_types
 from .data import Question, encode, make_chat_ready
 from .training import losses, trainer
 
-__all__ = ["base_hash", "cost", "optimizer_bytes", "saved_activations"]
+__all__ = ["base_hash", "cost", "operations", "optimizer_bytes", "saved_activations"]
 
 
 class _Clock(TrainerCallback):
@@ -114,3 +116,28 @@ def optimizer_bytes(optimizer) -> int:
     inner = getattr(optimizer, "optimizer", optimizer)
     tensors = [t for state in inner.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
     return sum(t.numel() * t.element_size() for t in tensors if t.dim())
+
+
+class _Operations(TorchDispatchMode):
+    """Notes every operation that computes something, by name, and how many numbers its first result has."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        first, name = tree_leaves(result)[0], func.name().split("::")[1].split(".")[0]
+        if isinstance(first, torch.Tensor):
+            same = first.untyped_storage().data_ptr() in given  # in place, if its name says so, or only a view
+            if name.endswith("_") or not same:
+                self.found.append((name, first.numel()))
+        return result
+
+
+def operations(function) -> list[tuple[str, int]]:
+    """The operations that PyTorch starts for `function()`: name, and numbers of the result. Views start none."""
+    with _Operations() as noted:
+        function()
+    return noted.found

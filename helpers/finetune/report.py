@@ -8,24 +8,40 @@ from .. import plots
 
 __all__ = [
     "exact_rows",
+    "gains",
     "ladder",
-    "ladder_figure",
-    "ladder_said",
     "lever_rows",
     "preset_rows",
+    "rival_said",
+    "rung_rows",
+    "rung_said",
+    "rungs",
     "scale_rows",
     "sweep_best",
-    "sweep_figure",
+    "sweep_by_rate",
+    "sweep_by_seed",
     "sweep_finding",
     "sweep_machines",
     "sweep_summary",
+    "takeaways",
 ]
 
 FIRST, UNSLOTH = "standard recipe", "Unsloth"
+LABELS = {  # of the rungs, as a recording names them, below a bar
+    FIRST: "standard\nrecipe",
+    "no float32 upcast": "no\nupcast",
+    "+ loss in pieces": "loss in\npieces",
+    "+ fused adapters": "fused\nadapters",
+    "+ Liger kernels": "Liger\nkernels",
+    "+ offloading": "off-\nloading",
+    "+ CUDA graph": "CUDA\ngraph",
+    "+ optimizer not paged": "not\npaged",
+}
 
 
 def sweep_best(sweep: dict) -> dict[str, dict]:
-    """Of each recipe of `benchmarks/finetune_sweep.py`: its best rate, and the exact answers there by reported seed."""
+    """Of each recipe of `benchmarks/finetune_sweep.py`: its best rate, and the exact answers there by reported "
+    "seed."""
     best = {}
     for run in sweep["runs"]:
         if run["seed"] in sweep["reported"]:
@@ -54,45 +70,52 @@ def _wide(best: dict) -> str:
     return next(name for name in best if name.startswith("q and v") and name != "q and v, r=16")
 
 
-def sweep_figure(sweep: dict) -> Figure:
-    """Left, how far each recipe gets by learning rate; right, at its best rate, every seed and their mean."""
-    from .. import quality
-
+def sweep_by_rate(sweep: dict) -> Figure:
+    """How far each recipe gets, by learning rate: the mean of the seeds that choose the rate."""
     plots.style()
-    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.8), width_ratios=(1, 1.2), layout="constrained")
-    best = sweep_best(sweep)
-    for k, (name, row) in enumerate(best.items()):
+    fig, ax = plots.plt.subplots(figsize=(7.0, 3.9))
+    for k, name in enumerate(sweep_best(sweep)):
         runs = [run for run in sweep["runs"] if run["recipe"] == name and run["seed"] in sweep["choosing"]]
         rates = sorted({run["rate"] for run in runs})
         means = [_mean(run["exact_match"] for run in runs if run["rate"] == rate) for rate in rates]
+        ax.plot(rates, means, label=_spoken(name), color=plots.PALETTE[k], marker=plots.MARKERS[k])
+    ax.set(xscale="log", xlabel="learning rate", ylabel="share of exact answers", ylim=(0, 1.02))
+    ax.set_title("Which learning rate is best depends on the recipe")
+    every = sorted({run["rate"] for run in sweep["runs"]})
+    ax.set_xticks(every, [f"{rate:g}" for rate in every])
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10.5)
+    return fig
+
+
+def sweep_by_seed(sweep: dict) -> Figure:
+    """Each recipe at its best rate: every seed that did not choose it, their mean and its 95% interval."""
+    from .. import quality
+
+    plots.style()
+    fig, ax = plots.plt.subplots(figsize=(7.0, 3.7))
+    best = sweep_best(sweep)
+    for k, row in enumerate(best.values()):
         look = {"color": plots.PALETTE[k], "marker": plots.MARKERS[k]}
-        left.plot(rates, means, label=name, **look)
         shares = list(row["by seed"].values())
         mean, low, high = quality.mean_interval(shares)
-        right.plot([k] * len(shares), shares, linestyle="", alpha=0.4, **look)
-        right.errorbar(k + 0.25, mean, [[mean - low], [high - mean]], capsize=5, **look)
-        right.annotate(f"{mean:.0%}", (k + 0.25, mean), xytext=(9, -4), textcoords="offset points", fontsize=10)
-    left.set(
-        xscale="log",
-        xlabel="learning rate",
-        ylabel="share of exact answers",
-        title="Where the best rate lies depends on the recipe",
-    )
-    left.set_xticks(
-        every := sorted({run["rate"] for run in sweep["runs"]}), [f"{rate:g}" for rate in every], fontsize=9
-    )
-    left.minorticks_off()
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
-    labels = [
-        f"{name.replace(', ', chr(10))}\n{row['parameters'] / 1e3:,.0f} k\nat {row['rate']:g}"
-        for name, row in best.items()
-    ]
-    right.set_xticks(range(len(best)), labels, fontsize=9)
-    right.set(xlim=(-0.5, len(best)), title=f"At its best rate: {len(sweep['reported'])} other seeds")
-    for ax in (left, right):
-        ax.yaxis.set_major_formatter("{x:.0%}")
-        ax.set_ylim(0, 1)
+        ax.plot([k] * len(shares), shares, linestyle="", markerfacecolor="white", **look)
+        ax.errorbar(k + 0.22, mean, [[mean - low], [high - mean]], capsize=5, **look)
+        ax.annotate(f"{mean:.0%}", (k + 0.22, mean), xytext=(8, -4), textcoords="offset points", fontsize=10.5)
+    counts = [f"{row['parameters'] / 1e3:,.0f} thousand" for row in best.values()]
+    labels = [f"{_spoken(name).replace(', ', chr(10))}\n{count}" for name, count in zip(best, counts, strict=True)]
+    ax.set_xticks(range(len(best)), labels, fontsize=10.3)
+    ax.set(xlim=(-0.4, len(best) - 0.2), ylim=(0, 1.02), ylabel="share of exact answers")
+    ax.set_xlabel("recipe, and how many numbers it trains")
+    ax.set_title(f"At its best rate: every one of {len(sweep['reported'])} other seeds, and the mean")
+    ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     return fig
+
+
+def _spoken(name: str) -> str:
+    """ "all layers, r=16" as "all layers, rank 16"."""
+    return name.replace("r=", "rank ")
 
 
 def _mean(values) -> float:
@@ -111,15 +134,20 @@ def sweep_finding(sweep: dict) -> str:
         mean, low, high = quality.mean_interval(values)
         return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})"
 
-    rates = [row["rate"] for row in best.values()]
     wide = _wide(best)
-    return (
-        f"The best learning rates lie between {min(rates):g} and {max(rates):g}. Each recipe at the best of the rates "
-        f"tried: all layers "
-        f"against q and v alone, both of rank 16, {gap('all layers, r=16', 'q and v, r=16')}; with as many parameters "
-        f"on q and v ({wide}), {gap('all layers, r=16', wide)}. Rank 64 against rank 2 on all layers, "
-        f"{gap('all layers, r=64', 'all layers, r=2')}. Differences are taken seed by seed, over {len(seeds)} seeds; "
-        f"in brackets are 95% intervals. {sweep_machines(sweep)}".rstrip()
+    every, wider = best["all layers, r=16"]["by seed"], best[wide]["by seed"]
+    _, low, _ = quality.mean_interval([every[seed] - wider[seed] for seed in seeds])
+    where = "So it matters where the adapters are, and not only how large." if low > 0 else "That leaves it open."
+    return "\n\n".join(
+        (
+            f"All layers against q and v alone, both of rank 16: {gap('all layers, r=16', 'q and v, r=16')}. Is that "
+            f"because there are more numbers to train? Against q and v with as many, which takes rank "
+            f"{wide.split('=')[1]}: {gap('all layers, r=16', wide)}. {where}",
+            f"And the rank? Rank 64 against rank 2, on all layers: {gap('all layers, r=64', 'all layers, r=2')}.",
+            f"(Differences are taken seed by seed, over {len(seeds)} seeds; in brackets are 95% intervals. "
+            f"{sweep_machines(sweep)}".rstrip()
+            + ")",
+        )
     )
 
 
@@ -205,21 +233,110 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
     return gap > max(max(row) - min(row) for row in (one, other))
 
 
-def ladder_said(recorded: dict, shapes: list[tuple[int, int]]) -> str:
-    """What holds in every process, shape by shape: how far processes differ, first rung against last, and graphs."""
+def rungs(recorded: dict, batch: int, length: int) -> list[dict]:
+    """The rungs of one shape, numbered from 0, as `draw.staircase` takes them; `faster` is None where it is open."""
+    found, processes = [], _by_process(recorded, batch, length)
+    for row in ladder(recorded, batch, length):
+        if row["recipe"] == UNSLOTH:
+            continue
+        change = row.get("change of speed")
+        rung = {"number": len(found), "name": row["recipe"].removeprefix("+ "), "label": LABELS.get(row["recipe"], "")}
+        rung |= {"gb": row["peak GB"], "speed": row["tokens/s"], "by process": processes[row["recipe"]]}
+        found.append(rung | {"faster": None if change in (None, "open") else change})
+    return found
+
+
+def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) -> str:
+    """What one rung changed in the recorded run, shape by shape, as a sentence each."""
     said = []
     for batch, length in shapes:
-        rows = _by_process(recorded, batch, length)
-        spread = max(max(found) / min(found) for found in rows.values()) - 1
-        rungs = [name for name in rows if _is_rung(name)]
-        first, last, rival = rows[FIRST], rows[rungs[-1]], rows.get(UNSLOTH)
-        text = f"- **{batch} × {length}:** processes of one row differ by up to {spread:.0%}. The last rung is "
-        text += f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast as the first"
-        if rival:
-            ahead = [name for name in rungs if min(rows[name]) > max(rival) and _apart(rows[name], rival)]
-            text += f"; by the rule of the last column faster than Unsloth: {', '.join(ahead) or 'none'}"
-        said.append(text + ".")
-    return "\n".join(said)
+        steps = rungs(recorded, batch, length)
+        before, rung = steps[number - 1], steps[number]
+        change = rung["gb"] - before["gb"]
+        if abs(change) < 0.05:
+            text = f"the peak stays at {rung['gb']:.1f} GB"
+        else:
+            way = "falls" if change < 0 else "rises"
+            text = f"the peak {way} from {before['gb']:.1f} to **{rung['gb']:.1f} GB**"
+        if rung["faster"] is None:
+            text += ", and whether the step is faster, two processes can't tell"
+        else:
+            text += f", and the speed changes by **{rung['faster'].replace('-', '−')}**"
+        said.append(f"At {batch} × {length} tokens, {text}.")
+    return " ".join(said)
+
+
+def rung_rows(recorded: dict, shapes: Sequence[tuple[int, int]]) -> list[dict]:
+    """A row for each rung: what it changed in memory at the first shape, and in speed at each."""
+    steps = {shape: rungs(recorded, *shape) for shape in shapes}
+    rows = []
+    for rung in steps[shapes[0]]:
+        i = rung["number"]
+        row = {"rung": i, "lever": rung["name"]}
+        for batch, length in shapes:
+            here = steps[batch, length][i]
+            row[f"peak, GB, {batch} × {length}"] = f"{here['gb']:.2f}"
+        for batch, length in shapes:
+            here = steps[batch, length][i]
+            row[f"speed, {batch} × {length}"] = (here["faster"] or "open") if i else None
+        rows.append(row)
+    return rows
+
+
+def gains(recorded: dict, shapes: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """How many times as fast the last rung is as the first, by shape."""
+    steps = {shape: rungs(recorded, *shape) for shape in shapes}
+    return {shape: found[-1]["speed"] / found[0]["speed"] for shape, found in steps.items()}
+
+
+def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
+    """Three things that the recorded ladder tells, with what holds in every process."""
+    steps = {shape: rungs(recorded, *shape) for shape in shapes}
+    faster, spreads, best = [], [], []
+    for (batch, length), found in steps.items():
+        first, last = found[0]["by process"], found[-1]["by process"]
+        faster.append(
+            f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast at {batch} × {length}"
+        )
+        rows = _by_process(recorded, batch, length).values()
+        spreads.append(f"{max(max(row) / min(row) for row in rows) - 1:.0%} at {batch} × {length}")
+        settled = [f"{rung['name']} ({rung['faster'].replace('-', '−')})" for rung in found if rung["faster"]]
+        best.append(f"At {batch} × {length}: {', '.join(settled) or 'none'}.")
+    gb = [f"{found[0]['gb']:.1f} to {found[-1]['gb']:.1f} GB" for found in steps.values()]
+    changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
+    return "\n".join(
+        (
+            f"1. **From rung 0 to the top, a step takes less memory and less time.** It is {'; '.join(faster)} "
+            f"tokens, whichever "
+            f"processes you compare. The peak falls from {'; from '.join(gb)}.",
+            "2. **Which lever makes it faster depends on the size of the step.** These are the changes in speed "
+            "that two "
+            f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less "
+            f"work. In "
+            "a small one the GPU waits for Python, so little helps until the graph takes Python out of the way.",
+            f"3. **Don't read too much into a single rung.** Of {len(changes)} changes in speed, "
+            f"{changes.count(None)} are open, because two processes of the same recipe differ by up to "
+            f"{', '.join(spreads)}.",
+        )
+    )
+
+
+def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
+    """Which rungs were faster than Unsloth, by the rule of the table, and both peaks."""
+    said = []
+    for batch, length in shapes:
+        rows, found = _by_process(recorded, batch, length), ladder(recorded, batch, length)
+        rival = next((row for row in found if row["recipe"] == UNSLOTH), None)
+        if rival is None:
+            continue
+        ahead = [
+            str(rung["number"])
+            for rung in rungs(recorded, batch, length)
+            if min(rung["by process"]) > max(rows[UNSLOTH]) and _apart(rung["by process"], rows[UNSLOTH])
+        ]
+        shown = f"rungs {', '.join(ahead)} are faster" if ahead else "no rung is faster for sure"
+        said.append(f"at {batch} × {length} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
+    return f"Compared with Unsloth: {'; '.join(said)}." if said else ""
 
 
 def exact_rows(recorded: dict) -> list[dict]:
@@ -232,37 +349,6 @@ def exact_rows(recorded: dict) -> list[dict]:
         line |= {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
         rows.append(line)
     return rows
-
-
-def ladder_figure(recorded: dict, shapes: list[tuple[int, int]]) -> tuple[Figure, dict]:
-    """Peak memory against tokens a second, a panel a shape, with Unsloth's; and first rung to last, by shape."""
-    plots.style()
-    fig, axes = plots.plt.subplots(1, len(shapes), figsize=(4.4 * len(shapes), 4.4), layout="constrained")
-    gains = {}
-    for ax, shape in zip(axes, shapes, strict=True):
-        rows = ladder(recorded, *shape)
-        other = [row for row in rows if row["recipe"] == UNSLOTH]
-        rows = [row for row in rows if row["recipe"] != UNSLOTH]
-        gb, speed = [row["peak GB"] for row in rows], [row["tokens/s"] for row in rows]
-        gains[shape] = speed[-1] / speed[0]
-        found = _by_process(recorded, *shape)
-        for row in (*rows, *other):  # a thin line from the slowest to the fastest process
-            k = int(row["recipe"] == UNSLOTH)
-            ax.plot([row["peak GB"]] * 2, [f(found[row["recipe"]]) for f in (min, max)], color=plots.PALETTE[k], lw=1)
-        ax.plot(gb, speed, marker="o", color=plots.PALETTE[0], label="the ladder, rung by rung")
-        for row in other:
-            look = {"color": plots.PALETTE[1], "markersize": 9, "linestyle": "", "label": "Unsloth, in the same run"}
-            ax.plot(row["peak GB"], row["tokens/s"], "s", **look)
-        ax.annotate("standard", (gb[0], speed[0]), xytext=(0, -16), textcoords="offset points", ha="center", fontsize=9)
-        ax.annotate("last rung", (gb[-1], speed[-1]), xytext=(6, 6), textcoords="offset points", fontsize=9)
-        ax.set_title(f"{shape[0]} × {shape[1]} tokens", fontsize=11)
-        ax.set_xlabel("peak, GB")
-        ax.margins(0.22)
-    axes[0].set_ylabel("tokens a second")
-    batch, length = shapes[0]  # at the others a step waits for the host, and hosts differ
-    fig.suptitle(f"Up and to the left: {gains[shapes[0]]:.1f} times the standard speed at {batch} × {length} tokens")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return fig, gains
 
 
 def preset_rows(presets: Mapping[str, object], forecasts: Mapping[str, float], recorded: dict) -> list[dict]:

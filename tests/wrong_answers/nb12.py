@@ -13,12 +13,16 @@ WRONG = {
         (
             "all_gb = 4 * 2048 * 32_000 * 4 / 1e9\npiece_gb = 1024 * 32_000 * 4 / 1e9\n"
             'exercises.check("12-1", [all_gb, piece_gb])',
-            "all three exist",
+            "there are three",
         ),
         (
-            "all_gb = 2048 * 32_000 * 10 / 1e9\npiece_gb = 1024 * 32_000 * 10 / 1e9\n"
+            "all_gb = 2048 * 32_000 * 12 / 1e9\npiece_gb = 1024 * 32_000 * 12 / 1e9\n"
             'exercises.check("12-1", [all_gb, piece_gb])',
-            "four sequences",
+            "four texts",
+        ),
+        (
+            'all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = all_gb / 4\nexercises.check("12-1", [all_gb, piece_gb])',
+            "same product for 1,024 tokens",
         ),
     ],
     "12-2": [
@@ -37,7 +41,27 @@ WRONG = {
         ),
     ],
     "12-3": [
-        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than 15.3"),
-        (FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)', "512 tokens more fit"),
+        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than the 15.3"),
+        (
+            FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)',
+            "512 tokens more would fit",
+        ),
+    ],
+    "12-4": [
+        (
+            'helps = {"A": "loss in pieces", "B": "CUDA graph", "C": "offloading", "D": "packing"}\n'
+            'exercises.check("12-4", helps)',
+            "that nobody needs",
+        ),
+        (
+            'helps = {"A": "packing", "B": "offloading", "C": "CUDA graph", "D": "loss in pieces"}\n'
+            'exercises.check("12-4", helps)',
+            "waiting for",
+        ),
+        (
+            'helps = {"A": "packing", "B": "CUDA graph", "C": "loss in pieces", "D": "offloading"}\n'
+            'exercises.check("12-4", helps)',
+            "each of many blocks",
+        ),
     ],
 }

@@ -1,0 +1,445 @@
+"""Drawings of notebook 12: what a training step remembers, and what each lever changes about it."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    PINK,
+    PLUM,
+    RED,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    say,
+    tint,
+)
+
+__all__ = [
+    "bytes_per_number",
+    "launches",
+    "logits_in_pieces",
+    "mountain",
+    "offloading",
+    "packing",
+    "paging",
+    "parts_of_a_step",
+    "peaks",
+    "several_gpus",
+    "staircase",
+    "trips",
+]
+
+POINTS = 160  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
+HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
+    "gradients of the adapters": ("gradients", tint(PINK, 0.6)),
+    "activations": ("activations", tint(ORANGE, 0.7)),
+    "logits": ("logits", tint(RED, 0.6)),
+    "a decoded layer": ("dequantized", tint(BLUE, 0.5)),
+}
+TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
+
+
+def _moments(budget) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and numbers of events, at the highest moments."""
+    live = budget.timeline.live().numpy() / 1e9
+    live = live + budget.allocator_bytes / 1e9 - live.max()
+    turn = budget.timeline.backward
+    places, chosen = [], []
+    for start, stop, at in ((0, turn, 0.0), (turn, len(live), 1.0)):
+        edges = np.unique(np.linspace(start, stop, POINTS + 1).astype(int))
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            chosen.append(low + int(live[low:high].argmax()))
+            places.append(at + (chosen[-1] - start) / (stop - start))
+    chosen = np.array(chosen)
+    return np.array(places), live[chosen], chosen
+
+
+def _passes(ax, top: float) -> None:
+    """The two passes named, the turn between them marked."""
+    ax.axvline(1, color=GRAY, lw=1, ls=":")
+    for x, said in ((0.5, "forward pass →"), (1.5, "backward pass →")):
+        ax.text(x, top, said, ha="center", va="top", fontsize=11, color=GRAY)
+    ax.set(xlim=(0, 2), xticks=[])
+    ax.grid(visible=False, axis="x")
+
+
+def mountain(steps: Mapping[str, object], card: float) -> None:
+    """Memory during a training step, a curve for each budget, and how much memory a card has (GB)."""
+    with plots.style():
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
+        top, told = 1.18 * max(card, *(step.allocator_bytes / 1e9 for step in steps.values())), []
+        for (name, step), color in zip(steps.items(), (ORANGE, BLUE), strict=True):
+            places, gb, _ = _moments(step)
+            ax.fill_between(places, gb, color=tint(color, 0.35), lw=0)
+            ax.plot(places, gb, color=color, lw=1.4)
+            peak = int(gb.argmax())
+            ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
+            said = f"{name}\npeak {gb[peak]:.1f} GB"
+            ax.text(places[peak] + 0.04, gb[peak] + 0.01 * top, said, va="bottom", fontsize=11)
+            told.append(f"{name}, peak {gb[peak]:.1f} GB")
+        ax.axhline(card, color=RED, lw=1.2, ls="--")
+        ax.text(0.02, card + 0.01 * top, f"a card of {card:.0f} GB", color=RED, va="bottom", fontsize=11)
+        _passes(ax, -0.02 * top)
+        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="Memory during one training step")
+    finish(
+        ax,
+        "Memory during one training step. It rises in the forward pass, is highest about where the backward pass "
+        f"begins, and falls until its end. {'; '.join(told)}; a dashed line at {card:.0f} GB.",
+    )
+
+
+def parts_of_a_step(budget) -> None:
+    """Memory during one training step, stacked by what it is for; the floor is what is there all the time."""
+    places, gb, chosen = _moments(budget)
+    timeline, floor = budget.timeline, (budget.allocator_bytes - budget.timeline.peak) / 1e9
+    kinds, deltas = np.array(timeline.kinds), np.array(timeline.deltas)
+    peak, top = int(gb.argmax()), 1.45 * gb.max()
+    with plots.style():
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
+        below = np.full(len(places), floor)
+        ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
+        for name, (kind, color) in HELD.items():
+            held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
+            if held.max() > 0.01 * gb.max():
+                ax.fill_between(places, below, below + held, color=color, lw=0, label=name)
+            below = below + held
+        ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
+        said = f"the peak, {gb[peak]:.1f} GB"
+        ax.annotate(said, (places[peak], gb[peak]), (9, 5), textcoords="offset points", weight="bold", fontsize=11)
+        middle = (places > 0.4) & (places < 0.5)
+        low = places[middle][gb[middle].argmin()], gb[middle].min()
+        line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
+        ax.annotate(
+            "kept: the inputs of\nthe blocks so far", low, (0.06, 0.86 * gb.max()), arrowprops=line, fontsize=11
+        )
+        late = (places > 1.7) & (places < 1.8)
+        high = places[late][gb[late].argmax()], gb[late].max()
+        ax.annotate("a tooth: one block,\ncomputed again", high, (1.57, 1.03 * gb.max()), arrowprops=line, fontsize=11)
+        _passes(ax, -0.02 * top)
+        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="What the memory of a step is for")
+        ax.legend(loc="upper left", ncols=2, fontsize=10.5)
+    where = "in the forward pass" if places[peak] < 1 else "in the backward pass"
+    finish(
+        ax,
+        f"Memory during one training step, stacked. {floor:.1f} GB are there all the time. Activations rise in steps "
+        "during the forward pass; in the backward pass a tall tooth stands for each block that is computed again, and "
+        f"what is kept falls. The peak, {gb[peak]:.1f} GB, is {where}.",
+    )
+
+
+def peaks(steps: Mapping[str, object]) -> None:
+    """The same step with more and more levers, a small curve for each, its peak marked."""
+    top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    with plots.style():
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.0), sharey=True)
+        for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
+            places, gb, _ = _moments(step)
+            floor = (step.allocator_bytes - step.timeline.peak) / 1e9
+            ax.fill_between(places, gb, color=tint(ORANGE, 0.7), lw=0)
+            ax.fill_between(places, floor, color=tint(GREEN, 0.55), lw=0)
+            at = int(gb.argmax())
+            ax.axvline(1, color=GRAY, lw=1, ls=":")
+            ax.plot(places[at], gb[at], "o", color=INK, markersize=6)
+            x, side = (1.98, "right") if places[at] > 1.7 else (places[at], "center")
+            ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB", ha=side, va="bottom", fontsize=11, bbox=white)
+            ax.set(xlim=(0, 2), xticks=[], ylim=(0, top))
+            ax.set_title(name, fontsize=11)
+            where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
+            told.append(f"{name}: {gb[at]:.1f} GB, {where}")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("GB")
+            ax.locator_params(axis="y", nbins=4)
+        for ax in axes[1]:
+            ax.set_xlabel("forward → | backward →")
+    finish(axes[0, 0], f"Four curves of memory during the same step, with the peak marked. {'; '.join(told)}.")
+
+
+def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None:
+    """What the upcast makes wider: embeddings, head and all states, in 32 bits above and in 16 below; sizes in GB."""
+    ax = canvas(3.3)
+    for row, title in enumerate(("With the upcast: 4 bytes per number", "Without: 2 bytes")):
+        y, h = (24.0, 7.0) if row == 0 else (8.6, 3.5)
+        middle = y - 2.2
+        say(ax, 2, y + 5.6, title, ha="left", weight="bold")
+        box(
+            ax,
+            2,
+            middle - h / 2,
+            13,
+            h,
+            f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else "",
+            color=LIGHT,
+            size=10.3,
+        )
+        box(ax, 61, middle - h / 2, 13, h, f"head\n{head[row]:.2f} GB" if row == 0 else "", color=LIGHT, size=10.3)
+        if row:
+            say(ax, 8.5, middle, f"{embeddings[row]:.2f} GB", size=10.3)
+            say(ax, 67.5, middle, f"{head[row]:.2f} GB", size=10.3)
+        for i in range(4):
+            x = 17.2 + 11.5 * i
+            box(ax, x, middle - h / 2, 2.2, h, color=tint(ORANGE, 0.7))
+            if i < 3:
+                box(ax, x + 3.6, middle - 1.6, 6.5, 3.2, "block", color=tint(GREEN, 0.55), size=10.3)
+        for i in range(2):
+            arrow(ax, (15.4 if i == 0 else 54.3, middle), (16.9 if i == 0 else 60.6, middle), mutation_scale=8)
+    say(
+        ax,
+        38,
+        1.6,
+        "orange: the states between blocks · green: weights in 4 bits, the same in both",
+        size=10.3,
+        color=GRAY,
+    )
+    finish(
+        ax,
+        "A chain of embeddings, states, blocks and output head, twice. With the upcast, embeddings "
+        f"({embeddings[0]:.2f} GB), head ({head[0]:.2f} GB) and states are twice as tall as without "
+        f"({embeddings[1]:.2f} and {head[1]:.2f} GB). The blocks, in 4 bits, are the same.",
+    )
+
+
+def logits_in_pieces(tokens: int, vocabulary: int, rows: int, copies: int = 3) -> None:
+    """The logits of a batch: several copies as a whole, and a slice of rows that moves down."""
+    ax = canvas(3.6)
+    gb = [copies * 4 * count * vocabulary / 1e9 for count in (tokens, rows)]
+    say(ax, 4, 33.6, "As a whole", ha="left", weight="bold")
+    say(ax, 44, 33.6, "In pieces", ha="left", weight="bold")
+    for k in reversed(range(copies)):
+        box(ax, 7 + 1.6 * k, 8.2 + 1.0 * k, 20, 20, color=tint(RED, 0.6))
+    say(ax, 17, 18.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
+    say(ax, 20, 3.6, f"{copies} copies: {gb[0]:.2f} GB", weight="bold")
+    box(ax, 46, 8.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
+    high = 20 * rows / tokens
+    for k in reversed(range(copies)):
+        box(ax, 46 + 0.9 * k, 17.0 - high + 0.5 * k, 20, high, color=tint(RED, 0.6))
+    say(ax, 56, 23.6, "done, and freed", size=10.3, color=GRAY)
+    arrow(ax, (70.4, 27.5), (70.4, 9.0), color=GRAY)
+    say(ax, 56, 11.4, f"{rows:,} tokens at a time", size=10.3)
+    say(ax, 57, 3.6, f"{copies} copies: {gb[1]:.2f} GB", weight="bold")
+    finish(
+        ax,
+        f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {gb[0]:.2f} GB. Right, the same "
+        f"outline, with only a slice of {rows:,} tokens in it that moves down, {gb[1]:.2f} GB.",
+    )
+
+
+def trips(ways: Mapping[str, Sequence[tuple[str, bool]]], once: str = "") -> None:
+    """Operations in a row, each with an arrow from memory and one back: (name, whether its result is large)."""
+    ax = canvas(1.75 * len(ways) + 0.25)
+    most = max(len(steps) for steps in ways.values())
+    width, told = min(11.0, 72 / most), []
+    for row, (title, steps) in enumerate(ways.items()):
+        y = 17.5 * (len(ways) - row) - 9.2
+        large = sum(big for _, big in steps)
+        say(ax, 2, y + 9.4, title, ha="left", weight="bold")
+        say(ax, 74, y + 9.4, f"large results: {large}", ha="right", color=PLUM, size=10.5)
+        for i, (name, big) in enumerate(steps):
+            x = 2 + width * i
+            box(ax, x + 0.4, y + 2.6, width - 0.8, 4.4, name, color=tint(BLUE, 0.35) if big else "white", size=10.3)
+            look = {"mutation_scale": 9, "linewidth": 2.6 if big else 0.9, "color": PLUM if big else GRAY}
+            arrow(ax, (x + 0.36 * width, y - 0.6), (x + 0.36 * width, y + 2.4), **look)
+            arrow(ax, (x + 0.64 * width, y + 2.4), (x + 0.64 * width, y - 0.6), **look)
+        box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
+        told.append(f"{title}: {', '.join(name for name, _ in steps)}; {large} large results")
+    finish(ax, f"Rows of operations over a bar of memory, each reads from it and writes to it. {'. '.join(told)}.")
+
+
+def offloading(blocks: int = 5) -> None:
+    """Inputs of blocks go to the computer's memory in the forward pass, and come back one by one in the backward."""
+    ax = canvas(3.0)
+    for x0, title, at, here in (
+        (2, "Forward: inputs leave when used", 3, (3, 4)),
+        (40, "Backward: each comes back in time", 3, (2, 3)),
+    ):
+        forward = x0 < 20
+        say(ax, x0, 27.6, title, ha="left", weight="bold")
+        say(ax, x0, 23.4, "the GPU's memory", ha="left", size=10.3, color=GRAY)
+        say(ax, x0, 2.2, "the computer's memory", ha="left", size=10.3, color=GRAY)
+        for i in range(blocks):
+            x = x0 + 6.9 * i
+            works = i == (at if forward else at - 0)
+            box(ax, x, 16.6, 6.1, 3.4, f"block {i + 1}", color=tint(GREEN, 0.55) if works else "white", size=10.3)
+            gone = i < here[0] if forward else i < here[0]
+            if i in here and (forward and i <= at or not forward and i <= at):
+                box(ax, x + 0.6, 14.4, 4.9, 1.4, color=tint(ORANGE, 0.7))
+            if gone or (forward and i == here[0] - 1):
+                box(ax, x + 0.6, 5.0, 4.9, 1.4, color=tint(ORANGE, 0.7))
+        x = x0 + 6.9 * 2 + 3.05
+        ends = ((x, 13.6), (x, 7.2)) if forward else ((x, 7.2), (x, 13.6))
+        arrow(ax, *ends, color=BLUE, linewidth=2)
+        say(ax, x + 1.4, 10.4, "copied while\nthe GPU computes", ha="left", size=10.3, color=BLUE)
+    finish(
+        ax,
+        f"Two moments of a step with {blocks} blocks. Forward: while a block computes, the input of the one before it "
+        "is copied from the GPU's memory to the computer's, where the earlier ones already are. Backward: while a "
+        "block computes, the input of the next one to come is copied back.",
+    )
+
+
+def launches(steps: Sequence[tuple[str, float, float]]) -> None:
+    """Steps of training, launched from Python and replayed as a graph, to scale: (name, seconds, seconds as a graph).
+
+    The first is a step for which the GPU waits, so its seconds are Python's; they are taken for the others, too, since
+    these have as many kernels.
+    """
+    ax = canvas(2.05 * len(steps) + 0.45)
+    scale, told, pieces = 50 / max(max(row[1:]) for row in steps), [], 14
+    for i, (name, alone, graph) in enumerate(steps):
+        y = 20.5 * (len(steps) - i) + 1.9
+        say(ax, 2, y, name, ha="left", weight="bold")
+        for k, (way, seconds) in enumerate((("from Python", alone), ("as a graph", graph))):
+            at = y - 4.4 - 8.2 * k
+            say(ax, 2, at - 1.2, way, ha="left", size=10.3)
+            say(ax, 16.4 + seconds * scale, at - 2.9, f"{1000 * seconds:.0f} ms", ha="left", size=10.5, weight="bold")
+            if k:
+                box(ax, 15, at, 0.9, 2.2, color=tint(ORANGE, 0.7), linewidth=0.6)
+                box(ax, 15.4, at - 4.0, seconds * scale - 0.4, 2.2, color=tint(GREEN, 0.6), linewidth=0.6)
+                continue
+            orders, step, busy = (value * scale / pieces for value in (steps[0][1], alone, min(graph, alone)))
+            for piece in range(pieces):
+                box(ax, 15 + orders * piece, at, orders - 0.4, 2.2, color=tint(ORANGE, 0.7), linewidth=0.6)
+                x = 15 + step * (piece + 1) - busy
+                box(ax, x, at - 4.0, busy, 2.2, color=tint(GREEN, 0.6), linewidth=0.6)
+        told.append(f"{name}: {1000 * alone:.0f} ms launched from Python, {1000 * graph:.0f} ms as a graph")
+    say(ax, 38, 1.5, "orange: Python gives orders · green: the GPU computes", size=10.3, color=GRAY)
+    finish(
+        ax,
+        "Two lanes for each step, Python's orders in orange and the GPU's work in green, to scale. Launched from "
+        f"Python a short step leaves gaps on the GPU, and as a graph it has none. {'; '.join(told)}.",
+    )
+
+
+def paging() -> None:
+    """The optimizer's states in pages that may lie in the computer's memory, and all of them on the GPU."""
+    ax = canvas(2.5)
+    for x0, title, paged in ((2, "Paged: some may be elsewhere", True), (41, "Not paged: all are here", False)):
+        say(ax, x0, 22.6, title, ha="left", weight="bold")
+        say(ax, x0 + 1, 18.6, "the GPU's memory", ha="left", size=10.3, color=GRAY)
+        for i in range(6):
+            away = paged and i in (2, 4)
+            look = {"ls": "--", "edgecolor": GRAY} if away else {}
+            box(ax, x0 + 1 + 5.2 * i, 13.2, 4.6, 3.2, color="white" if away else tint(PINK, 0.6), **look)
+            if away:
+                box(ax, x0 + 1 + 5.2 * i, 3.6, 4.6, 3.2, color=tint(PINK, 0.6))
+        if paged:
+            arrow(ax, (x0 + 13.7, 7.2), (x0 + 13.7, 12.8), color=RED)
+            say(ax, x0 + 15.0, 10.0, "fetched: the GPU waits", ha="left", size=10.3, color=RED)
+            say(ax, x0 + 1, 1.4, "the computer's memory", ha="left", size=10.3, color=GRAY)
+    finish(
+        ax,
+        "The optimizer's states as six pages. Left, paged: two of them lie in the computer's memory, and have to be "
+        "fetched before the GPU can go on. Right, not paged: all lie in the GPU's memory.",
+    )
+
+
+def packing(lengths: Sequence[int], rows: Sequence[Sequence[int]], width: int) -> None:
+    """Turns padded to the longest, packed into rows of `width` tokens (`rows`: numbers of turns), and a row's mask."""
+    ax = canvas(3.5)
+    longest, shown = max(lengths), max(range(len(rows)), key=lambda k: len(rows[k]))
+    high = min(2.4, 22 / len(lengths))
+    colors = [tint(TURNS[i % len(TURNS)], 0.8 - 0.25 * (i // len(TURNS) % 3)) for i in range(len(lengths))]
+    waste = {"color": "white", "hatch": "///", "edgecolor": GRAY, "linewidth": 0.6}
+    for x, said in ((2, "Padded to the longest"), (29.5, "Packed"), (56, f"The mask of row {shown + 1}")):
+        say(ax, x, 33.0, said, ha="left", weight="bold", size=10.5)
+    for i, size in enumerate(lengths):
+        y = 29.4 - (high + 0.4) * (i + 1)
+        box(ax, 2, y, 23.5, high, **waste)
+        box(ax, 2, y, size * 23.5 / longest, high, color=colors[i])
+    for k, row in enumerate(rows):
+        y, x = 29.4 - (high + 0.4) * (k + 1), 29.5
+        box(ax, x, y, 23.5, high, **waste)
+        for i in row:
+            box(ax, x, y, lengths[i] * 23.5 / width, high, color=colors[i])
+            x += lengths[i] * 23.5 / width
+    side, at = 18.0, 0.0
+    box(ax, 56, 29.0 - side, side, side, color="white", edgecolor=GRAY)
+    for i in rows[shown]:
+        size = side * lengths[i] / width
+        x, y = 56 + at, 29.0 - at
+        ax.fill([x, x, x + size], [y, y - size, y - size], color=colors[i], lw=0)
+        at += size
+    computed = [longest * len(lengths), width * len(rows)]
+    shares = [1 - sum(lengths) / count for count in computed]
+    for x, count, share in zip((2, 29.5), computed, shares, strict=True):
+        say(ax, x, 3.0, f"{count:,} places,\n{share:.0%} of them padding", ha="left", size=10.5)
+    say(ax, 56, 7.0, "a triangle for each text:\nno text sees another", ha="left", size=10.3, color=GRAY)
+    finish(
+        ax,
+        f"{len(lengths)} texts as bars. Left, each padded to the longest, {computed[0]:,} places, {shares[0]:.0%} "
+        f"padding. In the middle, packed into {len(rows)} rows, {computed[1]:,} places, {shares[1]:.0%} padding. "
+        f"Right, the mask of row {shown + 1}: a triangle for each text, so that no text sees another.",
+    )
+
+
+def several_gpus(blocks: int = 4) -> None:
+    """Two GPUs, each with the whole model and half of the batch, or each with half of every block."""
+    ax = canvas(3.3)
+    for x0, title in ((2, "DDP: a whole model each"), (41, "FSDP: half a model each")):
+        shared = title.startswith("FSDP")
+        say(ax, x0, 31.0, title, ha="left", weight="bold")
+        for g, y in enumerate((18.0, 5.4)):
+            box(ax, x0, y, 33, 10.2, color="white", edgecolor=GRAY)
+            say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {2 * g + 1} and {2 * g + 2}", ha="left", size=10.3)
+            for i in range(blocks):
+                x = x0 + 1.2 + 7.9 * i
+                for half in range(2):  # 0 is the upper one
+                    own, at = not shared or half == g, (x, y + 1.0 + (0 if half else 2.7))
+                    if own:
+                        box(ax, *at, 6.8, 2.7, color=tint(GREEN, 0.55))
+                    elif i == 2:
+                        box(ax, *at, 6.8, 2.7, color=tint(RED, 0.3), hatch="//", edgecolor=RED)
+                    else:
+                        box(ax, *at, 6.8, 2.7, color="white", edgecolor=GRAY, ls="--", linewidth=0.7)
+    arrow(ax, (36.6, 22.0), (36.6, 11.0), color=RED, arrowstyle="<|-|>")
+    say(ax, 18.5, 2.4, "only gradients travel, once per step", size=10.3, color=RED)
+    arrow(ax, (61.4, 18.6), (61.4, 12.2), color=RED, arrowstyle="<|-|>")
+    say(ax, 57.5, 2.4, "block 3 is completed, then block 4, …", size=10.3, color=RED)
+    finish(
+        ax,
+        "Two GPUs with two texts each. DDP: each holds all blocks, and only gradients travel. FSDP: each holds half of "
+        "every block, and one block at a time is completed from the other GPU, here block 3.",
+    )
+
+
+def staircase(rungs: Sequence[Mapping], rival: Mapping | None = None, title: str = "") -> None:
+    """Peak memory and speed of each rung, by its number, `by process` being single speeds. A rival is a dashed line."""
+    numbers = [rung["number"] for rung in rungs]
+    gb, speed = [rung["gb"] for rung in rungs], [rung["speed"] for rung in rungs]
+    lowest = [s - min(r["by process"]) for r, s in zip(rungs, speed, strict=True)]
+    highest = [max(r["by process"]) - s for r, s in zip(rungs, speed, strict=True)]
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    with plots.style():
+        fig, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 4.9), sharex=True)
+        above.bar(numbers, gb, color=tint(BLUE, 0.55), edgecolor=INK, linewidth=0.8)
+        below.bar(numbers, speed, color=tint(GREEN, 0.6), edgecolor=INK, linewidth=0.8)
+        below.errorbar(numbers, speed, [lowest, highest], color=INK, capsize=4, ls="", lw=1)
+        for ax, values, text in ((above, gb, "{:.1f}"), (below, speed, "{:,.0f}")):
+            top = 1.3 * max(values)
+            ax.set_ylim(0, top)
+            if rival:
+                ax.axhline(rival["gb" if ax is above else "speed"], color=RED, ls="--", lw=1.3, label=rival["name"])
+            for i, value in enumerate(values):
+                y = value + (highest[i] if ax is below else 0) + 0.03 * top
+                said = text.format(value)
+                ax.text(numbers[i], y, said, ha="center", va="bottom", fontsize=10.5, bbox=white, zorder=3)
+            ax.grid(visible=False, axis="x")
+        if rival:
+            above.legend(loc="upper right", fontsize=10.5)
+        above.set(ylabel="peak, GB", title=title)
+        below.set(ylabel="tokens per second")
+        below.yaxis.set_major_formatter("{x:,.0f}")
+        below.set_xticks(numbers, [f"{rung['number']}\n{rung['label']}" for rung in rungs], fontsize=10.3)
+    said = "; ".join(f"{r['number']} {r['name']}, {r['gb']:.1f} GB, {r['speed']:,.0f} tokens per second" for r in rungs)
+    finish(above, f"Two rows of bars by rung, peak memory above and speed below. {said}.")
