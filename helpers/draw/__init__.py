@@ -26,6 +26,14 @@ from .constants import (
     storeys,
 )
 from .course import course_map
+from .judging import (
+    bytes_of_a_block,
+    claim_to_verdict,
+    errors_at_right_angles,
+    less_to_carry,
+    scoreboard,
+    zone,
+)
 from .leaving import inside_a_file, rotation_pairs, way_out
 from .levels import (
     bell_in_slices,
@@ -70,15 +78,18 @@ __all__ = [
     "bits_of_formats",
     "block_by_hand",
     "border",
+    "bytes_of_a_block",
     "bytes_of_a_model",
     "cache_grid",
     "changes_with_intervals",
     "checkpointing",
+    "claim_to_verdict",
     "contest",
     "course_map",
     "effect_of_options",
     "eight_to_codes",
     "error_against_bits",
+    "errors_at_right_angles",
     "errors_that_count",
     "faults",
     "floats_on_a_ruler",
@@ -90,6 +101,7 @@ __all__ = [
     "last_slice",
     "layers_and_bell",
     "learned_tokens",
+    "less_to_carry",
     "levels_in_use",
     "levels_under_bell",
     "life_of_memory",
@@ -103,6 +115,7 @@ __all__ = [
     "rotation_pairs",
     "rulers_of_formats",
     "schemes_and_cards",
+    "scoreboard",
     "small_and_large",
     "step_timelines",
     "storeys",
@@ -113,4 +126,5 @@ __all__ = [
     "what_is_replaced",
     "what_ranks_can_do",
     "who_shares_a_scale",
+    "zone",
 ]
