@@ -60,6 +60,7 @@ REWRITTEN = {
     "04",
     "05",
     "08",
+    "10",
     "13",
     "14",
 }  # in the voice that CONTRIBUTING describes; the others follow
