@@ -223,7 +223,9 @@ def test_what_is_not_significant_is_not_negligible(value, low, high):
 
 def test_an_open_quiz_says_how_many_questions_would_decide():
     found = claims.judge("loss", changed({"quality": GOOD | {"accuracy": [-0.01, -0.02, 0.0], "questions": 150}}))
-    assert found.verdict == "open: it needs about 600 questions"  # half the interval is twice what is left to the margin
+    assert (
+        found.verdict == "open: it needs about 600 questions"
+    )  # half the interval is twice what is left to the margin
     decided = [-0.01, -0.01 - 0.005 + 1e-6, -0.01 + 0.005 - 1e-6]
     decided = claims.judge("loss", changed({"quality": GOOD | {"accuracy": decided, "questions": 600}}))
     assert decided.verdict == "depends on the measure"
@@ -269,9 +271,7 @@ def test_two_machines_agree_or_the_verdict_depends():
 
 def test_a_short_and_a_long_text_tell_length_from_slowness():
     slow = changed({"speed": {"long": [0.5, 0.45, 0.55], "short": [0.46, 0.35, 0.52]}})
-    assert claims.judge("long", slow).verdict == (
-        "false: it is much slower after 32 as well as after 4,080 tokens"
-    )
+    assert claims.judge("long", slow).verdict == ("false: it is much slower after 32 as well as after 4,080 tokens")
     assert claims.judge("long", changed({"speed": {"long": [0.5, 0.45, 0.55]}})).verdict.endswith(
         "after 4,080 tokens already"
     )

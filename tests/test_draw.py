@@ -68,7 +68,9 @@ DRAWINGS = {
     "on_a_ruler": (torch.linspace(-1, 1, 64) ** 3, range(-7, 8)),
     "outlier": (50,),
     "pass_it_on": (9, 4),
-    "scoreboard": ({"size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3, "speed": [("2–3x", None)]},),
+    "scoreboard": (
+        {"size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3, "speed": [("2–3x", None)]},
+    ),
     "small_and_large": (4096, 4096, 16),
     "step_timelines": (
         [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],

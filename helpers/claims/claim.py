@@ -10,7 +10,7 @@ KINDS = ("true", "false", "depends", "open", "not measured")
 
 @dataclass(frozen=True)
 class Verdict:
-    """`verdict` is "true", "false", "depends on …", "open…" or "not measured"; `because` is a sentence with the figures.
+    """`verdict` is "true", "false", "depends on …", "open…" or "not measured"; `because` says it in figures.
 
     "open" is an interval that lies neither inside the margin nor outside: more has to be measured.
     """

@@ -14,7 +14,7 @@ MARGINS = [  # the same for all claims of a kind
     {
         "kind of claim": "a figure, such as GB, percent, bits or “2–3×”",
         "counts as true": f"if it is at most {TOLERANCE:.0%} off",
-        "why this much": "If you leave a tenth of your card free, as is usual, a figure that is a tenth off won't hurt you.",
+        "why this much": "If you leave a tenth of your card free, as is usual, being a tenth off won't hurt you.",
     },
     {
         "kind of claim": "“negligible” or “minimal” loss",
@@ -26,11 +26,11 @@ MARGINS = [  # the same for all claims of a kind
         "kind of claim": "“precise”, of rounding other than to 4 bits",
         "counts as true": f"if it adds less than {ADDED:.0%} to the error that 4 bits make, and the inputs would fit "
         f"if they were {ROOM} times as large",
-        "why this much": "You would hardly see so little in perplexity or in a quiz. And other texts can bring larger inputs.",
+        "why this much": "Perplexity and a quiz would hardly show it. And other texts can bring larger inputs.",
     },
     {
         "kind of claim": "a recipe for fine-tuning",
-        "counts as true": f"if it is less than {100 * BEHIND:.0f} points of exact answers behind adapters on all layers",
+        "counts as true": f"if it is less than {100 * BEHIND:.0f} points of exact answers behind all layers",
         "why this much": "You would notice one more wrong answer in twenty.",
     },
     {

@@ -61,9 +61,9 @@ def _memory(here: dict, name: str) -> list[str]:
     gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
     parts.append(
         f"With double quantization, NF4 saves {1 - size['nf4-dq'] / size['fp16']:.1%} compared with FP16. Why not 75%? "
-        f"Because each block of 64 weights also stores a constant, so that a linear layer shrinks by "
-        f"{loaded['saved_linear']:.1%}, and because embeddings, output head and norms stay in 16 bits. The larger their "
-        f"part of a model, the less you save: {name} shrinks by {loaded['saved']:.1%}. "
+        "Because each block of 64 weights also stores a constant, so that a linear layer shrinks by "
+        f"{loaded['saved_linear']:.1%}, and because embeddings, output head and norms stay in 16 bits. The larger "
+        f"their part of a model, the less you save: {name} shrinks by {loaded['saved']:.1%}. "
         + (f"{gone:,} parameters go away." if gone else "No parameter goes away; most of them take fewer bits.")
     )
     parts.append(
@@ -87,8 +87,8 @@ def _precision(here: dict, name: str) -> list[str]:
         "Only the storage is in 4 bits. To be multiplied, weights are turned back into the format that you choose as "
         f"`bnb_4bit_compute_dtype`. If you choose none, that is {here['configured']['default']}. bfloat16 reaches as "
         "far as float32 and is the usual choice where the GPU has it (capability 8.0 and up).",
-        f"float16 rounds more finely, but doesn't reach as far. In a layer of {name}, computing in it made the error of "
-        f"quantization larger by only {100 * added:.1g}% (if the two errors are independent).",
+        f"float16 rounds more finely, but doesn't reach as far. In a layer of {name}, computing in it made the error "
+        f"of quantization larger by only {100 * added:.1g}% (if the two errors are independent).",
     ]
 
 
@@ -123,8 +123,8 @@ def _speed(here: dict, recorded: dict | None, name: str) -> list[str]:
         "That depends on the machine, on how many texts you process at once, and on what you compare it with. Here is "
         f"the speed of writing in 4 bits after {' or '.join(begun)} tokens, as a multiple of the other format's speed:",
         markdown_table(rows),
-        "In brackets is the whole range that was seen. On a GPU, the time that Python takes to launch each step is left "
-        "out (CUDA graphs). Other machines will give other numbers, so measure yours.",
+        "In brackets is the whole range that was seen. On a GPU, the time that Python takes to launch each step is "
+        "left out (CUDA graphs). Other machines will give other numbers, so measure yours.",
         "Why so different? Two things pull in opposite directions. Each step has fewer bytes to move, but the codes "
         "have to be turned back into weights, which is additional work.",
         *told,
@@ -160,8 +160,8 @@ def _quality(here: dict, name: str, others: dict[str, dict] | None) -> list[str]
     parts.append(
         "MMLU, a well-known quiz, was not measured. If somebody shows you two of its scores that are "
         f"{100 * (mmlu['before'] - mmlu['after']):.1f} points apart, ask how many questions there were and whether "
-        f"both models got the same ones. For two separate tests of {mmlu['questions']:,} questions, as many as MMLU has, "
-        f"that is {z:.1f} standard errors, which shows neither that there is a loss nor that there is none."
+        f"both models got the same ones. For two separate tests of {mmlu['questions']:,} questions, as many as MMLU "
+        f"has, that is {z:.1f} standard errors, which shows neither that there is a loss nor that there is none."
     )
     return parts
 

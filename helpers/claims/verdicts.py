@@ -99,8 +99,7 @@ def size_table(size) -> Verdict:
 )
 def linear_share(loaded) -> Verdict:
     share = loaded["linear_share"]
-    shown = f"{share:.1%} of the loaded model's parameters are in 4-bit layers. Embeddings, output head and norms stay "
-    shown += "in 16 bits."
+    shown = f"{share:.1%} of the loaded model's parameters are in 4-bit layers. The others keep 16 bits."
     return Verdict("true" if share >= 1 - TOLERANCE else "depends on the model" if share > 0 else "false", shown)
 
 
@@ -407,8 +406,8 @@ def mmlu(mmlu) -> Verdict:
 )
 def conclusion(quality, speed, loaded, size) -> Verdict:
     parts = {"quality": negligible(quality), "speed": faster(speed), "memory": saves(loaded, size)}
-    shown = listed([f"“{part.kind}” on {name}" for name, part in parts.items()])
-    shown = f"The verdicts are {shown}. A small loss for gains needs all three to hold."
+    told = listed([f"“{part.kind}” on {name}" for name, part in parts.items()])
+    shown = f"The verdicts are {told}. A small loss for gains needs all three to hold."
     kinds = {part.kind for part in parts.values()}
     for kind, verdict in (("false", "false"), ("open", "open"), ("depends", "depends on what its parts depend on")):
         if kind in kinds:
@@ -428,7 +427,9 @@ def conclusion(quality, speed, loaded, size) -> Verdict:
 def two_gb(training) -> Verdict:
     peaks = {"forecast": training["forecast_gb"], "measured": training.get("peak_gb")}
     peaks = {name: gb for name, gb in peaks.items() if gb}
-    shown = f"By forecast, a step takes at least {peaks['forecast']:.2f} GB with adapters on q and v alone. The weights "
+    shown = (
+        f"By forecast, a step takes at least {peaks['forecast']:.2f} GB with adapters on q and v alone. The weights "
+    )
     shown += f"are {training['weights_gb']:.2f} GB of it."
     if "measured" in peaks:
         shown += f" With a larger batch, {peaks['measured']:.2f} GB was measured."
@@ -459,7 +460,6 @@ def targets(sweep) -> Verdict:
     same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
     if same_rank == same_size:
         return Verdict(same_rank, shown)
-    # the guide's recipe is the one of its rank: the other comparison tells whether the place or the size is behind it
     return Verdict(f"{same_rank} at the guide's rank, and {same_size} with as many parameters", shown)
 
 

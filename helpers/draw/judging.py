@@ -54,8 +54,8 @@ def claim_to_verdict(claim: str, fixed: Mapping[str, str], found: str, kind: str
     steps = "; ".join(f"{what}: {said}" for what, said in fixed.items())
     finish(
         ax,
-        f"From the claim “{claim}” an arrow leads to three boxes that are filled in before anything is measured. {steps}. "
-        f"Then comes the measurement, {found}, and from it the verdict: {kind}.",
+        f"From the claim “{claim}” an arrow leads to three boxes that are filled in before anything is measured. "
+        f"{steps}. Then comes the measurement, {found}, and from it the verdict: {kind}.",
     )
 
 
@@ -94,7 +94,10 @@ def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
         say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right" if i == 0 else "center")
         say(ax, i * width + 3.5, 22.9, name, ha="left", size=10.8, weight="bold")
         told.append(f"{name}: {large:.4g} and {small:.3g} make {both:.6g}")
-    finish(ax, f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.")
+    finish(
+        ax,
+        f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.",
+    )
 
 
 def less_to_carry(megabytes: Mapping[str, float]) -> None:
@@ -138,7 +141,9 @@ def zone(
     values = [number for row in rows.values() for number in row] + [end for end in within if math.isfinite(end)]
     room = 0.08 * (max(values) - min(values))
     low, high = ends or (min(values) - room, max(values) + room)
-    at = ruler(ax, 5.6, 27, 62, low, high, ticks, labels=[form.format(t).replace("-", "−") for t in ticks], thick=1.2, size=10.3)
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    at = ruler(ax, 5.6, 27, 62, low, high, ticks, labels=labels, thick=1.2, size=10.3)
     left, right = max(within[0], low), min(within[1], high)
     box(ax, at(left), 5.6, at(right) - at(left), top - 10.2, color=tint(GREEN, 0.18), linewidth=0, zorder=0)
     middle = min(max((at(left) + at(right)) / 2, 35), 56)
