@@ -278,7 +278,7 @@ def test_a_short_and_a_long_text_tell_length_from_slowness():
     fast = claims.judge("long", changed({"speed": {"long": [1.16, 1.15, 1.17], "window": 4096}}))
     assert (
         fast.verdict == "false: it is not slower after 32 or after 4,080 tokens"
-        and "no step looks back further than 4,096" in fast.because
+        and "No step looks back further than 4,096" in fast.because
     )
     other = claims.judge("long", changed({"speed": {"long": [1.16, 1.15, 1.17], "short": [0.9, 0.8, 1.0]}}))
     assert other.verdict == "false: it is not slower after 4,080 tokens"
