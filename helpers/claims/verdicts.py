@@ -466,7 +466,7 @@ def targets(sweep) -> Verdict:
 @claim(
     "inference",
     "training",
-    "inference only",
+    "for training:\nQLoRA",
     "Inference only: for training, use the QLoRA method",
     "We ask a 4-bit weight for gradients, train adapters through it, and compare its bytes before and after.",
     QLORA,

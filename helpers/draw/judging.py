@@ -89,11 +89,11 @@ def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
         ax.plot([x, x + 20], [4.6, 4.6], color=GREEN, lw=3, solid_capstyle="butt")
         ax.plot([x + 20, x + 20], [4.6, 4.6 + small * per], color=ORANGE, lw=3, solid_capstyle="butt")
         ax.plot([x, x + 20], [4.6, 4.6 + small * per], color=INK, lw=1.5)
-        say(ax, x + 10, 2.4, f"{large:.4g}", color="#00714f", weight="bold")
+        say(ax, x + 10, 2.4, f"{large:.6g}", color="#00714f", weight="bold")
         say(ax, x + 21, 4.6 + min(small * per, 15) / 2, f"{small:.3g}", color=OCHRE, weight="bold", ha="left")
         say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right" if i == 0 else "center")
         say(ax, i * width + 3.5, 22.9, name, ha="left", size=10.8, weight="bold")
-        told.append(f"{name}: {large:.4g} and {small:.3g} make {both:.6g}")
+        told.append(f"{name}: {large:.6g} and {small:.3g} make {both:.6g}")
     finish(
         ax,
         f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.",
