@@ -31,6 +31,7 @@ DRAWINGS = {
     "along_and_rest": ({"A": (0.2, 0.66), "B": (1.0, 0.06), "D": (1.0, 3.1), "E": (0.93, 120.0)},),
     "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
     "bytes_per_number": ((0.524, 0.262), (0.524, 0.262)),
+    "bytes_of_a_block": ({"codes alone": (4, 0), "double quantization": (4, 0.127)},),
     "bytes_of_a_model": (
         {
             "NF4": {"codes": 3_489_660_928, "absmax": 436_207_616, "embeddings and head": 524_288_000, "norms": 9},
@@ -39,6 +40,8 @@ DRAWINGS = {
     ),
     "cache_grid": (32, 8, 128),
     "checkpointing": (6,),
+    "claim_to_verdict": ("“saves\n75%”", {"what": "bytes", "what counts as true": "68% to 83%"}, "71.5%", "true"),
+    "errors_at_right_angles": ({"by hand": (4, 3), "float16, in %": (4.006, 0.023)},),
     "errors_that_count": ([0.31, 0.53], [0.4, 0.6], [10, 1]),
     "eight_updates": (LEVELS, 0.8, EIGHT, torch.tensor([0.01, 0, -0.01, 0.01, -0.01, 0, 0.01, -0.01])),
     "five_merges": ({"A": (0.0, 0.0, 0.02), "B": (0.8, 0.74, 0.85), "D": (1.0, 0.98, 1.0)}, 0.8),
@@ -77,6 +80,7 @@ DRAWINGS = {
     ),
     "trips": ({"peft": [("W·x", True), ("A·x", False), ("add", True)], "fused": [("+ W·x", True)]},),
     "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
+    "less_to_carry": ({"16 bits": 33.55, "4 bits": 8.66},),
     "levels_in_use": (
         torch.tensor([-0.31, 0.02, 0.9]),
         {"absmax": torch.arange(-7, 8) * 0.9 / 7, "affine": -0.31 + torch.arange(16) * 1.21 / 15},
@@ -98,6 +102,9 @@ DRAWINGS = {
     "pass_it_on": (9, 4),
     "snaps_back": (LEVELS, 0.8, 0.2703, 0.01),
     "sum_of_matrices": (LEVELS[:8].view(2, 4), torch.full((2, 4), -0.01)),
+    "scoreboard": (
+        {"size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3, "speed": [("2–3x", None)]},
+    ),
     "small_and_large": (4096, 4096, 16),
     "step_timelines": (
         [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],
@@ -138,6 +145,15 @@ DRAWINGS = {
     "road_of_weights": (132, 3.03e12),
     "slots_of_two_blocks": (),
     "work_for_a_byte": (176, LEVELS.tolist()),
+    "zone": (
+        {"4 bits: perplexity, %": (2.9, 2.4, 3.5), "a long name of a row": (0.3,)},
+        (float("-inf"), 0.5),
+        ["false", "true"],
+        "loss, with a 95% interval (margin: 0.5)",
+        "{:.3g}",
+        None,
+        (0, 1, 2, 3),
+    ),
 }
 
 
@@ -260,6 +276,14 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "47 in all" in shown[-1][1]["image/png"]["alt"]
     draw.lane_tile(14)
     assert "columns 8 to 11 of rows 3 and 11" in shown[-1][1]["image/png"]["alt"]
+    draw.bytes_of_a_block({"in blocks of 8": (4, 4)})
+    assert "in blocks of 8, 8 bits, saves 50.0%" in shown[-1][1]["image/png"]["alt"]
+    draw.errors_at_right_angles({"by hand": (4, 3)})
+    assert "4 and 3 make 5" in shown[-1][1]["image/png"]["alt"]
+    draw.scoreboard({"size": [("2–4 GB", "depends"), ("fewer", None)]})
+    assert "2 claims as tiles: 2–4 GB (depends); fewer." in shown[-1][1]["image/png"]["alt"]
+    draw.zone({"A": (0.1, -0.1, 0.3), "B": (75.0,)}, (0, 80), ["open", "true"], "points")
+    assert "A -0.1 to 0.3, open; B 75, true" in shown[-1][1]["image/png"]["alt"]
     draw.what_ranks_can_do((2,))
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 

@@ -1,10 +1,10 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
-from .figure import speeds
+from .claim import CLAIMS, Claim, Verdict, combined, judge
 from .kernel import with_kernel
 from .margins import MARGINS, NEGLIGIBLE, equivalence
 from .rewritten import guide
-from .verdicts import CLAIMS, Claim, Verdict, combined, judge, unpaired_z
+from .verdicts import unpaired_z
 
 __all__ = [
     "CLAIMS",
@@ -16,7 +16,6 @@ __all__ = [
     "equivalence",
     "guide",
     "judge",
-    "speeds",
     "unpaired_z",
     "with_kernel",
 ]

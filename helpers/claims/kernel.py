@@ -6,7 +6,8 @@ __all__ = ["ratios_with_kernel", "with_kernel"]
 def ratios_with_kernel(speed) -> str:
     """The ratios of `with_kernel`, with the range of what was seen."""
     shown = {way: f"{r['median']:.2f}× ({r['low']:.2f}–{r['high']:.2f})" for way, r in speed["kernel"].items()}
-    return ", ".join(text if way == "plain" else f"{text} with the rest {way} in both" for way, text in shown.items())
+    told = [text if way == "plain" else f"{text} with the rest of a step {way} in both" for way, text in shown.items()]
+    return ", and ".join(told)
 
 
 def with_kernel(speed: dict | None, bench: dict) -> dict | None:

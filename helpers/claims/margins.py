@@ -12,29 +12,31 @@ BEHIND = 0.05  # of exact answers that a recipe may be behind another one
 
 MARGINS = [  # the same for all claims of a kind
     {
-        "kind of claim": "a figure: GB (10⁹ bytes), %, bits, “2–3×”; “slightly”",
-        "margin": f"{TOLERANCE:.0%}",
-        "because": "GB: who leaves the usual tenth of a card free is not misled; the rest: the same, by convention",
+        "kind of claim": "a figure, such as GB, percent, bits or “2–3×”",
+        "counts as true": f"if it is at most {TOLERANCE:.0%} off",
+        "why this much": "If you leave a tenth of your card free, as is usual, being a tenth off won't hurt you.",
     },
     {
-        "kind of claim": "“negligible”, “minimal”",
-        "margin": f"{NEGLIGIBLE:.1%} of perplexity; {100 * NEGLIGIBLE:.1f} points of a quiz",
-        "because": "the guide itself calls 0.3 points of MMLU minimal; for perplexity, the same by convention",
+        "kind of claim": "“negligible” or “minimal” loss",
+        "counts as true": f"if perplexity rises by less than {NEGLIGIBLE:.1%}, and a quiz loses less than "
+        f"{100 * NEGLIGIBLE:.1f} points",
+        "why this much": "The guide itself calls 0.3 points of MMLU minimal. For perplexity we chose the same number.",
     },
     {
-        "kind of claim": "“precise”: other rounding",
-        "margin": f"{ADDED:.0%} more error than quantization's; inputs fit {ROOM} times",
-        "because": "perplexity and a quiz would hardly see it; other texts bring larger inputs",
+        "kind of claim": "“precise”, of rounding other than to 4 bits",
+        "counts as true": f"if it adds less than {ADDED:.0%} to the error that 4 bits make, and the inputs would fit "
+        f"if they were {ROOM} times as large",
+        "why this much": "Perplexity and a quiz would hardly show it. And other texts can bring larger inputs.",
     },
     {
         "kind of claim": "a recipe for fine-tuning",
-        "margin": f"{100 * BEHIND:.0f} points of exact answers behind adapters on all layers",
-        "because": "one more wrong answer in twenty is a loss that one would notice",
+        "counts as true": f"if it is less than {100 * BEHIND:.0f} points of exact answers behind all layers",
+        "why this much": "You would notice one more wrong answer in twenty.",
     },
     {
-        "kind of claim": "“better than”, “recommended”",
-        "margin": "none: the sign of the difference, with its interval where there is one",
-        "because": "the guide says which is better, and not by how much",
+        "kind of claim": "“better than” or “recommended”",
+        "counts as true": "if the difference has the right sign, and so has its whole interval where there is one",
+        "why this much": "The guide says which of two is better, but not by how much.",
     },
 ]
 

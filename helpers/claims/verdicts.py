@@ -1,25 +1,17 @@
-"""The claims of a guide to 4-bit models, and how each is judged: pure functions from measurements to a verdict.
+"""How each claim of a guide to 4-bit models is judged: pure functions from measurements to a verdict.
 
 A measurement is a dict of plain numbers, as notebook 10 makes and records it. What a machine could not measure is
 None or missing, and the claims that need it are "not measured" there.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from .claim import Verdict, claim
 from .kernel import ratios_with_kernel
 from .margins import ADDED, BEHIND, NEGLIGIBLE, ROOM, TOLERANCE, equivalence, needed
+from .wording import changed, listed, points_changed, signed, span
 
-__all__ = [
-    "CLAIMS",
-    "Claim",
-    "Verdict",
-    "combined",
-    "judge",
-    "points_changed",
-    "unpaired_z",
-]
+__all__ = ["INSTALL", "unpaired_z"]
 
 QLORA = "[QLoRA](https://arxiv.org/abs/2305.14314)"
 MISTRAL = "[Mistral 7B](https://arxiv.org/abs/2310.06825)"
@@ -28,80 +20,6 @@ OPTIONS = "[transformers](https://huggingface.co/docs/transformers/main/en/quant
 INSTALL = "[bitsandbytes](https://huggingface.co/docs/bitsandbytes/main/en/installation)"
 SPEEDS = "[bitsandbytes' benchmarks](https://github.com/bitsandbytes-foundation/bitsandbytes/tree/main/benchmarking)"
 SAMPLING = "[Miller](https://arxiv.org/abs/2411.00640)"
-
-
-KINDS = ("true", "false", "depends", "open", "not measured")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`verdict` is "true", "false", "depends on …", "open…" or "not measured"; `because` holds the figures.
-
-    "open" is an interval that lies neither inside the margin nor outside: more has to be measured.
-    """
-
-    verdict: str
-    because: str = ""
-
-    @property
-    def kind(self) -> str:
-        """The verdict without what it depends on, or what would decide it."""
-        return next(kind for kind in KINDS if self.verdict.startswith(kind))
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim in the guide's words, how to test it, a source, what it needs of a measurement, and its judge."""
-
-    id: str
-    topic: str
-    claim: str
-    test: str
-    source: str
-    needs: tuple[str, ...]
-    rule: Callable[..., Verdict]
-
-
-CLAIMS: dict[str, Claim] = {}
-
-
-def _claim(id: str, topic: str, claim: str, test: str, source: str, *needs: str):
-    def register(rule):
-        CLAIMS[id] = Claim(id, topic, claim, test, source, needs, rule)
-        return rule
-
-    return register
-
-
-def judge(id: str, measured: dict) -> Verdict:
-    """Judge one claim by a measurement; "not measured" where a part that it needs is missing or None."""
-    claim = CLAIMS[id]
-    parts = [measured.get(need) for need in claim.needs]
-    if any(part is None for part in parts):
-        return Verdict("not measured")
-    return claim.rule(*parts)
-
-
-def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: bool = False) -> str:
-    """One verdict of two models: the common one, or that it depends on the model, and on what else one of them met.
-
-    Where only one was measured it is a verdict on that one: `name` is the model's here. What was `timed` differs in the
-    machine as well.
-    """
-    if "not measured" in (here.kind, recorded.kind):
-        if here.kind == recorded.kind:
-            return here.verdict
-        one, place = (recorded, "7B shapes") if here.kind == "not measured" else (here, name)
-        return f"{one.verdict}, on {place} alone"
-    if here.kind == recorded.kind == "false" and here.verdict != recorded.verdict:  # false for opposite reasons
-        here_why, recorded_why = (verdict.verdict.removeprefix("false: ") for verdict in (here, recorded))
-        elsewhere = "7B shapes and another machine" if timed else "7B shapes"
-        return f"false: {here_why} on {name}, {recorded_why} on {elsewhere}"
-    if here.kind == recorded.kind:
-        return here.verdict
-    conditions = [v.verdict.removeprefix("depends on ") for v in (recorded, here) if v.kind == "depends"]
-    conditions = [condition for condition in conditions if condition != "the model"]
-    return " and on ".join(["depends on the model and machine" if timed else "depends on the model", *conditions[:1]])
 
 
 def unpaired_z(before: float, after: float, questions: int) -> float:
@@ -122,46 +40,76 @@ def _near(claimed: float, measured: float) -> bool:
     return abs(claimed / measured - 1) <= TOLERANCE
 
 
-@_claim("intro", "size", "FP32 is 16 GB, FP16 8 GB for a 7B model", "parameters × bits / 8", MISTRAL, "size")
+@claim(
+    "intro",
+    "size",
+    "FP32 is 16 GB,\nFP16 8 GB",
+    "FP32 is 16 GB, FP16 8 GB for a 7B model",
+    "We multiply the number of parameters by the bits of each.",
+    MISTRAL,
+    "size",
+)
 def intro(size) -> Verdict:
     good = {name: _near(gb, size[name]) for name, gb in {"fp32": 16, "fp16": 8}.items()}
-    return _shares(good, "the format", f"{size['fp32']:.2f} and {size['fp16']:.2f} GB")
+    shown = f"Mistral-7B's weights take {size['fp32']:.2f} GB in FP32 and {size['fp16']:.2f} GB in FP16."
+    return _shares(good, "the format", shown)
 
 
-@_claim(
+@claim(
     "range",
     "size",
+    "4-bit: 2–4 GB",
     "4-bit: 2–4 GB for a 7B model",
-    "forecast from the configuration, constants included",
+    "We forecast the bytes from the configuration, constants included.",
     QLORA,
     "size",
 )
 def four_bit_range(size) -> Verdict:
     good = {name: 2 * (1 - TOLERANCE) <= size[name] <= 4 * (1 + TOLERANCE) for name in ("nf4", "nf4-dq")}
-    return _shares(good, "double quantization", f"{size['nf4']:.2f} GB, with double quantization {size['nf4-dq']:.2f}")
+    shown = f"Mistral-7B's weights take {size['nf4']:.2f} GB in NF4, and {size['nf4-dq']:.2f} GB with double "
+    return _shares(good, "double quantization", shown + "quantization.")
 
 
-@_claim("table", "size", "28, 14, 7 and 3.5 GB", f"the same, within {TOLERANCE:.0%}", MISTRAL, "size")
+@claim(
+    "table",
+    "size",
+    "28, 14, 7\nand 3.5 GB",
+    "28, 14, 7 and 3.5 GB",
+    "We forecast all four sizes, the last one with double quantization.",
+    MISTRAL,
+    "size",
+)
 def size_table(size) -> Verdict:
     claimed = {"fp32": 28, "fp16": 14, "int8": 7, "nf4-dq": 3.5}
-    shown = ", ".join(f"{name} {gb / size[name] - 1:+.0%}" for name, gb in claimed.items())
-    return _shares({name: _near(gb, size[name]) for name, gb in claimed.items()}, "the row", shown)
+    names = ("FP32", "FP16", "8 bits", "4 bits")
+    off = [signed(gb / size[scheme] - 1, ".0%") for scheme, gb in claimed.items()]
+    shown = listed([f"{share} in {name}" for share, name in zip(off, names, strict=True)])
+    good = {name: _near(gb, size[name]) for name, gb in claimed.items()}
+    return _shares(good, "the row", f"Compared with the real sizes, the figures are off by {shown}.")
 
 
-@_claim(
-    "linear", "size", "Loads model weights in 4-bit precision", "share of parameters in 4-bit layers", OPTIONS, "loaded"
+@claim(
+    "linear",
+    "size",
+    "loads weights\nin 4 bits",
+    "Loads model weights in 4-bit precision",
+    "We count which share of the parameters is in 4-bit layers.",
+    OPTIONS,
+    "loaded",
 )
 def linear_share(loaded) -> Verdict:
     share = loaded["linear_share"]
-    shown = f"{share:.1%} of the parameters; embeddings, head and norms keep 16 bits"
+    shown = f"{share:.1%} of the loaded model's parameters are in 4-bit layers. The others keep 16 bits."
     return Verdict("true" if share >= 1 - TOLERANCE else "depends on the model" if share > 0 else "false", shown)
 
 
-@_claim(
+@claim(
     "saves",
     "size",
+    "saves ~75%\nof memory",
     "Reduces memory by ~75%",
-    "bytes against 16 bits: by formula, counted, by forecast",
+    "We compare bytes with those in 16 bits, in three ways: by formula for a linear layer, counted for the loaded "
+    "model, and by forecast for Mistral-7B.",
     QLORA,
     "loaded",
     "size",
@@ -170,62 +118,84 @@ def saves(loaded, size) -> Verdict:
     parts = {"a linear layer": loaded["saved_linear"], "the loaded model": loaded["saved"]}
     parts["Mistral-7B"] = 1 - size["nf4-dq"] / size["fp16"]
     good = {name: _near(0.75, value) for name, value in parts.items()}
-    return _shares(good, "what is counted", ", ".join(f"{value:.1%} of {name}" for name, value in parts.items()))
+    shown = listed([f"{value:.1%} of {name}" for name, value in parts.items()])
+    return _shares(good, "what is counted", f"NF4 with double quantization saves {shown}.")
 
 
-@_claim("dq-bits", "size", "Double quantization saves ~0.4 bits per parameter", "constants counted", QLORA, "loaded")
+@claim(
+    "dq-bits",
+    "size",
+    "double quant.\nsaves ~0.4 bits",
+    "Double quantization saves ~0.4 bits per parameter",
+    "We count the constants with and without it.",
+    QLORA,
+    "loaded",
+)
 def dq_bits(loaded) -> Verdict:
     bits, here = loaded["dq_bits_7b"], loaded["dq_bits"]
-    shown = f"{bits:.3f} bit a quantized parameter of Mistral-7B, {here:.3f} of the loaded model"
+    shown = f"It saves {bits:.3f} bits per quantized parameter of Mistral-7B, and {here:.3f} of the loaded model."
     return _shares({"7B": _near(0.4, bits), "here": _near(0.4, here)}, "the model", shown)
 
 
-@_claim("fewer", "size", "Fewer parameters to load", "parameters counted before and after", OPTIONS, "loaded")
+@claim(
+    "fewer",
+    "size",
+    "fewer\nparameters",
+    "Fewer parameters to load",
+    "We count parameters before and after.",
+    OPTIONS,
+    "loaded",
+)
 def fewer(loaded) -> Verdict:
     before, after = loaded["parameters"]["16 bits"], loaded["parameters"]["nf4-dq"]
-    return Verdict(
-        "true" if after < before else "false", f"{before:,} before, {after:,} after: fewer bits, not fewer parameters"
-    )
+    shown = f"There are {before:,} parameters before and {after:,} after"
+    if after < before:
+        return Verdict("true", f"{shown}.")
+    return Verdict("false", f"{shown}. Each takes fewer bits, but none goes away.")
 
 
-@_claim(
+@claim(
     "int4",
     "precision",
+    "NF4 beats INT4",
     "NF4 keeps better precision than INT4",
-    "squared error on normal numbers, 4.5 bits each",
+    "We compare squared errors on normally distributed numbers, with 4.5 bits each.",
     YOSHIDA,
     "error",
 )
 def better_than_int4(error) -> Verdict:
     good = {name: error["NF4"] < error[name] for name in ("INT4 symmetric", "INT4 affine")}
-    shown = ", ".join(f"{name} {value:.3f}%" for name, value in error.items())
-    return _shares(good, "which INT4", shown)
+    shown = listed([f"{value:.3f}% for {name}" for name, value in error.items()])
+    return _shares(good, "which INT4", f"The squared error, as a share of the numbers' own mean square, is {shown}.")
 
 
-@_claim(
+@claim(
     "recommended",
     "quality",
+    "NF4 is\nrecommended",
     "NF4 is recommended for language models",
-    "perplexity, against FP4",
+    "We compare perplexity with that of FP4, the other 4-bit format of bitsandbytes.",
     QLORA,
     "quality",
 )
 def recommended(quality) -> Verdict:
     value, low, high = quality["fp4 over nf4"]
-    shown = f"FP4 {value:+.2%} perplexity over NF4 ({low:+.2%} to {high:+.2%})"
+    shown = f"Compared with NF4, FP4 changes perplexity by {changed(value, low, high)}."
     return Verdict("true" if low > 0 else "false" if high < 0 else "open", shown)
 
 
-@_claim(
+@claim(
     "compute",
     "precision",
+    "computes\nin FP16",
     "Computation still happens in FP16",
-    "the dtype of the guide's own configuration, whatever the model",
+    "We ask the guide's own configuration for its compute dtype.",
     OPTIONS,
     "configured",
 )
 def computes_in(configured) -> Verdict:
-    shown = f"with the guide's configuration in {configured['guide']}; unless it is set, in {configured['default']}"
+    shown = f"The guide's configuration computes in {configured['guide']}. Without its last line it would be "
+    shown += f"{configured['default']}."
     return Verdict("true" if configured["guide"] == "float16" else "false", shown)
 
 
@@ -234,123 +204,144 @@ def _added(compute, part: str) -> float:
     return math.hypot(compute["quantization"], compute[part]) / compute["quantization"] - 1
 
 
-@_claim(
+@claim(
     "fp16",
     "precision",
+    "FP16 is precise",
     "Maintains numerical precision",
-    "rounding beside the quantization error, range",
+    "We compare rounding to float16 with the error of quantization, and the largest input with float16's range.",
     OPTIONS,
     "compute",
 )
 def fp16_precise(compute) -> Verdict:
     added, room = _added(compute, "float16"), compute["room"]
-    shown = f"float16 adds {100 * added:.2g}% to the quantization error; "
-    shown += f"the largest input of one text fits {room:,.0f} times"
+    shown = f"Computing in float16 makes the error of quantization larger by {100 * added:.2g}%. And float16 reaches "
+    shown += f"{room:,.0f} times" if room >= 10 else f"{room:.1f} times"
+    shown += " as far as the largest input of one text."
     if added > ADDED or room < 1:
         return Verdict("false", shown)
     return Verdict("true" if room >= ROOM else "depends on the activations", shown)
 
 
-@_claim(
+@claim(
     "storage",
     "precision",
+    "only storage\nis quantized",
     "Only storage is quantized",
-    "layer against product with dequantized weights",
+    "We compare the output of a 4-bit layer with that of its own dequantized weights.",
     QLORA,
     "compute",
 )
 def storage_only(compute) -> Verdict:
     off, added = compute["layer against dequantized"], _added(compute, "layer against dequantized")
-    return Verdict("true" if added < ADDED else "false", f"outputs differ by {off:.2%}: the dtype's rounding")
+    shown = f"The two outputs differ by {off:.2%}"
+    if added < ADDED:
+        return Verdict("true", f"{shown}, which is the rounding of the compute dtype.")
+    return Verdict("false", f"{shown}, which is more than the rounding of a compute dtype.")
 
 
-@_claim(
+@claim(
     "faster",
     "speed",
+    "2–3x faster",
     "Typically 2–3x faster",
-    "decode, tokens a second, by batch, over 16 bits and over FP32",
+    "We time decoding at several batch sizes, against 16 bits and against FP32.",
     SPEEDS,
     "speed",
 )
 def faster(speed) -> Verdict:
     """The guide names no baseline and takes FP32 as 100% in its tables: both are tried."""
     least = 2 * (1 - TOLERANCE)
-    ways = {f"over 16 bits at batch {batch}": ratio for batch, ratio in speed["by batch"].items()}
-    ways |= {f"over FP32 at batch {batch}": ratio for batch, ratio in speed.get("over fp32", {}).items()}
-    shown = ", ".join(f"{median:.2f}× ({low:.2f}–{high:.2f}) {way}" for way, (median, low, high) in ways.items())
+    ways, told = {}, []
+    for part, base in (("by batch", "16 bits"), ("over fp32", "FP32")):
+        ratios = speed.get(part) or {}
+        ways |= {f"{base}, {batch}": ratio for batch, ratio in ratios.items()}
+        if ratios:
+            each = [f"{span(ratio)} at batch {batch}" for batch, ratio in ratios.items()]
+            told.append(f"compared with {base}, {listed(each)}")
+    shown = f"The speed in 4 bits is, {'; '.join(told)}."
     if speed.get("kernel"):
-        shown += f"; with notebook 11's kernel {ratios_with_kernel(speed)} over 16 bits at batch 1"
+        shown += f" With notebook 11's kernel it is, compared with 16 bits at batch 1, {ratios_with_kernel(speed)}."
     # the guide speaks of bitsandbytes, so that our kernel is told and not counted
     kinds = {way: equivalence(-high, -low, -least) for way, (_, low, high) in ways.items()}
     if "open" in kinds.values() and "true" not in kinds.values():
-        return Verdict("open: more processes", shown)
+        return Verdict("open: it needs more runs", shown)
     return _shares({way: kind == "true" for way, kind in kinds.items()}, "baseline and batch", shown)
 
 
-@_claim(
+@claim(
     "bandwidth",
     "speed",
+    "less memory\nbandwidth",
     "Reduced memory bandwidth",
-    "bytes that a step at batch 1 has to move, computed",
+    "We compute the bytes that a step has to move for one text.",
     SPEEDS,
     "speed",
 )
 def bandwidth(speed) -> Verdict:
     ratio = speed["bytes"]
-    return Verdict(
-        "true by calculation, at one row" if ratio < 1 - TOLERANCE else "false", f"{ratio:.0%} of the bytes of 16 bits"
-    )
+    shown = f"By calculation, a step has {ratio:.0%} of the bytes of 16 bits to move."
+    return Verdict("true by calculation, for one text at a time" if ratio < 1 - TOLERANCE else "false", shown)
 
 
-@_claim(
+@claim(
     "simplified",
     "speed",
+    "simpler\noperations",
     "Simplified matrix operations",
-    "read as “quicker”: time of the layers over that in 16 bits, for one row and for many",
+    "We read it as “quicker”, and time the layers for one row of inputs and for many.",
     QLORA,
     "speed",
 )
 def simplified(speed) -> Verdict:
     """A layer that dequantizes and then multiplies does more, not less; faster it can be, where bytes are the limit."""
-    kinds, shown = [], []
+    kinds, told = [], []
     for rows, (ratio, low, high) in speed["layer time"].items():
         kinds.append(equivalence(low, high, 1 - TOLERANCE))
-        shown.append(
-            f"{ratio:.2f} ({low:.2f}–{high:.2f}) times the time with {rows} {'row' if rows == '1' else 'rows'}"
-        )
-    shown = ", ".join(shown)
+        told.append(f"{ratio:.2f} ({low:.2f}–{high:.2f}) times as long for {rows} {'row' if rows == '1' else 'rows'}")
+    shown = f"Compared with 16 bits, the layers take {listed(told)}."
     if "open" in kinds:
         return Verdict("open", shown)
     return Verdict(kinds[0] if len(set(kinds)) == 1 else "depends on the number of rows", shown)
 
 
-@_claim(
+@claim(
     "long",
     "speed",
+    "slower on very\nlong texts",
     "Slightly slower than FP16 for very long sequences",
-    "read as decoding: one text, after a short and a long one; reading a long one was not timed",
+    "We read it as decoding: one text is continued, after a short beginning and after a long one. (Reading a long text "
+    "was not timed.)",
     SPEEDS,
     "speed",
 )
 def long_sequences(speed) -> Verdict:
     short, long = speed["short"], speed["long"]
-    shown = f"{short[0]:.2f}× ({short[1]:.2f}–{short[2]:.2f}) after {speed['short length']:,} tokens, "
-    shown += f"{long[0]:.2f}× ({long[1]:.2f}–{long[2]:.2f}) after {speed['long length']:,}"
+    near, far = f"{speed['short length']:,}", f"{speed['long length']:,}"
+    shown = f"Compared with 16 bits, the speed is {span(short)} after {near} tokens, and {span(long)} after {far}."
     if speed.get("window"):
-        shown += f", and no step looks back further than {speed['window']:,}"
-    both = f"at both lengths, {speed['short length']:,} and {speed['long length']:,} tokens"
+        shown += f" No step looks back further than {speed['window']:,} tokens."
     if long[1] >= 1:
-        where = both if short[1] >= 1 else f"at {speed['long length']:,} tokens"
-        return Verdict(f"false: decoding one text not slower {where}", shown)
+        where = f"after {near} or after {far} tokens" if short[1] >= 1 else f"after {far} tokens"
+        return Verdict(f"false: it is not slower {where}", shown)
     if long[2] < 1 - TOLERANCE:
-        always = both if short[2] < 1 - TOLERANCE else f"at {speed['long length']:,} tokens already"
-        return Verdict(f"false: decoding one text much slower {always}", shown)
+        always = f"after {near} as well as after {far} tokens"
+        where = always if short[2] < 1 - TOLERANCE else f"after {far} tokens already"
+        return Verdict(f"false: it is much slower {where}", shown)
     if long[2] >= 1 or long[1] < 1 - TOLERANCE:
         return Verdict("open", shown)
     return Verdict("true" if short[1] >= 1 else "depends on more than the length", shown)
 
 
-@_claim("loss", "quality", "Negligible quality loss", "perplexity and quiz, paired with 16 bits", QLORA, "quality")
+@claim(
+    "loss",
+    "quality",
+    "negligible loss",
+    "Negligible quality loss",
+    "We compare perplexity and a quiz with those of 16 bits, on the same texts and questions.",
+    QLORA,
+    "quality",
+)
 def negligible(quality) -> Verdict:
     """The damage is a rise of perplexity, and a fall of the share of right answers.
 
@@ -360,32 +351,36 @@ def negligible(quality) -> Verdict:
     value, low, high = quality["nf4-dq over 16 bits"]
     points, least, most = quality["accuracy"]
     kinds = [equivalence(low, high, NEGLIGIBLE), equivalence(-most, -least, NEGLIGIBLE)]
-    shown = f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%}), quiz {points_changed(quality)}"
+    shown = f"Perplexity changed by {changed(value, low, high)}, and the quiz by {points_changed(quality)}."
     if kinds[0] == "false" or kinds[0] == kinds[1] != "open":
         return Verdict(kinds[0], shown)
     if "open" in kinds:
         n = needed(-points, -most, -least, NEGLIGIBLE, quality["questions"])
-        return Verdict("open" + (f": needs about {n:,} questions" if kinds[1] == "open" and n else ""), shown)
+        return Verdict("open" + (f": it needs about {n:,} questions" if kinds[1] == "open" and n else ""), shown)
     return Verdict("depends on the measure", shown)
 
 
-def points_changed(quality) -> str:
-    """Change of a quiz in points with its interval."""
-    points, low, high = (100 * value for value in quality["accuracy"])
-    return f"{points:+.2f} points ({low:+.2f} to {high:+.2f}) on {quality['questions']:,} questions"
-
-
-@_claim("dq-loss", "quality", "Double quantization: minimal impact", "perplexity with and without", QLORA, "quality")
+@claim(
+    "dq-loss",
+    "quality",
+    "double quant.\ncosts little",
+    "Double quantization: minimal impact",
+    "We compare perplexity with and without it.",
+    QLORA,
+    "quality",
+)
 def dq_loss(quality) -> Verdict:
     value, low, high = quality["nf4-dq over nf4"]
-    return Verdict(equivalence(low, high, NEGLIGIBLE), f"perplexity {value:+.2%} ({low:+.2%} to {high:+.2%})")
+    shown = f"Double quantization changed perplexity by {changed(value, low, high)}."
+    return Verdict(equivalence(low, high, NEGLIGIBLE), shown)
 
 
-@_claim(
+@claim(
     "mmlu",
     "quality",
+    "MMLU: 61.3,\n61.2, 60.9%",
     "MMLU: 61.3% in FP32, 61.2% in FP16, 60.9% in 4 bits",
-    "asking MMLU, three times",
+    "One would have to ask MMLU's questions in all three formats, and we didn't.",
     SAMPLING,
     "mmlu",
 )
@@ -393,15 +388,16 @@ def mmlu(mmlu) -> Verdict:
     """Three scores that nothing here has measured; what can be said of them is how sure their difference is."""
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
     points = 100 * (mmlu["before"] - mmlu["after"])
-    shown = f"as the scores of two separate tests, {points:.1f} points would be {z:.1f} standard errors"
+    shown = f"If 16 and 4 bits had been asked separate questions, {points:.1f} points would be {z:.1f} standard errors."
     return Verdict("not measured", shown)
 
 
-@_claim(
+@claim(
     "conclusion",
     "quality",
+    "small loss,\nlarge gains",
     "Minimal quality loss for significant speed/memory gains",
-    "three verdicts above",
+    "We combine three verdicts: on the loss, on the speed and on the memory.",
     QLORA,
     "quality",
     "speed",
@@ -410,37 +406,43 @@ def mmlu(mmlu) -> Verdict:
 )
 def conclusion(quality, speed, loaded, size) -> Verdict:
     parts = {"quality": negligible(quality), "speed": faster(speed), "memory": saves(loaded, size)}
-    shown = ", ".join(f"{name}: {part.kind}" for name, part in parts.items())
+    told = listed([f"“{part.kind}” on {name}" for name, part in parts.items()])
+    shown = f"The verdicts are {told}. A small loss for gains needs all three to hold."
     kinds = {part.kind for part in parts.values()}
-    # a small loss for gains: both have to hold
     for kind, verdict in (("false", "false"), ("open", "open"), ("depends", "depends on what its parts depend on")):
         if kind in kinds:
             return Verdict(verdict, shown)
     return Verdict("true", shown)
 
 
-@_claim(
+@claim(
     "2gb",
     "training",
+    "fine-tunes 7B\nin 2 GB",
     "Fine-tuning a 7B model with <2 GB VRAM",
-    "least forecast of a step; the measured peak",
+    "We forecast the smallest step, and take the measured peak where a GPU trained a 7B model.",
     QLORA,
     "training",
 )
 def two_gb(training) -> Verdict:
     peaks = {"forecast": training["forecast_gb"], "measured": training.get("peak_gb")}
     peaks = {name: gb for name, gb in peaks.items() if gb}
-    shown = ", ".join(f"{name} {gb:.2f} GB" for name, gb in peaks.items())
-    shown += " with a larger batch" if "measured" in peaks else ""
-    shown += f", weights {training['weights_gb']:.2f}; adapters on q and v alone"
+    shown = (
+        f"By forecast, a step takes at least {peaks['forecast']:.2f} GB with adapters on q and v alone. The weights "
+    )
+    shown += f"are {training['weights_gb']:.2f} GB of it."
+    if "measured" in peaks:
+        shown += f" With a larger batch, {peaks['measured']:.2f} GB was measured."
     return Verdict("true" if max(peaks.values()) <= 2 * (1 + TOLERANCE) else "false", shown)
 
 
-@_claim(
+@claim(
     "targets",
     "training",
+    "LoRA on\nq and v",
     "LoRA on q_proj and v_proj, for efficient fine-tuning",
-    "read as “as good as all layers”: exact answers, each at the best learning rate of those tried",
+    "We read it as “as good as adapters on all layers”, and compare exact answers, each recipe at the best learning "
+    "rate of those tried.",
     QLORA,
     "sweep",
 )
@@ -451,50 +453,48 @@ def targets(sweep) -> Verdict:
     """
     few, every, (gap, low, high) = sweep["q and v"], sweep["all layers"], sweep["behind"]
     equal = sweep["behind at equal size"]
-    shown = f"{few[0]:.0%} with q and v, {every[0]:.0%} with all layers at the same rank: "
-    shown += f"{100 * gap:.0f} points behind ({100 * low:.0f} to {100 * high:.0f}); with as many parameters "
-    shown += f"{100 * equal[0]:.1f} ({100 * equal[1]:.1f} to {100 * equal[2]:.1f})"
+    shown = f"With adapters on q and v, {few[0]:.0%} of the answers were exact, and with adapters of the same rank on "
+    shown += f"all layers {every[0]:.0%}: q and v are {100 * gap:.0f} points behind ({100 * low:.0f} to "
+    shown += f"{100 * high:.0f}). With as many parameters they are {100 * equal[0]:.1f} points behind "
+    shown += f"({100 * equal[1]:.1f} to {100 * equal[2]:.1f})."
     same_rank, same_size = equivalence(low, high, BEHIND), equivalence(*equal[1:], BEHIND)
     if same_rank == same_size:
         return Verdict(same_rank, shown)
-    # the guide's recipe is the one of its rank: the other comparison tells whether the place or the size is behind it
-    other = "undecided" if same_size == "open" else same_size
-    return Verdict(f"{same_rank} at the guide's rank; with as many parameters {other}", shown)
+    return Verdict(f"{same_rank} at the guide's rank, and {same_size} with as many parameters", shown)
 
 
-@_claim(
+@claim(
     "inference",
     "training",
+    "for training:\nQLoRA",
     "Inference only: for training, use the QLoRA method",
-    "ask a 4-bit weight for gradients; train adapters through it and compare its bytes",
+    "We ask a 4-bit weight for gradients, train adapters through it, and compare its bytes before and after.",
     QLORA,
     "training",
 )
 def inference_only(training) -> Verdict:
     layers = training.get("layers compared", 7)  # older recordings do not say it: they looked at seven
-    shown = f"adapters train: {_yes(training['adapters changed'])}; {layers} layers of the base "
-    shown += f"unchanged: {_yes(training['base unchanged'])}"
     good = training["adapters changed"] and training["base unchanged"]
+    told = [f"the adapters {'learned' if training['adapters changed'] else 'did not change'}"]
+    told.append(f"{layers} layers of the base {'kept' if training['base unchanged'] else 'did not keep'} every byte")
     if "weights refuse" in training:  # not in older recordings
-        shown += f"; a 4-bit weight refuses gradients: {_yes(training['weights refuse'])}"
+        told.insert(0, f"a 4-bit weight {'refuses' if training['weights refuse'] else 'accepts'} gradients")
         good = good and training["weights refuse"]
-    return Verdict("true" if good else "false", shown)
+    shown = ", and ".join([", ".join(told[:-1]), told[-1]])
+    return Verdict("true" if good else "false", f"{shown[0].upper()}{shown[1:]}.")
 
 
-@_claim(
+@claim(
     "hardware",
     "hardware",
+    "needs NVIDIA\n7.0 or newer",
     "Needs an NVIDIA GPU of capability 7.0+",
-    "run a 4-bit layer on the CPU",
+    "We run a 4-bit layer on a CPU.",
     INSTALL,
     "hardware",
 )
 def hardware(hardware) -> Verdict:
     if hardware["cpu works"]:
-        with_version = f" (bitsandbytes {hardware['bitsandbytes']})" if "bitsandbytes" in hardware else ""
-        return Verdict("false", f"a 4-bit layer ran on this machine's CPU{with_version}")
-    return Verdict("true", "a 4-bit layer did not run on this machine's CPU")
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+        with_version = f", with bitsandbytes {hardware['bitsandbytes']}" if "bitsandbytes" in hardware else ""
+        return Verdict("false", f"A 4-bit layer ran on the machine's CPU{with_version}.")
+    return Verdict("true", "A 4-bit layer did not run on the machine's CPU.")

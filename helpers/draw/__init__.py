@@ -55,6 +55,13 @@ from .ladder import (
     several_gpus,
     staircase,
     trips,
+from .judging import (
+    bytes_of_a_block,
+    claim_to_verdict,
+    errors_at_right_angles,
+    less_to_carry,
+    scoreboard,
+    zone,
 )
 from .leaving import inside_a_file, rotation_pairs, way_out
 from .levels import (
@@ -114,11 +121,13 @@ __all__ = [
     "block_by_hand",
     "border",
     "byte_permute",
+    "bytes_of_a_block",
     "bytes_of_a_model",
     "bytes_per_number",
     "cache_grid",
     "changes_with_intervals",
     "checkpointing",
+    "claim_to_verdict",
     "contest",
     "course_map",
     "early_start",
@@ -127,6 +136,7 @@ __all__ = [
     "eight_to_codes",
     "eight_updates",
     "error_against_bits",
+    "errors_at_right_angles",
     "errors_that_count",
     "faults",
     "few_kernels",
@@ -146,6 +156,7 @@ __all__ = [
     "launches",
     "layers_and_bell",
     "learned_tokens",
+    "less_to_carry",
     "levels_in_use",
     "levels_under_bell",
     "life_of_memory",
@@ -180,6 +191,7 @@ __all__ = [
     "rulers_of_formats",
     "schemes_and_cards",
     "several_gpus",
+    "scoreboard",
     "small_and_large",
     "staircase",
     "step_timelines",
@@ -195,4 +207,5 @@ __all__ = [
     "what_ranks_can_do",
     "who_shares_a_scale",
     "work_for_a_byte",
+    "zone",
 ]

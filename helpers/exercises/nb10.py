@@ -1,6 +1,9 @@
-"""Checks of notebook 10: what fits into 2 GB, a rule for "2–3× faster", how many questions a difference needs."""
+"""Checks of notebook 10: what fits into 2 GB, a rule for "2–3× faster", how many questions a difference needs, and
+three claims to judge."""
 
-from . import Hint, call, exercise, number
+import torch
+
+from . import Hint, call, exercise, matched, number, numbers
 
 
 @exercise("10-1")
@@ -8,37 +11,46 @@ def check_parameters(answer) -> str:
     value = number(answer, "parameters")
     truth = 2e9 * 8 / (4 + 8 / 64 + 32 / (64 * 256))
     if abs(value / truth - 1) < 2e-3:
-        return f"{value / 1e9:.2f} billion parameters, if even the embeddings were in 4 bits: not 7."
+        return f"{value / 1e9:.2f} billion parameters, if even the embeddings were in 4 bits. That isn't 7."
     if abs(value / 4e9 - 1) < 2e-3:
-        raise Hint("this counts the codes alone; double quantization leaves 0.127 bit of constants a weight.")
+        raise Hint("this counts the codes alone. With double quantization, constants add 0.127 bits per weight.")
     if abs(value / (2e9 * 8 / 4.5) - 1) < 2e-3:
-        raise Hint("4.5 bits is NF4 without double quantization.")
+        raise Hint("4.5 bits per weight is NF4 without double quantization.")
     if abs(value * 8 / truth - 1) < 2e-3:
-        raise Hint("bytes against bits: 2 GB are 2·10⁹ bytes of 8 bits.")
+        raise Hint("2 GB is 2·10⁹ bytes, and each byte has 8 bits.")
     if value < 100:
-        raise Hint("give the number of parameters, not billions of them.")
-    raise Hint("divide the bits of 2 GB by the bits a parameter takes; `nf4.bits_per_parameter(64, True)` has those.")
+        raise Hint("give the number of parameters, not of billions of parameters.")
+    raise Hint("divide the bits in 2 GB by the bits per parameter, which `nf4.bits_per_parameter(64, True)` gives.")
 
 
 @exercise("10-2")
 def check_verdict(answer) -> str:
-    cases = {(2.0, 3.0): "true", (0.6, 1.4, 1.99): "false", (3.5, 0.7): "depends", (2.4,): "true", (1.0,): "false"}
-    cases |= {(0.9, 5.0, 2.0): "depends"}
-    for ratios, truth in cases.items():
-        returned = call(answer, list(ratios))
+    cases = [
+        ([(1.9, 2.1), (2.5, 2.6)], "true"),
+        ([(0.4, 0.5), (0.6, 0.7)], "false"),
+        ([(0.4, 0.5), (2.1, 2.2)], "depends"),
+        ([(2.1, 2.3), (3.4, 4.0)], "true"),
+        ([(0.4, 0.5), (1.5, 2.0)], "open"),
+        ([(2.1, 2.3), (1.5, 2.0)], "depends"),
+        ([(1.2, 2.1)], "open"),
+    ]
+    for ranges, truth in cases:
+        returned = call(answer, list(ranges))
         if returned == truth:
             continue
-        if returned not in ("true", "false", "depends"):
-            raise Hint(f'for {list(ratios)} it returns {returned!r}: return "true", "false" or "depends".')
-        if max(ratios) > 3 and returned == "false":
-            raise Hint(
-                f'{list(ratios)} gives "false", and more than 3 is fast enough, too: only the lower bound counts.'
-            )
-        if ratios == (3.5, 0.7):
-            raise Hint(f'{list(ratios)} gives "{returned}", and one of the two is faster: that depends on the case.')
-        if 2.0 in ratios:
-            raise Hint(f'{list(ratios)} gives "{returned}": a ratio of exactly 2 is at least 2.')
-        raise Hint(f'{list(ratios)} gives "{returned}"; compare each ratio with 2, not their mean.')
+        if returned not in ("true", "false", "depends", "open"):
+            raise Hint(f'for {ranges} it returns {returned!r}: return "true", "false", "depends" or "open".')
+        if ranges[-1] == (3.4, 4.0):
+            raise Hint(f'{ranges} gives "{returned}". More than 3 is fast enough: there is no upper limit.')
+        if ranges == [(2.1, 2.3), (1.5, 2.0)]:
+            raise Hint(f'{ranges} gives "{returned}". One range is reached here, and open is only for when none is.')
+        if truth == "open":
+            raise Hint(f'{ranges} gives "{returned}". The last range lies across 1.8, so that nobody can say.')
+        if truth == "depends":
+            raise Hint(f'{ranges} gives "{returned}". One range is reached and one is not.')
+        raise Hint(f'{ranges} gives "{returned}". Compare both ends of each range with `least`, and no mean of them.')
+    if call(answer, [(1.9, 2.1)], 3) == "true" or call(answer, [(1.2, 1.4)], 1) != "true":
+        raise Hint("use `least`, which may be another number than 1.8.")
     return "a verdict that follows from numbers, and changes with them."
 
 
@@ -48,13 +60,66 @@ def check_questions(answer) -> str:
     variance, times = 0.61 * 0.39, (1.96 / 0.004) ** 2
     truth = 2 * variance * times
     if abs(value / truth - 1) < 0.01:
-        return f"about {round(value, -3):,.0f} questions each, {value / 14042:.0f} times MMLU."
+        return f"about {round(value, -3):,.0f} questions each, {value / 14042:.0f} times as many as MMLU has."
     if abs(value / (truth / 2) - 1) < 0.01:
-        raise Hint("this is for one score against a known value; here both scores vary, and their variances add.")
+        raise Hint("this is for one score and a known value. Here both scores vary, and their variances add.")
     if abs(value / (2 * variance / 0.004**2) - 1) < 0.01:
-        raise Hint("this makes the difference 1 standard error; it is to be 1.96 of them.")
+        raise Hint("this makes the difference 1 standard error, and it should be 1.96 of them.")
     if abs(value * 1e4 / truth - 1) < 0.01:
         raise Hint("0.4 points are 0.004, not 0.4.")
     if abs(value / (4 * variance * times) - 1) < 0.01:
-        raise Hint("the variances of the two shares add once: 2 p (1 - p) / n in all.")
-    raise Hint("the standard error of the difference is sqrt(2 p (1 - p) / n); set 1.96 of it equal to 0.004.")
+        raise Hint("the variances of the two scores add once, which makes 2 p (1 - p) / n in all.")
+    raise Hint("the standard error of the difference is sqrt(2 p (1 - p) / n). Set 1.96 times that equal to 0.004.")
+
+
+def _others(weights: torch.Tensor, group: int) -> float:
+    """Squared error of all but the first weight, rounded to −7 … 7 with one scale for each group."""
+    groups = weights.reshape(-1, group)
+    scale = groups.abs().amax(1, keepdim=True) / 7
+    return (((groups / scale).round() * scale - groups).flatten()[1:]).square().sum().item()
+
+
+@exercise("10-4")
+def check_wild(answer) -> str:
+    found, verdicts = answer
+    if not isinstance(found, dict) or set(found) != {"A", "B", "C"}:
+        raise Hint('`found` is a dict with "A", "B" and "C".')
+    gigabytes, errors = number(found["A"], "A"), number(found["C"], "C")
+    growth = numbers(found["B"], 2, "B")
+    inner = 80 * (2 * 8192 * 8192 + 2 * 1024 * 8192 + 3 * 28672 * 8192)  # q, o; k, v; gate, up, down
+    rest = 2 * (2 * 32_000 * 8192 + 161 * 8192)  # embeddings, head and norms, in 16 bits
+    truth = (inner * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + rest) / 1e9
+    if abs(gigabytes / truth - 1) > 0.01:
+        if abs(gigabytes / 39.55 - 1) < 0.01:
+            raise Hint("A: this is NF4 without double quantization.")
+        if abs(gigabytes / truth * 1.073741824 - 1) < 0.01:
+            raise Hint("A: this is in GiB. A GB is 10⁹ bytes.")
+        if gigabytes > 1e3:
+            raise Hint("A: this is in bytes; give GB.")
+        raise Hint('A: forecast the weights, `memory.predict(llama_70b, "nf4-dq").weight_bytes / 1e9`.')
+    layer = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    outlier = layer.clone()
+    outlier[0, 0] = 50
+    wanted = [_others(outlier, group) / _others(layer, group) for group in (layer.numel(), 64)]
+    for given, true, name in zip(growth, wanted, ("one scale for the tensor", "blocks of 64"), strict=True):
+        if abs(given / true - 1) > 0.1:
+            raise Hint(
+                f"B, {name}: divide the squared error of the other weights with the outlier by theirs without it. "
+                "The outlier itself, at [0, 0], doesn't count, and both times the scale is the same kind."
+            )
+    if abs(abs(errors) / 0.1397 - 1) > 0.05:
+        if abs(abs(errors) / 0.1974 - 1) < 0.05:
+            raise Hint("C: both scores vary, so both variances count.")
+        raise Hint("C: the scores are shares, 0.710 and 0.714, of 500 questions each.")
+    matched(
+        verdicts,
+        {"A": "true", "B": "depends", "C": "open"},
+        {
+            "A": f"A: how many percent is 35 off {gigabytes:.1f}? Compare that with the margin for figures.",
+            "B": "B: is the layer ruined in both cases, in neither, or in one of them?",
+            "C": "C: “better than” needs an interval with one sign. Does this one, about 2 standard errors to either "
+            "side, include zero?",
+        },
+        ("false",),
+    )
+    return "one that holds after all, one that lacks a condition, and one that nobody can know yet."

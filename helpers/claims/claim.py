@@ -1,0 +1,82 @@
+"""What a claim and a verdict are, and how two verdicts become one; the rules themselves are in `verdicts.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["CLAIMS", "Claim", "Verdict", "claim", "combined", "judge"]
+
+KINDS = ("true", "false", "depends", "open", "not measured")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`verdict` is "true", "false", "depends on …", "open…" or "not measured"; `because` says it in figures.
+
+    "open" is an interval that lies neither inside the margin nor outside: more has to be measured.
+    """
+
+    verdict: str
+    because: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The verdict without what it depends on, or what would decide it."""
+        return next(kind for kind in KINDS if self.verdict.startswith(kind))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim in the guide's words and, `short`, in a few; how it is tested, a source, what it needs, and its judge."""
+
+    id: str
+    topic: str
+    short: str
+    claim: str
+    test: str
+    source: str
+    needs: tuple[str, ...]
+    rule: Callable[..., Verdict]
+
+
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(id: str, topic: str, short: str, words: str, test: str, source: str, *needs: str):
+    """Register the decorated function as the judge of a claim."""
+
+    def register(rule):
+        CLAIMS[id] = Claim(id, topic, short, words, test, source, needs, rule)
+        return rule
+
+    return register
+
+
+def judge(id: str, measured: dict) -> Verdict:
+    """Judge one claim by a measurement; "not measured" where a part that it needs is missing or None."""
+    asked = CLAIMS[id]
+    parts = [measured.get(need) for need in asked.needs]
+    if any(part is None for part in parts):
+        return Verdict("not measured")
+    return asked.rule(*parts)
+
+
+def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: bool = False) -> str:
+    """One verdict of two models: the common one, or that it depends on the model, and on what else one of them met.
+
+    Where only one was measured it is a verdict on that one: `name` is the model's here. What was `timed` differs in the
+    machine as well.
+    """
+    if "not measured" in (here.kind, recorded.kind):
+        if here.kind == recorded.kind:
+            return here.verdict
+        one, place = (recorded, "Mistral-7B's shapes") if here.kind == "not measured" else (here, name)
+        return f"{one.verdict}, on {place} alone"
+    if here.kind == recorded.kind == "false" and here.verdict != recorded.verdict:  # false for opposite reasons
+        here_why, recorded_why = (verdict.verdict.removeprefix("false: ") for verdict in (here, recorded))
+        elsewhere = "Mistral-7B's shapes on another machine" if timed else "Mistral-7B's shapes"
+        return f"false: {here_why} with {name}, and {recorded_why} with {elsewhere}"
+    if here.kind == recorded.kind:
+        return here.verdict
+    conditions = [v.verdict.removeprefix("depends on ") for v in (recorded, here) if v.kind == "depends"]
+    conditions = [condition for condition in conditions if condition != "the model"]
+    return ", and on ".join(["depends on the model and machine" if timed else "depends on the model", *conditions[:1]])

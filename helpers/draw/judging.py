@@ -1,0 +1,192 @@
+"""Drawings of notebook 10: from a claim to a verdict, values against what counts as true, and the scoreboard."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    OCHRE,
+    ORANGE,
+    RED,
+    SKY,
+    arrow,
+    box,
+    canvas,
+    finish,
+    ruler,
+    say,
+    tint,
+)
+
+__all__ = ["bytes_of_a_block", "claim_to_verdict", "errors_at_right_angles", "less_to_carry", "scoreboard", "zone"]
+
+LOOKS = {  # by kind of verdict: its sign, and its color as a fill and as text
+    "true": ("✓", GREEN, "#00714f"),
+    "false": ("✗", RED, "#b34700"),
+    "depends": ("◐", ORANGE, OCHRE),
+    "open": ("?", SKY, "#00598a"),
+    "not measured": ("–", GRAY, "#5f5f5f"),
+}
+
+
+def claim_to_verdict(claim: str, fixed: Mapping[str, str], found: str, kind: str) -> None:
+    """A claim, the three things to fix before measuring, what was then found, and the verdict."""
+    ax = canvas(2.75)
+    say(ax, 8.6, 21.4, "a claim", color=GRAY, size=10.5)
+    box(ax, 0.6, 7.0, 16, 12.5, claim, color=LIGHT, size=11)
+    say(ax, 38, 25.3, "fixed before you look", color=GRAY, size=10.5)
+    for i, (what, said) in enumerate(fixed.items()):
+        y = 17.4 - 7.1 * i
+        box(ax, 22, y, 32, 5.9, color=tint(BLUE, 0.2))
+        say(ax, 23, y + 4.2, what, ha="left", size=10.3, color="#00598a")
+        say(ax, 23, y + 1.8, said, ha="left", weight="bold", size=10.5)
+    sign, color, dark = LOOKS[kind]
+    say(ax, 67.4, 25.3, "then measured", color=GRAY, size=10.5)
+    box(ax, 59.4, 15.4, 16, 7.0, found, color=LIGHT, size=11)
+    box(ax, 59.4, 3.2, 16, 6.6, f"{sign} {kind}", color=tint(color, 0.35), bold=True, size=12)
+    arrow(ax, (17.0, 13.25), (21.6, 13.25))
+    arrow(ax, (54.4, 13.25), (59.0, 18.2))
+    arrow(ax, (67.4, 15.0), (67.4, 10.2))
+    steps = "; ".join(f"{what}: {said}" for what, said in fixed.items())
+    finish(
+        ax,
+        f"From the claim “{claim}” an arrow leads to three boxes that are filled in before anything is measured. "
+        f"{steps}. Then comes the measurement, {found}, and from it the verdict: {kind}.",
+    )
+
+
+def bytes_of_a_block(rows: Mapping[str, tuple[float, float]], plain: float = 16) -> None:
+    """Bits per weight as bars to one scale: codes and constants of each row, next to `plain` bits without constants."""
+    ax = canvas(0.75 + 0.42 * (len(rows) + 1))
+    top, per, told = 10 * ax.figure.get_figheight(), 36 / plain, []
+    for x, color, said in ((26, GREEN, "codes"), (38, ORANGE, "constants")):
+        box(ax, x, top - 3.0, 1.9, 1.9, color=tint(color, 0.55))
+        say(ax, x + 2.8, top - 2.05, said, ha="left", size=10.5)
+    for i, (name, (codes, constants)) in enumerate([("no quantization", (plain, 0)), *rows.items()]):
+        y = top - 7.4 - 4.2 * i
+        say(ax, 25, y + 1.4, name, ha="right", size=10.5, weight="bold")
+        box(ax, 26, y, codes * per, 2.8, color=tint(GREEN, 0.55) if i else LIGHT)
+        if constants:
+            box(ax, 26 + codes * per, y, constants * per, 2.8, color=tint(ORANGE, 0.7))
+        both = codes + constants
+        saved = f", saves {1 - both / plain:.1%}" if i else ""
+        say(ax, 27.2 + both * per, y + 1.4, f"{both:.4g} bits{saved}", ha="left", size=10.5)
+        told.append(f"{name}, {both:.4g} bits{saved}")
+    finish(ax, f"Bits per weight as bars, codes and constants: {'; '.join(told)}.")
+
+
+def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
+    """Two independent errors as the sides of a right triangle, and both together as its long side."""
+    ax = canvas(2.5)
+    width, told = 76 / len(pairs), []
+    for i, (name, (large, small)) in enumerate(pairs.items()):
+        x, per = i * width + 3.5, 20 / large
+        both = math.hypot(large, small)
+        ax.plot([x, x + 20], [4.6, 4.6], color=GREEN, lw=3, solid_capstyle="butt")
+        ax.plot([x + 20, x + 20], [4.6, 4.6 + small * per], color=ORANGE, lw=3, solid_capstyle="butt")
+        ax.plot([x, x + 20], [4.6, 4.6 + small * per], color=INK, lw=1.5)
+        say(ax, x + 10, 2.4, f"{large:.6g}", color="#00714f", weight="bold")
+        say(ax, x + 21, 4.6 + min(small * per, 15) / 2, f"{small:.3g}", color=OCHRE, weight="bold", ha="left")
+        say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right" if i == 0 else "center")
+        say(ax, i * width + 3.5, 22.9, name, ha="left", size=10.8, weight="bold")
+        told.append(f"{name}: {large:.6g} and {small:.3g} make {both:.6g}")
+    finish(
+        ax,
+        f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.",
+    )
+
+
+def less_to_carry(megabytes: Mapping[str, float]) -> None:
+    """What a layer does in 16 bits and in 4: bytes to scale, then the steps; 4 bits have one more."""
+    ax = canvas(2.5)
+    most, told = max(megabytes.values()), []
+    for x, said in ((20.5, "weights to read"), (49.3, "to do for each of them")):
+        say(ax, x, 22.6, said, ha="left" if x < 30 else "center", color=GRAY, size=10.5)
+    for i, (name, size) in enumerate(megabytes.items()):
+        y = 14.6 - 9.6 * i
+        say(ax, 10.6, y + 2.2, name, ha="right", weight="bold", size=11)
+        long = 23 * size / most
+        box(ax, 12, y, long, 4.4, color=tint(GRAY if i == 0 else GREEN, 0.5))
+        inside = long > 11
+        say(ax, 12 + long / 2 if inside else 12.8 + long, y + 2.2, f"{size:.1f} MB", ha="center" if inside else "left")
+        arrow(ax, (36.2, y + 2.2), (39.4, y + 2.2))
+        steps = ("multiply",) if i == 0 else ("look up", "× scale", "multiply")
+        for k, step in enumerate(steps):
+            color = tint(BLUE, 0.3) if step == "multiply" else tint(ORANGE, 0.6)
+            box(ax, 40.2 + 12 * k, y, 11.2, 4.4, step, color=color, size=10.5)
+        told.append(f"{name}: {size:.1f} MB to read, then {', '.join(steps)}")
+    finish(ax, f"A layer twice, its bytes to scale. {'; '.join(told)}.")
+
+
+def zone(
+    rows: Mapping[str, Sequence[float]],
+    within: tuple[float, float],
+    kinds: Sequence[str],
+    axis: str,
+    form: str = "{:.3g}",
+    ends: tuple[float, float] | None = None,
+    ticks: Sequence[float] = (),
+) -> None:
+    """Values on one number line, a row each, over the zone in which they count as true; the verdict at the right.
+
+    A row is a value, or a value with the low and high end of its interval. `kinds` are the verdicts, row by row.
+    `within` may be infinite at one end.
+    """
+    ax = canvas(1.15 + 0.4 * len(rows))
+    top = 10 * ax.figure.get_figheight()
+    values = [number for row in rows.values() for number in row] + [end for end in within if math.isfinite(end)]
+    room = 0.08 * (max(values) - min(values))
+    low, high = ends or (min(values) - room, max(values) + room)
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    at = ruler(ax, 5.6, 27, 62, low, high, ticks, labels=labels, thick=1.2, size=10.3)
+    left, right = max(within[0], low), min(within[1], high)
+    box(ax, at(left), 5.6, at(right) - at(left), top - 10.2, color=tint(GREEN, 0.18), linewidth=0, zorder=0)
+    middle = min(max((at(left) + at(right)) / 2, 35), 56)
+    say(ax, middle, top - 2.8, "counts as true", color="#00714f", size=10.5)
+    for edge in within:
+        if math.isfinite(edge):
+            ax.plot([at(edge)] * 2, [5.6, top - 4.6], color=GREEN, lw=1.3, ls="--", zorder=1)
+    told = []
+    for i, ((name, row), kind) in enumerate(zip(rows.items(), kinds, strict=True)):
+        y = top - 6.9 - 4.0 * i
+        sign, _, dark = LOOKS[kind]
+        say(ax, 25.6, y, name, ha="right", size=10.5)
+        value, *span = row
+        if span:
+            ax.plot([at(span[0]), at(span[1])], [y, y], color=dark, lw=2.6, zorder=3, solid_capstyle="butt")
+            for end in span:
+                ax.plot([at(end)] * 2, [y - 0.8, y + 0.8], color=dark, lw=2, zorder=3)
+        ax.plot([at(value)], [y], "o", color=dark, ms=7, zorder=4)
+        say(ax, 64.0, y, f"{sign} {kind}", ha="left", size=10.8, color=dark, weight="bold")
+        told.append(f"{name} {' to '.join(form.format(number) for number in (span or [value]))}, {kind}")
+    say(ax, 44.5, 1.3, axis, color=GRAY, size=10.5)
+    finish(ax, f"Values on a number line ({axis}), with the zone that counts as true. {'; '.join(told)}.")
+
+
+def scoreboard(topics: Mapping[str, Sequence[tuple[str, str | None]]], columns: int = 4) -> None:
+    """A tile for each claim, in a few words, by topic; None for a claim that hasn't been judged yet."""
+    lines = []
+    for topic, tiles in topics.items():
+        for start in range(0, len(tiles), columns):
+            lines.append((topic if start == 0 else "", tiles[start : start + columns]))
+    ax = canvas(0.92 * len(lines) + 0.12)
+    top, told = 10 * ax.figure.get_figheight(), []
+    width = 65 / columns
+    for i, (topic, tiles) in enumerate(lines):
+        y = top - 9.0 - 9.2 * i
+        if topic:
+            say(ax, 9.6, y + 4.1, topic, ha="right", weight="bold", size=10.8)
+        for k, (short, kind) in enumerate(tiles):
+            sign, color, dark = LOOKS[kind] if kind else ("", None, GRAY)
+            x = 10.6 + width * k
+            box(ax, x, y, width - 0.8, 8.2, color=tint(color, 0.3) if color else LIGHT, linewidth=0.7)
+            say(ax, x + width / 2 - 0.4, y + (5.3 if kind else 4.1), short, size=10.2)
+            if kind:
+                say(ax, x + width / 2 - 0.4, y + 1.5, f"{sign} {kind}", size=10.3, weight="bold", color=dark)
+            told.append(f"{' '.join(short.split())}{f' ({kind})' if kind else ''}")
+    finish(ax, f"{len(told)} claims as tiles: {'; '.join(told)}.")
