@@ -15,7 +15,7 @@ HELPERS = Path(__file__).resolve().parent.parent / "helpers"
 FLOORS = (
     "errors quiet",
     "english files layers",
-    "colab exercises formats levers nf4 padding plots recipe results schemes skeleton",
+    "colab exercises formats levers nf4 padding pages plots recipe results schemes skeleton",
     "adapters draw export kernels run",
     "decoding learn memory record",
     "models speed",
