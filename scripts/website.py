@@ -79,7 +79,7 @@ class Site:
         for name, source in TEXTS.items():
             self.text(name, ROOT / source)
         for name, (title, scripts) in TOOLS.items():
-            self.page(name, title, self._part(name), kind="tool", scripts=scripts)
+            self.page(name, title, self._part(name), kind="compute", scripts=scripts)
         self.page("index", pages.COURSE, self._front(), kind="front", scripts=TOOLS["quantize"][1])
         self._file("search.js", f"window.COURSE_INDEX = {json.dumps(self.index, ensure_ascii=False)};\n")
 

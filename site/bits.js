@@ -26,7 +26,7 @@
     if (INTS[name]) {
       const code = fromBits(bits), scale = numbers.int([numbers.f(most)], 2 ** (INTS[name] - 1) - 1).constant;
       return { bits, kinds: ["sign", ...Array(bits.length - 1).fill("mantissa")], value: numbers.f(code * scale),
-        how: `code ${String(code).replace("-", "−")} × step ${numbers.short(scale)}` };
+        how: `code ${minused(code)} × step ${numbers.short(scale)}` };
     }
     const { exponent, mantissa, finite } = numbers.FLOATS[name];
     const parts = [bits[0], bits.slice(1, 1 + exponent), bits.slice(1 + exponent)];
@@ -35,11 +35,12 @@
     const minus = parts[0] == "1" ? "−" : "";
     const special = Number.isNaN(value) || Math.abs(value) == Infinity;
     const how = special ? `all ones in the exponent${finite ? " and mantissa" : ""}`
-      : power == 0 ? `${minus}${(+fraction.toPrecision(6))} × 2^${1 - bias} (no leading one: subnormal)`.replace("^-", "^−")
-      : `${minus}${+(1 + fraction).toPrecision(8)} × 2^${power - bias}`.replace("^-", "^−");
+      : power == 0 ? `${minus}${(+fraction.toPrecision(6))} × 2<sup>${minused(1 - bias)}</sup> (no leading one: subnormal)`
+      : `${minus}${+(1 + fraction).toPrecision(8)} × 2<sup>${minused(power - bias)}</sup>`;
     return { bits, kinds: ["sign", ...Array(exponent).fill("exponent"), ...Array(mantissa).fill("mantissa")], value, how };
   }
 
+  const minused = (whole) => String(whole).replace("-", "−");
   const said = (value) => Number.isNaN(value) ? "not a number" : Math.abs(value) == Infinity ? (value < 0 ? "−∞" : "∞")
     : String(+value.toPrecision(9)).replace(/-/g, "−");
 

@@ -99,11 +99,12 @@ const numbers = (() => {
 
   // An update is added to weights that were in NF4, and what comes out is stored: in BF16, and in NF4 again
   function merge(weights, update, size) {
-    const base = quantize("nf4", weights, 64).values;
+    const before = quantize("nf4", weights, 64), base = before.values;
     const wanted = update.map((one) => f(f(size) * f(one)));
     const whole = base.map((weight, i) => f(weight + wanted[i]));
-    const stored = { bf16: whole.map((weight) => roundTo(weight, "bf16")), nf4: quantize("nf4", whole, 64).values };
-    return { base, wanted, whole, ...stored, levels: quantize("nf4", whole, 64).blocks[0].levels };
+    const after = quantize("nf4", whole, 64);
+    const moved = after.codes.map((code, i) => code != before.codes[i]);
+    return { base, wanted, whole, bf16: whole.map((weight) => roundTo(weight, "bf16")), nf4: after.values, levels: after.blocks[0].levels, moved };
   }
 
   const bitsOf = (number, count) => number.toString(2).padStart(count, "0");

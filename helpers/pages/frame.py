@@ -47,7 +47,8 @@ def frame(
         "course": COURSE,
         "home": home,
         "kind": kind,
-        "style": "\n".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets) or f"<style>\n{read('page.css')}</style>",
+        "style": "\n".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
+        or f"<style>\n{read('page.css')}</style>",
         "script": '<script src="page.js"></script>' if sheets else f"<script>\n{read('page.js')}</script>",
         "more": "".join(f'\n<script src="{script}"></script>' for script in scripts),
         "find": FIND.format(index=search) if search else "",
@@ -80,7 +81,9 @@ def _group(name: str, group: list[Place], here: str) -> str:
 
 
 def _contents(headings: list[tuple[int, str, str]]) -> str:
-    links = [f'<li><a href="#{anchor}">{html.escape(words)}</a></li>' for level, anchor, words in headings if level == 2]
+    links = [
+        f'<li><a href="#{anchor}">{html.escape(words)}</a></li>' for level, anchor, words in headings if level == 2
+    ]
     if len(links) < 3:
         return ""
     inner = "\n".join(links)

@@ -63,7 +63,8 @@ def sheet(notebook: nbformat.NotebookNode, text: Text, store: Callable[[bytes], 
 
 def _code(cell, text: Text, store) -> str:
     source = colored(cell.source)
-    if cell.metadata.get("jupyter", {}).get("source_hidden"):  # fold it, as JupyterLab does
+    asks = cell.source.startswith("guess(")  # the page asks by itself
+    if cell.metadata.get("jupyter", {}).get("source_hidden") or asks:  # fold it, as JupyterLab does
         source = f'<details class="folded"><summary>Code</summary>\n{source}</details>'
     outputs = "\n".join(filter(None, (_output(output, text, store) for output in cell.get("outputs", []))))
     outputs = f'\n<div class="out">\n{outputs}\n</div>' if outputs else ""
