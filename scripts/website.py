@@ -15,12 +15,11 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-import links  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from helpers import files, pages, run  # noqa: E402
 from helpers.errors import CourseError  # noqa: E402
+from scripts import links  # noqa: E402
 
 SOURCE = ROOT / "site"
 TARGET = ROOT / "build" / "site"
@@ -112,7 +111,7 @@ class Site:
         return pages.Text(lambda target: self._link(target, path))
 
     def _link(self, target: str, page: Path) -> str | None:
-        """Where a link of a text or notebook leads on the site; to the repository's other files only with an address."""
+        """Where a link leads on the site; to the repository's other files only once there is an address."""
         if re.match(r"[a-z]+:", target):
             return target
         place, _, anchor = target.partition("#")

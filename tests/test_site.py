@@ -28,7 +28,7 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def page(browser, site):
-    """An empty page that fails its test if it says anything in the console, or asks for anything but files of the site."""
+    """An empty page; its test fails if the console says anything, or it asks for anything but files of the site."""
     context = browser.new_context(viewport={"width": 1024, "height": 900})
     page = context.new_page()
     page.said, page.loaded = [], {}
@@ -120,16 +120,17 @@ def test_a_page_opens_fits_and_can_be_read(page, name, request):
             for theme in ("light", "dark"):
                 page.emulate_media(color_scheme=theme)
                 page.screenshot(path=PICTURES / f"{name}-{width}-{theme}.png", full_page=True)
-    cut = "[...document.querySelectorAll('pre.code')].filter(code => code.scrollWidth > code.clientWidth + 1).length"
+    cut = "[...document.querySelectorAll('pre.code')].filter(code => code.checkVisibility() && code.scrollWidth > code.clientWidth + 1).map(code => code.textContent.split('\\n').sort((a, b) => b.length - a.length)[0])"
     page.set_viewport_size({"width": 1024, "height": 900})
-    long = page.evaluate(cut)
-    assert long <= 3 or name == "readme", f"{long} cells are wider than their column at 1024 px"
+    lines = page.evaluate(cut)
+    assert all(len(line) > 95 for line in lines), f"these lines do not fit into the column at 1024 px: {lines}"
 
 
 # What axe finds is read by rule and place; color is looked at in both themes
-AXE = """async (rules) => (await axe.run(document, {runOnly: rules, resultTypes: ["violations"]})).violations
-    .flatMap(found => found.nodes.map(node => `${found.id}: ${node.html.slice(0, 150)} ${node.failureSummary.slice(0, 200)}`))"""
+AXE = """async (rules) => (await axe.run(document, {runOnly: rules, preload: false})).violations
+    .flatMap(found => found.nodes.map(node => `${found.id}: ${node.html.slice(0, 150)} ${node.failureSummary}`))"""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+SOME = {"index", *website.TOOLS, *NAMES[1:3]}  # the others are all alike
 
 
 @pytest.mark.browser
@@ -200,6 +201,11 @@ def test_dark_and_light_the_menu_and_a_guess(page):
     assert "Your guess is" in guess.locator("[role=status]").inner_text()
 
 
+def floats(numbers: list) -> list[float]:
+    """Numbers as they came from the page: large whole ones would be Python's ints, of other digits."""
+    return [float(number) for number in numbers]
+
+
 # ---- tools against helpers: what JavaScript computes must be what Python computes
 
 
@@ -240,17 +246,17 @@ def test_blocks_are_quantized_bit_for_bit(page):
             quantized = nf4.quantize(weights, size)
             restored, bits = nf4.dequantize(quantized), nf4.bits_per_parameter(size)
             assert answer["packed"] == quantized.codes.tolist() and answer["bytes"] == quantized.nbytes
-            assert answer["constants"] == quantized.absmax.tolist()
+            assert floats(answer["constants"]) == quantized.absmax.tolist()
             assert answer["codes"] == nf4.unpack(quantized.codes)[: len(values)].tolist()
         elif scheme == "int4":
             rounded = formats.quantize(weights, 4, size)
             restored, bits = formats.dequantize(rounded), formats.bits_per_parameter(4, size)
             assert answer["codes"] == rounded.codes.flatten()[: len(values)].tolist()
-            assert answer["constants"] == rounded.scale.flatten().tolist()
+            assert floats(answer["constants"]) == rounded.scale.flatten().tolist()
         else:
             restored = formats.round_to_levels(weights, formats.fp4_levels(), size)
             bits = formats.bits_per_parameter(4, size)
-        assert answer["values"] == restored.tolist() and answer["bits"] == bits  # -0 equals 0
+        assert floats(answer["values"]) == restored.tolist() and answer["bits"] == bits  # -0 equals 0
         assert math.isclose(answer["mean"], (restored.double() - weights.double()).abs().mean().item(), rel_tol=1e-12)
         agreed += len(values)
     assert page.evaluate("numbers.NF4") == nf4.nf4_code().tolist()
@@ -284,7 +290,7 @@ def test_bits_are_those_of_the_formats(page):
         for pair, answer in zip(pairs, told, strict=True):
             rounded = formats.quantize(torch.tensor(pair), bits, "tensor")
             assert answer["codes"] == rounded.codes[0].tolist()
-            assert answer["values"] == formats.dequantize(rounded).tolist()
+            assert floats(answer["values"]) == formats.dequantize(rounded).tolist()
 
 
 @pytest.mark.browser
@@ -301,9 +307,9 @@ def test_an_update_is_merged_as_torch_does_it(page):
     for (weights, update, size), answer in zip(questions, told, strict=True):
         base = nf4.dequantize(nf4.quantize(torch.tensor(weights)))
         whole = base + torch.tensor(size) * torch.tensor(update)
-        assert answer["base"] == base.tolist() and answer["whole"] == whole.tolist()
-        assert answer["nf4"] == nf4.dequantize(nf4.quantize(whole)).tolist()
-        assert answer["bf16"] == formats.round_to(whole, "bf16").tolist()
+        assert floats(answer["base"]) == base.tolist() and floats(answer["whole"]) == whole.tolist()
+        assert floats(answer["nf4"]) == nf4.dequantize(nf4.quantize(whole)).tolist()
+        assert floats(answer["bf16"]) == formats.round_to(whole, "bf16").tolist()
 
 
 def some_config(generator: random.Random) -> dict:

@@ -36,19 +36,19 @@ def frame(
 ) -> str:
     """Return a whole page.
 
-    `places` are groups of pages by their heading, and `here` is this one's address. `above` stands before the text, such
-    as a mark or links. With `sheets`, which are addresses of style sheets, the page reads those, and page.js
+    `places` are groups of pages by their heading, and `here` is this one's address. `above` stands before the text,
+    such as a mark or links. With `sheets`, which are addresses of style sheets, the page reads those, and page.js
     beside it; without, it holds page.css and page.js itself. `search` is the address of the index, loaded on demand.
     """
     order = [place for group in places.values() for place in group]
     at = next((i for i, place in enumerate(order) if place.address == here), None)
+    linked = "\n".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
     values = {
         "title": html.escape(title if title.startswith(COURSE) else f"{title} · {COURSE}"),
         "course": COURSE,
         "home": home,
         "kind": kind,
-        "style": "\n".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
-        or f"<style>\n{read('page.css')}</style>",
+        "style": linked or f"<style>\n{read('page.css')}</style>",
         "script": '<script src="page.js"></script>' if sheets else f"<script>\n{read('page.js')}</script>",
         "more": "".join(f'\n<script src="{script}"></script>' for script in scripts),
         "find": FIND.format(index=search) if search else "",
