@@ -112,6 +112,8 @@ class Site:
 
     def _link(self, target: str, page: Path) -> str | None:
         """Where a link leads on the site; to the repository's other files only once there is an address."""
+        if own := links.PAGE.fullmatch(f"]({target})"):  # a page of this site, whatever its address
+            return own[1]
         if re.match(r"[a-z]+:", target):
             return target
         place, _, anchor = target.partition("#")
@@ -121,7 +123,6 @@ class Site:
         there = (page.parent / place).resolve()
         known = {(ROOT / source).resolve(): f"{name}.html" for name, source in TEXTS.items()}
         known |= {run.NOTEBOOKS / f"{name}.ipynb": f"{name}.html" for name in self.titles}
-        known |= {TARGET / f"{name}.html": f"{name}.html" for name in ("index", *TOOLS)}  # the tools, from a notebook
         if there in known:
             return known[there] + anchor
         if there.suffix == ".png" and there.is_file():

@@ -120,7 +120,9 @@ def test_a_page_opens_fits_and_can_be_read(page, name, request):
             for theme in ("light", "dark"):
                 page.emulate_media(color_scheme=theme)
                 page.screenshot(path=PICTURES / f"{name}-{width}-{theme}.png", full_page=True)
-    cut = "[...document.querySelectorAll('pre.code')].filter(code => code.checkVisibility() && code.scrollWidth > code.clientWidth + 1).map(code => code.textContent.split('\\n').sort((a, b) => b.length - a.length)[0])"
+    cut = """() => [...document.querySelectorAll("pre.code")]
+        .filter(code => code.checkVisibility() && code.scrollWidth > code.clientWidth + 1)
+        .map(code => code.textContent.split("\\n").sort((a, b) => b.length - a.length)[0])"""
     page.set_viewport_size({"width": 1024, "height": 900})
     lines = page.evaluate(cut)
     assert all(len(line) > 95 for line in lines), f"these lines do not fit into the column at 1024 px: {lines}"

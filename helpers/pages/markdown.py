@@ -78,6 +78,11 @@ class _Renderer(mistune.HTMLRenderer):
         there = self.images.get(url.removeprefix("attachment:")) or self.where(url)
         return f'<img src="{html.escape(there or "")}" alt="{html.escape(plain(text))}" loading="lazy">'
 
+    def paragraph(self, text: str) -> str:
+        if re.fullmatch(r"<img [^>]*>", text):  # a drawing: as those that cells make
+            return f'<div class="picture" tabindex="0">{text}</div>\n'
+        return f"<p>{text}</p>\n"
+
     def block_code(self, code: str, info: str | None = None) -> str:
         return colored(code, (info or "").split(" ")[0] or "text") + "\n"
 
