@@ -136,13 +136,7 @@ SOME = {"index", *website.TOOLS, NAMES[0]}  # the others are all alike, and axe 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in {"index", *website.TOOLS, *NAMES[1:3]} else pytest.param(name, marks=pytest.mark.slow)
-        for name in ALL
-    ],
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in ALL])
 def test_a_page_is_accessible(page, name):
     axe = pytest.importorskip("axe_playwright_python.base", reason="axe is not installed: make test does that")
     page.show(name)
@@ -375,7 +369,7 @@ def held_equal(page, seed: int, loads: int, prefills: int, trainings: int, prese
 
 @pytest.mark.browser
 def test_forecasts_are_those_of_the_helpers_to_the_byte(page):
-    held_equal(page, 4, loads=40, prefills=4, trainings=3, presets=["SmolLM2-135M", "Mistral-7B-v0.1"])
+    held_equal(page, 4, loads=30, prefills=3, trainings=2, presets=["SmolLM2-135M", "Mistral-7B-v0.1"])
 
 
 @pytest.mark.browser
