@@ -31,7 +31,8 @@ def slug(heading: str) -> str:
 
 def plain(markup: str) -> str:
     """Return the words of some HTML, for a title, an anchor or the search."""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " " if "<p>" in markup else "", markup)).split())
+    joined = re.sub(r"</?(?:span|a|b|em|strong|code|sub|sup|mi|mo|mn|msub|msup|mrow)\b[^>]*>", "", markup)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", joined)).split())
 
 
 def colored(code: str, language: str = "python") -> str:

@@ -31,9 +31,9 @@ class Sheet:
     def sections(self) -> list[tuple[str, str, str]]:
         """Return (anchor, heading, words below it), for the search."""
         parts = HEADING.split(self.body)
-        found = [("", self.title, plain(f"<p>{parts[0]}"))]
+        found = [("", self.title, plain(parts[0]))]
         for anchor, heading, below in zip(parts[2::4], parts[3::4], parts[4::4], strict=True):
-            found.append((anchor, plain(heading), plain(f"<p>{below}")))
+            found.append((anchor, plain(heading), plain(below)))
         return found
 
 
