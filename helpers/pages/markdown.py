@@ -94,7 +94,7 @@ class _Renderer(mistune.HTMLRenderer):
         return self._math(text, "inline")
 
     def block_math(self, text: str) -> str:
-        return self._math(text, "block")
+        return f'<div class="wide" tabindex="0">{self._math(text, "block")}</div>\n'
 
     def _math(self, text: str, display: str) -> str:
         try:
