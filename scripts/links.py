@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
     colab.setup()"""
 COLAB = "https://colab.research.google.com/github/{repo}/blob/{tag}/notebooks/{name}.ipynb"
 BINDER = "https://mybinder.org/v2/gh/{repo}/{tag}?urlpath=lab/tree/notebooks/{file}"
+SITE = "https://{owner}.github.io/{name}/"  # where the workflow *Pages* puts what `make site` builds
+PAGE = re.compile(r"\]\((?:(?:\.\./)?build/site/|https://[\w-]+\.github\.io/[\w.-]+/)(\w+\.html)\)")
 # a line that this program may replace: what it writes itself, with or without an address
 OURS = re.compile(rf"^(?:{re.escape(NO_BADGES)}|\[!\[Open in Colab\].*|\[!\[Launch Binder\].*)$", re.M)
 
@@ -97,13 +99,24 @@ def _binder(place: tuple[str, str], file: str) -> str:
     return BINDER.format(repo=place[0], tag=quote(place[1], safe=""), file=file)
 
 
+def pages(text: str, place: tuple[str, str] | None, up: str = "") -> str:
+    """Return a text whose links to the course's site lead to its public address, or, without one, to what was built."""
+    if place:
+        owner, name = place[0].split("/")
+        start = SITE.format(owner=owner.lower(), name=name)
+    else:
+        start = f"{up}build/site/"
+    return PAGE.sub(rf"]({start}\1)", text)
+
+
 def apply(root: Path = ROOT) -> list[Path]:
     """Rewrite what differs from the address in pyproject.toml and return the files that changed."""
     place = where(root)
     paths = sorted((root / "notebooks").glob("*.ipynb"))
     texts = {path: _notebook(path, place) for path in paths}
     readme = root / "README.md"
-    texts[readme] = _line(readme.read_text(encoding="utf-8"), front(place, [path.stem for path in paths]), "README.md")
+    text = _line(readme.read_text(encoding="utf-8"), front(place, [path.stem for path in paths]), "README.md")
+    texts[readme] = pages(text, place)
     changed = [path for path, text in texts.items() if text != path.read_text(encoding="utf-8")]
     for path in changed:
         path.write_text(texts[path], encoding="utf-8")
@@ -117,6 +130,9 @@ def _notebook(path: Path, place: tuple[str, str] | None) -> str:
         raise SystemExit(f"{path.name}: the third cell must be the setup cell, which mentions google.colab.")
     title.source = _line(title.source, badges(place, path.stem), path.name)
     setup.source = setup_cell(place)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = pages(cell.source, place, up="../")
     return nbformat.writes(notebook) + "\n"
 
 

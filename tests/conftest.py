@@ -35,6 +35,27 @@ if not results.environment()["gpu"]:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported; notebook 11 sets it, too
 
 
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    reason = "Playwright is not installed: make test does that"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    with playwright.sync_playwright() as started:
+        own = started.chromium.executable_path
+        program = next(filter(None, map(shutil.which, PROGRAMS)), own if Path(own).exists() else None)
+        if program is None:
+            pytest.skip("no Chromium or Chrome on this machine: install one to run the notebooks in a browser")
+        browser = started.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def displayed(monkeypatch) -> list[dict]:
     """Return the list into which `results`, `plots` and `exercises` display: one dict `data`, `metadata` a display."""

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -22,8 +21,6 @@ from expectations import SMALL
 
 from helpers import run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test does that")
-
 pytestmark = pytest.mark.browser
 NAMES = run.course_map()
 LIVE = ("01_round_to_fewer_bits", "05_measure_memory", "08_finetune_with_qlora")  # widgets, or a display that changes
@@ -31,12 +28,6 @@ BRIEF = {"MODEL_ID": "mini", "MAX_STEPS": 4, "HELD_OUT": 12}  # wherever a noteb
 WIDTHS = {1280: True, 1024: False}  # a laptop with the list of files open; a projector, where one closes it
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 PICTURES = run.ROOT / "build" / "browser"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
 # the code cells as JupyterLab keeps them, whether or not they are on the screen
 CELLS = """() => [...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type == "code")
     .map(cell => ({count: cell.executionCount, outputs: cell.outputs.toJSON()}))"""
@@ -121,18 +112,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()  # it ends its kernels
         server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        own = started.chromium.executable_path
-        program = next(filter(None, map(shutil.which, PROGRAMS)), own if Path(own).exists() else None)
-        if program is None:
-            pytest.skip("no Chromium or Chrome on this machine: install one to run the notebooks in a browser")
-        browser = started.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened(browser, lab, name: str, with_kernel: bool = True):

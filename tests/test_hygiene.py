@@ -25,9 +25,10 @@ PAGES = sorted(
 )
 TEXTS = sorted(
     path
-    for folder in (".", "notebooks/**", "helpers/**", "benchmarks", "binder", "scripts", ".github/workflows")
+    for folder in (".", "notebooks/**", "helpers/**", "benchmarks", "binder", "scripts", "site", ".github/workflows")
     for path in ROOT.glob(f"{folder}/*")
-    if path.suffix in {"", ".md", ".py", ".ipynb", ".json", ".toml", ".txt", ".yml", ".jsonl"} and path.is_file()
+    if path.suffix in {"", ".md", ".py", ".ipynb", ".json", ".toml", ".txt", ".yml", ".jsonl", ".html", ".js", ".css"}
+    if path.is_file()
     if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)
 )
 PLACES = re.compile(r"(?<![\w.:/-])(?:/home/|/root/|/Users/|/work/|/content/|/mnt/)[\w.]|[A-Z]:\\\\?Users")
@@ -380,6 +381,9 @@ def test_links_out_are_well_formed():
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in targets(page):
+        if built := re.fullmatch(r"(?:\.\./)?build/site/(\w+)\.html", target):  # there after `make site`
+            assert (ROOT / "site" / f"{built[1]}.html").is_file(), f"{page.name} links to {target}: no such page"
+            continue
         if re.match(r"[a-z]+:", target):
             continue
         place, _, anchor = unquote(target).partition("#")
@@ -388,6 +392,13 @@ def test_links_lead_somewhere(page):
         assert there.is_relative_to(ROOT)
         if anchor and there.suffix in {".md", ".ipynb"}:
             assert anchor.lower() in anchors(there), f"{page.name} links to {target}: no such heading"
+
+
+def test_the_readmes_first_link_leads_to_the_site():
+    from scripts import links
+
+    first = re.search(r"\]\([^)]+\)", (ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    assert links.PAGE.fullmatch(first)[1] == "index.html"
 
 
 def test_map_and_readme_list_the_same_notebooks_with_their_times_and_hardware():

@@ -19,6 +19,8 @@ FLOORS = (
     "draw export kernels run",
     "levers",
     "adapters",
+    "colab exercises formats levers nf4 padding pages plots recipe results schemes skeleton",
+    "adapters draw export kernels run",
     "decoding learn memory record",
     "models speed",
     "calibration checkup effort merge publish quality reload widgets",

@@ -58,6 +58,9 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
     readme = (copy / "README.md").read_text("utf-8")
     assert all(f"[{name[:2]}](https://colab.research.google.com/github/{REPO}/blob/{TAG}/" in readme for name in NAMES)
     assert f"{TAG}?urlpath=lab/tree/notebooks/README.md" in readme
+    site = "https://some-one.github.io/course_4.bit"
+    assert f"]({site}/index.html)" in readme and "](build/site/" not in readme
+    assert f"]({site}/quantize.html)" in "".join(cell.source for cell in cells["02_build_nf4"])
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", copy]
         style = subprocess.run(ruff, capture_output=True, text=True)
@@ -238,4 +241,4 @@ def test_workflows_fit_the_schema_and_call_what_there_is(path):
 
 
 def test_there_are_workflows():
-    assert [path.stem for path in WORKFLOWS] == ["publish", "test", "weekly"]
+    assert [path.stem for path in WORKFLOWS] == ["pages", "publish", "test", "weekly"]

@@ -12,7 +12,7 @@ if sys.argv[:1] == ["-m"]:  # this is becoming a program: Ctrl-C ends in a sente
     signal.signal(signal.SIGINT, lambda *_: (print("\nStopped: nothing was run.", file=sys.stderr), sys.exit(130)))
 
 from .batch import Job, at_once, each, jobs  # noqa: E402
-from .course import NOTEBOOKS, ROOT, TIMING, course_map, map_problems, measures_time, select
+from .course import NOTEBOOKS, ROOT, TIMING, course_map, map_problems, measures_time, select, titles
 from .engine import CELL_TIMEOUT, QUIET, execute
 from .outcome import NotebookError, NotebookRun
 from .outputs import SOURCES, WIDGET_VIEW, clean, sources
@@ -40,4 +40,5 @@ __all__ = [
     "parameters_of",
     "select",
     "sources",
+    "titles",
 ]

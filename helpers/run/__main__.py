@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
         entries[run.name] = entry = _entry(folder, build, run, parameters, options)
         took = f"{entry['seconds']:.1f} s"
         progress.end(run.name, f"FAILED after {took}: {entry['error']}" if run.error else f"done in {took}")
-        report(build, course_map(folder), {name: entries[name] for name in names if name in entries})
+        report(build, folder, {name: entries[name] for name in names if name in entries})
 
     try:
         for name in names:
@@ -123,9 +123,9 @@ def _entry(folder: Path, build: Path, run: NotebookRun, parameters: dict, option
     failed = build / f"{run.name}.failed.ipynb"
     if run.error:
         if run.seconds and failed.is_file():
-            entry |= _page(failed, build / f"{run.name}.failed.html", folder)
+            entry |= _page(failed, build / f"{run.name}.failed.html", folder, run.name, entry)
         return {**entry, "error": run.error}
-    entry |= _page(failed, build / f"{run.name}.html", folder)
+    entry |= _page(failed, build / f"{run.name}.html", folder, run.name, entry)
     os.replace(failed, build / f"{run.name}.ipynb")
     files.remove(build / f"{run.name}.failed.html")
     if options.write_back:
@@ -133,10 +133,11 @@ def _entry(folder: Path, build: Path, run: NotebookRun, parameters: dict, option
     return {**entry, "headline": run.headline, "exercises": run.exercises, "values": run.record}
 
 
-def _page(executed: Path, file: Path, folder: Path) -> dict[str, str]:
+def _page(executed: Path, file: Path, folder: Path, name: str, entry: dict) -> dict[str, str]:
     """Write a notebook's page; a warning, if it cannot be made, and the run goes on without it."""
     try:
-        files.write(file, page(nbformat.read(executed, as_version=4), course_map(folder)))
+        mark = f"{entry['model_id']}, {entry['date']}, {entry['seconds']:.0f} s"
+        files.write(file, page(nbformat.read(executed, as_version=4), folder, name, mark))
     except Exception as error:  # of the exporter and its templates, which are not ours
         files.remove(file)  # the one before would show another run
         return {"warning": f"{file.name} could not be made: {first_line(f'{type(error).__name__}: {error}')}"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .outcome import NotebookError
 
-__all__ = ["NOTEBOOKS", "ROOT", "TIMING", "course_map", "map_problems", "measures_time", "select"]
+__all__ = ["NOTEBOOKS", "ROOT", "TIMING", "course_map", "map_problems", "measures_time", "select", "titles"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -20,6 +20,21 @@ def course_map(folder: Path = NOTEBOOKS) -> list[str]:
     except FileNotFoundError:
         raise NotebookError("There is no map: notebooks/README.md is missing.") from None
     return list(dict.fromkeys(re.findall(r"\]\((?:\./)?([\w.-]+)\.ipynb\)", text)))
+
+
+def titles(folder: Path = NOTEBOOKS) -> dict[str, str]:
+    """Return each notebook's title, without its number, by name and in the map's order."""
+    return {name: _title(Path(folder) / f"{name}.ipynb") or name for name in course_map(folder)}
+
+
+def _title(path: Path) -> str:
+    """The first line of a notebook: "# 05 · Measure memory" gives "Measure memory"; "" if it has none."""
+    try:
+        first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return ""
+    line = "".join(first).partition("\n")[0]
+    return re.sub(r"^#\s*(?:\d+ · )?", "", line) if line.startswith("#") else ""
 
 
 def map_problems(folder: Path = NOTEBOOKS) -> dict[str, str]:
