@@ -15,12 +15,10 @@ HELPERS = Path(__file__).resolve().parent.parent / "helpers"
 FLOORS = (
     "errors quiet",
     "english files layers",
-    "colab exercises formats nf4 padding plots recipe results schemes skeleton",
+    "colab exercises formats nf4 padding pages plots recipe results schemes skeleton",
     "draw export kernels run",
     "levers",
     "adapters",
-    "colab exercises formats levers nf4 padding pages plots recipe results schemes skeleton",
-    "adapters draw export kernels run",
     "decoding learn memory record",
     "models speed",
     "calibration checkup effort merge publish quality reload widgets",
