@@ -31,8 +31,10 @@ DRAWINGS = {
         },
     ),
     "cache_grid": (32, 8, 128),
+    "changed_answers": ([True] * 15 + [False] * 5, [True] * 8 + [False] * 7 + [True] + [False] * 4),
     "checkpointing": (6,),
     "errors_that_count": ([0.31, 0.53], [0.4, 0.6], [10, 1]),
+    "coin_tosses": (7, 1),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
     "follow_a_byte": (176, LEVELS.tolist(), 0.8),
@@ -43,6 +45,14 @@ DRAWINGS = {
     ),
     "inside_a_file": ([("head", "“GGUF”", 24), ("the tensors", "57 of them", 23_000_000)],),
     "inside_a_layer": (256, 256, 32768, 2132),
+    "kl_terms": (
+        ["8", "4", "3", "7", "Ġplaying", "the rest"],
+        [0.967, 0.015, 0.012, 0.004, 0.001, 0.001],
+        [0.046, 0.192, 0.76, 0.001, 0.0005, 0.0005],
+        [2.95, -0.04, -0.05, 0.01, 0.0, 0.0],
+        ("bf16", "nf4-dq"),
+        (canvas.SKY, canvas.RED),
+    ),
     "last_slice": (16,),
     "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
     "levels_in_use": (
@@ -70,8 +80,15 @@ DRAWINGS = {
     ),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
+    "scored_options": (
+        "Question: Which language has official status in Guinea?\nAnswer:",
+        [[("ĠK", 0.1), ("ab", 0), ("ul", 0)], [("ĠRome", 23.7)], [("ĠL", 4), ("j", 4), ("ana", 5)], [("Ġ$中", 9)]],
+        0,
+    ),
+    "sliding_windows": ([([1, 2, 3, 4], 1), ([3, 4, 5, 6], 2), ([5, 6, 7, 8], 2)],),
     "storeys": (64, 256),
     "superblock": (),
+    "surprise": (["G", "ilda", "Ġworks", "Ġas", "Ġa", "Ċ", "Ġd", "ent", "ist", "."] * 4, [3.5, 2.8, 3.2, 0.6, 0] * 8),
     "way_out": ({"adapter": 5_400_000, "merged": 11_500_000, "file": 23_100_000, "small": 4_830_144},),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
@@ -107,6 +124,7 @@ def test_every_drawing_of_the_package_is_tried_here():
         "error_against_bits",
         "layers_and_bell",
     }
+    charts |= {"damage", "kl_along_a_text", "luck_by_changes", "perplexity_by_window", "resampled"}  # 07
     charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
     assert set(draw.__all__) - {"course_map", "faults"} == set(DRAWINGS) | charts
 
@@ -158,6 +176,14 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     # what absmax rounds these to is −2 … 7 of −7 … 7: five levels are idle; affine's are all in use
     draw.levels_in_use(torch.tensor([-0.31, 0.02, 0.9]), {"absmax": torch.arange(-7, 8) * 0.9 / 7})
     assert "5 of them idle" in shown[-1][1]["image/png"]["alt"]
+    draw.changed_answers([True] * 3 + [False] * 2, [True, False, False, True, False])
+    assert "1 both right, 2 lost, 1 won, 1 both wrong" in shown[-1][1]["image/png"]["alt"]
+    draw.coin_tosses(7, 1)
+    assert "18 of 256" in shown[-1][1]["image/png"]["alt"]
+    draw.sliding_windows([([1, 2, 3, 4], 1), ([3, 4, 5, 6], 2)])
+    assert "window 2 reads 3 to 6 and scores 5, 6" in shown[-1][1]["image/png"]["alt"]
+    draw.scored_options("Q", [[("a", 2.0), ("b", 1.5)], [("c", 3.0)]], 0)
+    assert "3.5, 3.0" in (alt := shown[-1][1]["image/png"]["alt"]) and "option 2" in alt and "wrong" in alt
     draw.what_ranks_can_do((2,))
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 
