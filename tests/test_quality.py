@@ -119,7 +119,7 @@ def test_options_in_another_order_are_the_same_question(mini):
 
 def test_what_the_notebook_teaches_is_what_the_library_does(mini, texts):
     model, tokenizer = mini
-    names = ("windows", "token_nats", "perplexity", "option_nats")
+    names = ("windows", "next_token_logs", "token_nats", "perplexity", "option_nats")
     taught = functions("07_measure_quality", *names, torch=torch, np=np, math=math)
     for window, stride in ((512, 256), (8, 4), (8, 7)):
         expected = quality.perplexity(model, tokenizer, texts[:6], window, stride).value
