@@ -374,8 +374,11 @@ def mcnemar(lost: int, won: int) -> float:
 
     Source: McNemar, Psychometrika 12 (1947).
     """
-    n, k = lost + won, min(lost, won)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    n, ways, side = lost + won, 1, 1  # ways in which none, one, two … of n coins show heads, and their sum
+    for i in range(min(lost, won)):
+        ways = ways * (n - i) // (i + 1)
+        side += ways
+    return min(1.0, 2 * side / 2**n)
 
 
 @torch.no_grad()

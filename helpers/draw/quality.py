@@ -236,7 +236,9 @@ def kl_terms(
     say(ax, left - 0.6, 8.9, "next token", ha="right", size=10.3)
     say(ax, left - 0.6, 4.6, "p · log(p / q)", ha="right", size=10.3)
     say(ax, 75.5, 4.6, f"= {sum(terms):.2f}", ha="right", weight="bold", color=RED, size=10.5)
-    say(ax, left, 1.4, f"p from {names[0]}, q from {names[1]}; the sum is KL, in nats", ha="left", color=GRAY, size=10.3)
+    say(
+        ax, left, 1.4, f"p from {names[0]}, q from {names[1]}; the sum is KL, in nats", ha="left", color=GRAY, size=10.3
+    )
     parts = zip(tokens, before, after, terms, strict=True)
     told = "; ".join(f"{_plain(t)} {p:.2f} and {q:.2f}, term {term:.2f}" for t, p, q, term in parts)
     finish(ax, f"Probabilities of the next token from {names[0]} and {names[1]}, and the terms of KL: {told}. Their "
