@@ -28,6 +28,7 @@ __all__ = [
     "divergence",
     "holm",
     "interval",
+    "mcnemar",
     "mean_interval",
     "mmlu",
     "multiple_choice",
@@ -304,7 +305,7 @@ def paired_difference(before, after, repeats: int = 10_000, seed: int = 0) -> Di
     if one.shape != two.shape or not one.size:
         raise CourseError(f"A paired difference needs the same questions on both sides, not {len(one)} and {len(two)}.")
     lost, won = int((one & ~two).sum()), int((two & ~one).sum())
-    return Difference((won - lost) / len(one), *tango(lost, won, len(one)), _mcnemar(lost, won))
+    return Difference((won - lost) / len(one), *tango(lost, won, len(one)), mcnemar(lost, won))
 
 
 def tango(lost: int, won: int, n: int) -> tuple[float, float]:
@@ -368,13 +369,16 @@ def _draws(n: int, repeats: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float32)
 
 
-def _mcnemar(lost: int, won: int) -> float:
+def mcnemar(lost: int, won: int) -> float:
     """Two-sided exact p-value that as many answers are lost as won: a fair coin for each that changed.
 
     Source: McNemar, Psychometrika 12 (1947).
     """
-    n, k = lost + won, min(lost, won)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    n, ways, side = lost + won, 1, 1  # ways in which none, one, two … of n coins show heads, and their sum
+    for i in range(min(lost, won)):
+        ways = ways * (n - i) // (i + 1)
+        side += ways
+    return min(1.0, 2 * side / 2**n)
 
 
 @torch.no_grad()

@@ -39,12 +39,14 @@ DRAWINGS = {
         },
     ),
     "cache_grid": (32, 8, 128),
+    "changed_answers": ([True] * 15 + [False] * 5, [True] * 8 + [False] * 7 + [True] + [False] * 4),
     "checkpointing": (6,),
     "claim_to_verdict": ("“saves\n75%”", {"what": "bytes", "what counts as true": "68% to 83%"}, "71.5%", "true"),
     "errors_at_right_angles": ({"by hand": (4, 3), "float16, in %": (4.006, 0.023)},),
     "errors_that_count": ([0.31, 0.53], [0.4, 0.6], [10, 1]),
     "eight_updates": (LEVELS, 0.8, EIGHT, torch.tensor([0.01, 0, -0.01, 0.01, -0.01, 0, 0.01, -0.01])),
     "five_merges": ({"A": (0.0, 0.0, 0.02), "B": (0.8, 0.74, 0.85), "D": (1.0, 0.98, 1.0)}, 0.8),
+    "coin_tosses": (7, 1),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
     "follow_a_byte": (176, LEVELS.tolist(), 0.8),
@@ -60,6 +62,14 @@ DRAWINGS = {
     ),
     "inside_a_file": ([("head", "“GGUF”", 24), ("the tensors", "57 of them", 23_000_000)],),
     "inside_a_layer": (256, 256, 32768, 2132),
+    "kl_terms": (
+        ["8", "4", "3", "7", "Ġplaying", "the rest"],
+        [0.967, 0.015, 0.012, 0.004, 0.001, 0.001],
+        [0.046, 0.192, 0.76, 0.001, 0.0005, 0.0005],
+        [2.95, -0.04, -0.05, 0.01, 0.0, 0.0],
+        ("bf16", "nf4-dq"),
+        (canvas.SKY, canvas.RED),
+    ),
     "last_slice": (16,),
     "launches": ([("1 × 512 tokens", 0.52, 0.12), ("4 × 2,048 tokens", 0.77, 0.72)],),
     "logits_in_pieces": (8192, 32_000, 1024),
@@ -122,9 +132,16 @@ DRAWINGS = {
     ),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
+    "scored_options": (
+        "Question: Which language has official status in Guinea?\nAnswer:",
+        [[("ĠK", 0.1), ("ab", 0), ("ul", 0)], [("ĠRome", 23.7)], [("ĠL", 4), ("j", 4), ("ana", 5)], [("Ġ$中", 9)]],
+        0,
+    ),
+    "sliding_windows": ([([1, 2, 3, 4], 1), ([3, 4, 5, 6], 2), ([5, 6, 7, 8], 2)],),
     "storeys": (64, 256),
     "superblock": (),
     "two_clocks": (),
+    "surprise": (["G", "ilda", "Ġworks", "Ġas", "Ġa", "Ċ", "Ġd", "ent", "ist", "."] * 4, [3.5, 2.8, 3.2, 0.6, 0] * 8),
     "way_out": ({"adapter": 5_400_000, "merged": 11_500_000, "file": 23_100_000, "small": 4_830_144},),
     "weight_in_bits": (7_241_732_096, {"FP32": 28}),
     "what_is_replaced": (LAYERS, 6, (2048, 256)),
@@ -186,6 +203,7 @@ def test_every_drawing_of_the_package_is_tried_here():
         "error_against_bits",
         "layers_and_bell",
     }
+    charts |= {"damage", "kl_along_a_text", "luck_by_changes", "perplexity_by_window", "resampled"}  # 07
     charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
     assert set(draw.__all__) - {"course_map", "faults", "finish"} == set(DRAWINGS) | charts
 
@@ -284,6 +302,14 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "2 claims as tiles: 2–4 GB (depends); fewer." in shown[-1][1]["image/png"]["alt"]
     draw.zone({"A": (0.1, -0.1, 0.3), "B": (75.0,)}, (0, 80), ["open", "true"], "points")
     assert "A -0.1 to 0.3, open; B 75, true" in shown[-1][1]["image/png"]["alt"]
+    draw.changed_answers([True] * 3 + [False] * 2, [True, False, False, True, False])
+    assert "1 both right, 2 lost, 1 won, 1 both wrong" in shown[-1][1]["image/png"]["alt"]
+    draw.coin_tosses(7, 1)
+    assert "18 of 256" in shown[-1][1]["image/png"]["alt"]
+    draw.sliding_windows([([1, 2, 3, 4], 1), ([3, 4, 5, 6], 2)])
+    assert "window 2 reads 3 to 6 and scores 5, 6" in shown[-1][1]["image/png"]["alt"]
+    draw.scored_options("Q", [[("a", 2.0), ("b", 1.5)], [("c", 3.0)]], 0)
+    assert "3.5, 3.0" in (alt := shown[-1][1]["image/png"]["alt"]) and "option 2" in alt and "wrong" in alt
     draw.what_ranks_can_do((2,))
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 

@@ -119,21 +119,15 @@ def test_options_in_another_order_are_the_same_question(mini):
 
 def test_what_the_notebook_teaches_is_what_the_library_does(mini, texts):
     model, tokenizer = mini
-    names = ("windows", "token_nats", "perplexity", "multiple_choice", "mcnemar", "bootstrap")
+    names = ("windows", "next_token_logs", "token_nats", "perplexity", "option_nats")
     taught = functions("07_measure_quality", *names, torch=torch, np=np, math=math)
     for window, stride in ((512, 256), (8, 4), (8, 7)):
         expected = quality.perplexity(model, tokenizer, texts[:6], window, stride).value
         assert taught.perplexity(model, tokenizer, texts[:6], window, stride) == pytest.approx(expected, rel=1e-5)
     questions = lines("quiz", 12)
-    expected = quality.multiple_choice(model, tokenizer, questions).loglikelihood
-    assert taught.multiple_choice(model, tokenizer, questions) == pytest.approx(expected, abs=1e-4)
-    rng = np.random.default_rng(3)
-    before, after = rng.random((2, 300)) < [[0.8], [0.75]]
-    expected = quality.paired_difference(before, after)
-    # with many changed answers the two intervals are nearly the same; with few, Tango's is the one that holds
-    assert taught.bootstrap(after.astype(int) - before) == pytest.approx([expected.low, expected.high], abs=4e-3)
-    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
-    assert taught.mcnemar(lost, won) == expected.p_value
+    expected = -quality.multiple_choice(model, tokenizer, questions).loglikelihood
+    for item, nats in zip(questions, expected, strict=True):
+        assert taught.option_nats(model, tokenizer, item) == pytest.approx(nats, abs=1e-4)
 
 
 def test_divergence_is_zero_for_the_same_model_and_kullback_leibler_else(mini, texts):

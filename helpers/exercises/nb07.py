@@ -1,77 +1,91 @@
-"""Checks of notebook 07: perplexity of many texts, the most answers that may change, KL divergence."""
+"""Checks of notebook 07: perplexity of two texts, a p-value, KL of two models, and what six reports show."""
 
 import math
 
-import torch
-
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number, numbers
 
 
 @exercise("07-1")
-def check_of_all(answer) -> str:
-    nats, tokens = [12.0, 90.0, 3.5], [30, 40, 1]
-    value = number(call(answer, nats, tokens), "what of_all returns")
-    loss = sum(nats) / sum(tokens)
-    if abs(value - math.exp(loss)) < 1e-6:
-        return f"{value:.2f} here; the mean of the three texts' own perplexities would be {_mean(nats, tokens):.1f}."
-    if abs(value - loss) < 1e-6:
-        raise Hint("this is the loss, in nats a token; perplexity is e to it.")
-    if abs(value - _mean(nats, tokens)) < 1e-6:
-        raise Hint("this is the mean of the texts' perplexities: each text counts the same, and each token should.")
-    if abs(value - math.exp(sum(n / t for n, t in zip(nats, tokens, strict=True)) / 3)) < 1e-6:
-        raise Hint("this takes the mean of the texts' losses: a text of one token counts as much as one of forty.")
-    if abs(value - 2**loss) < 1e-6:
-        raise Hint("nats belong to e, not to 2.")
-    raise Hint("add up all nats, divide by all tokens, and take e to that.")
-
-
-def _mean(nats, tokens) -> float:
-    return sum(math.exp(n / t) for n, t in zip(nats, tokens, strict=True)) / len(nats)
+def check_two_texts(answer) -> str:
+    a, b, both = numbers(answer, 3, "three numbers: the perplexity of A, of B, and of both together")
+    truth = 2 ** (8 / 5)
+    for name, value, mean, tokens in (("A", a, math.log(2), 4), ("B", b, math.log(16), 1)):
+        if abs(value - mean) < 0.01:
+            raise Hint(f"for {name} this is the loss in nats; perplexity is e to it.")
+        if tokens > 1 and abs(value - math.exp(tokens * mean)) < 0.1:
+            raise Hint(f"for {name} these are all nats together; take the mean over its tokens before e.")
+        if abs(value - math.exp(mean)) > 0.01 * math.exp(mean):
+            raise Hint(f"for {name}: which number of equally likely tokens gives each one that probability?")
+    if abs(both - 9) < 0.01:
+        raise Hint("this is the mean of two perplexities: each text counts the same, and each token should.")
+    if abs(both - 2**2.5) < 0.02:
+        raise Hint("this takes the mean of the texts' losses: a text of one token counts as much as one of four.")
+    if abs(both - 8 / 5 * math.log(2)) < 0.01:
+        raise Hint("this is the loss of both together; perplexity is e to it.")
+    if abs(both - truth) > 0.02:
+        raise Hint("add up the nats of all five tokens, divide by five, and take e to that.")
+    return f"{truth:.2f} for both. The mean of 2 and 16 would be 9: one odd token would weigh as much as four."
 
 
 @exercise("07-2")
-def check_most_changed(answer) -> str:
-    value = number(answer, "most_changed")
-    truth = math.floor((42 / 1.96) ** 2) // 2 * 2
-    if value == truth:
-        return f"{truth} answers, {truth / 14_042:.1%} of MMLU; with two more the loss may be luck."
-    if value == truth + 1:
-        raise Hint("b − c is even, so b + c is even, too: this many cannot occur.")
-    if value == truth + 2:
-        raise Hint("with that many z is just below 1.96: round down.")
-    if abs(value - 42 / 1.96) < 1:
-        raise Hint("this is the square root of b + c; square it.")
-    if abs(value - 42 * 1.96) < 1 or abs(value - (42 * 1.96) ** 2) < 2:
-        raise Hint("z falls as b + c grows: 42 is divided by 1.96.")
-    if abs(value - truth) < 1:
-        raise Hint("a whole number of questions is wanted.")
-    raise Hint("b − c is 42; set 42 / sqrt(b + c) to 1.96 and solve for b + c.")
+def check_p_value(answer) -> str:
+    def ways(n: int, k: int) -> int:
+        return sum(math.comb(n, i) for i in range(k + 1))
+
+    for lost, won in ((7, 1), (3, 0), (2, 9), (150, 108), (5, 5), (0, 0)):
+        n, few = lost + won, min(lost, won)
+        truth, found = min(1.0, 2 * ways(n, few) / 2**n), number(call(answer, lost, won), "what p_value returns")
+        if abs(found - truth) < 1e-9:
+            continue
+        if abs(found - ways(n, few) / 2**n) < 1e-9 and lost != won:
+            raise Hint("this counts one side of the bars; just as uneven the other way counts, too.")
+        if abs(found - math.comb(n, few) / 2**n) < 1e-9 or abs(found - 2 * math.comb(n, few) / 2**n) < 1e-9:
+            raise Hint("this counts exactly as uneven; more uneven counts, too: add up the bars to the edge.")
+        if found > 1:
+            raise Hint(f"with {lost} lost and {won} won you count the middle twice: a probability is at most 1.")
+        if abs(found - (1 - truth)) < 1e-9:
+            raise Hint("these are the gray bars; the red ones are wanted.")
+        if won > lost and abs(found - min(1.0, 2 * ways(n, max(lost, won)) / 2**n)) < 1e-9:
+            raise Hint(f"with {lost} lost and {won} won count from the smaller of the two.")
+        raise Hint(f"with {lost} lost and {won} won the red bars are {truth * 2**n:,.0f} of {2**n:,} ways.")
+    return "18 of 256 for 7 and 1, and the same rule for any two counts. This is McNemar's exact test."
 
 
 @exercise("07-3")
-def check_divergence(answer) -> str:
-    generator = torch.Generator().manual_seed(0)
-    logits = [3 * torch.randn(7, 11, generator=generator) for _ in range(2)]
-    p, q = (x.log_softmax(-1) for x in logits)
-    truth = (p.exp() * (p - q)).sum(-1)
-    found = number(call(answer, *logits), "what divergence returns")
+def check_two_models(answer) -> str:
+    before, x, y = (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.5, 0.05, 0.45)
 
-    def near(value) -> bool:
-        return abs(found - float(value)) < 1e-4 * abs(float(truth.mean()))
+    def kl(p, q) -> float:
+        return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
 
-    if near(truth.mean()):
-        turned = (q.exp() * (q - p)).sum(-1).mean()
-        return f"{found:.3f} nats a token on the check's logits; the other way round it would be {turned:.3f}."
-    if near((q.exp() * (q - p)).sum(-1).mean()):
-        raise Hint("p and q have changed places: the weights are the reference's probabilities.")
-    if near(truth.sum()):
-        raise Hint("this is the sum over the tokens; the mean is wanted.")
-    if near((p.exp() * (p - q)).mean()):
-        raise Hint("sum over the vocabulary, and take the mean over the tokens alone.")
-    if near(truth.mean() / math.log(2)):
-        raise Hint("this is in bits; nats are wanted, with the natural logarithm.")
-    if near((p.exp() * (logits[0] - logits[1])).sum(-1).mean()):
-        raise Hint("logits are not logarithms of probabilities yet: log_softmax makes them sum to one.")
-    if near(-(p.exp() * q).sum(-1).mean()):
-        raise Hint("this is the cross-entropy; subtract what the reference itself is unsure of, its entropy.")
-    raise Hint("log_softmax over the vocabulary for both, then sum p (log p − log q), then the mean over the tokens.")
+    found = numbers(answer, 2, "two numbers: the KL of X and that of Y")
+    for name, value, after in zip("XY", found, (x, y), strict=True):
+        truth = kl(before, after)
+        if abs(value - truth) < 0.004:
+            continue
+        for wrong, hint in (
+            (kl(after, before), "the 16-bit model's probabilities are the weights and stand on top, p / q."),
+            (truth / math.log(2), "this is in bits; use the natural logarithm for nats."),
+            (sum(math.log(a / b) for a, b in zip(before, after, strict=True)), "each logarithm is weighted with p."),
+            (sum(abs(a * math.log(a / b)) for a, b in zip(before, after, strict=True)), "keep the minus signs."),
+            (-truth, "the sum of all terms can't be negative: it's p / q, not q / p."),
+        ):
+            if abs(value - wrong) < 0.004:
+                raise Hint(f"for {name}: {hint}")
+        raise Hint(f"for {name}: three terms, p · log(p / q), one for each token. Where p = q the term is 0.")
+    return "Y has moved further than X, although its first choice is still the same. A quiz would only see X."
+
+
+@exercise("07-4")
+def check_reports(answer) -> str:
+    truth = {"A": "cannot tell", "B": "worse", "C": "cannot tell", "D": "changed", "E": "worse", "F": "cannot tell"}
+    why = {
+        "A": "A gives two scores. How many answers changed? Without that, 42 lost in all may be luck or not.",
+        "B": "B: 258 answers changed, and 42 is a lot more than a coin's usual unevenness. Compute p for 150 and 108.",
+        "C": "C has the same net loss as B, but more changed answers. Compute p for 400 and 358.",
+        "D": "D: far above what other arithmetic does to the same weights. But does KL say for better or for worse?",
+        "E": "E: same texts, same windows, and the whole interval lies on one side of zero.",
+        "F": "F compares two measurements that differ in more than the bits. In what else?",
+    }
+    matched(answer, truth, why)
+    return "a count of changed answers, an interval, or the same measurement on both sides: ask for what's missing."

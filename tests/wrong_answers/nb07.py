@@ -2,35 +2,51 @@
 
 WRONG = {
     "07-1": [
-        (
-            "def of_all(nats, tokens):\n"
-            "    return np.mean([math.exp(n / t) for n, t in zip(nats, tokens)])\n"
-            'exercises.check("07-1", of_all)',
-            "each text counts the same",
-        ),
-        (
-            "def of_all(nats, tokens):\n    return sum(nats) / sum(tokens)\nexercises.check('07-1', of_all)",
-            "this is the loss",
-        ),
+        ("exercises.check('07-1', [2, 16, 9])", "each text counts the same"),
+        ("exercises.check('07-1', [2, 16, 2**2.5])", "one token counts as much"),
+        ("exercises.check('07-1', [math.log(2), math.log(16), 3.03])", "perplexity is e to it"),
     ],
     "07-2": [
-        ("exercises.check('07-2', 460)", "round down"),
-        ("exercises.check('07-2', 42 / 1.96)", "square it"),
+        (
+            "def p_value(lost, won):\n"
+            "    n, few = lost + won, min(lost, won)\n"
+            "    return sum(math.comb(n, k) for k in range(few + 1)) / 2**n\n"
+            'exercises.check("07-2", p_value)',
+            "one side",
+        ),
+        (
+            "def p_value(lost, won):\n"
+            "    return 2 * math.comb(lost + won, won) / 2 ** (lost + won)\n"
+            'exercises.check("07-2", p_value)',
+            "more uneven counts, too",
+        ),
+        (
+            "def p_value(lost, won):\n"
+            "    n, few = lost + won, min(lost, won)\n"
+            "    return 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n\n"
+            'exercises.check("07-2", p_value)',
+            "count the middle twice",
+        ),
     ],
     "07-3": [
         (
-            "def divergence(p_logits, q_logits):\n"
-            "    p, q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)\n"
-            "    return (q.exp() * (q - p)).sum(-1).mean()\n"
-            'exercises.check("07-3", divergence)',
-            "changed places",
+            "swapped = 0.5 * math.log(2) + 0.25 * math.log(0.5)\n"
+            "y = 0.05 * math.log(0.2) + 0.45 * math.log(1.8)\n"
+            "exercises.check('07-3', [swapped, y])",
+            "for Y: the 16-bit model's probabilities",
+        ),
+        ("exercises.check('07-3', [0.25, 0.37])", "in bits"),
+    ],
+    "07-4": [
+        (
+            'exercises.check("07-4", {"A": "worse", "B": "worse", "C": "cannot tell", "D": "changed", "E": "worse", '
+            '"F": "cannot tell"})',
+            "How many answers changed",
         ),
         (
-            "def divergence(p_logits, q_logits):\n"
-            "    p = p_logits.softmax(-1)\n"
-            "    return (p * (p_logits - q_logits)).sum(-1).mean()\n"
-            'exercises.check("07-3", divergence)',
-            "log_softmax",
+            'exercises.check("07-4", {"A": "cannot tell", "B": "worse", "C": "cannot tell", "D": "worse", '
+            '"E": "worse", "F": "cannot tell"})',
+            "for better or for worse",
         ),
     ],
 }
