@@ -76,6 +76,7 @@ DRAWINGS = {
     "mountain": ({"all kept": MORE, "with checkpointing": STEP}, 80),
     "offloading": (),
     "packing": ([40, 310, 95, 512, 60, 180, 75, 240], [[3], [1, 5], [7, 2, 6, 4, 0]], 512),
+    "one_tensor": (448,),
     "paging": (),
     "parts_of_a_step": (STEP,),
     "peaks": ({"0 standard": STEP, "1 no upcast": STEP, "2 in pieces": STEP, "5 offloading": STEP},),

@@ -31,6 +31,7 @@ __all__ = [
     "logits_in_pieces",
     "mountain",
     "offloading",
+    "one_tensor",
     "packing",
     "paging",
     "parts_of_a_step",
@@ -341,6 +342,33 @@ def paging() -> None:
         ax,
         "The optimizer's states as six pages. Left, paged: two of them lie in the computer's memory, and have to be "
         "fetched before the GPU can go on. Right, not paged: all lie in the GPU's memory.",
+    )
+
+
+def one_tensor(matrices: int) -> None:
+    """Adapter matrices with an update each, and the same matrices behind one another with one update for all."""
+    ax = canvas(2.5)
+    sizes = (5.2, 3.0, 4.4, 3.0, 5.2, 3.6)
+    colors = [tint(PINK, share) for share in (0.35, 0.75, 0.5, 0.75, 0.35, 0.6)]
+    for x0, said, gap in ((2, f"Apart: {matrices} updates", 1.6), (41, "In one tensor: 1 update", 0.0)):
+        say(ax, x0, 22.6, said, ha="left", weight="bold")
+        x = x0
+        for size, color in zip(sizes, colors, strict=True):
+            box(ax, x, 4.4, size, 4.0, color=color)
+            if gap:
+                arrow(ax, (x + size / 2, 15.6), (x + size / 2, 9.0), color=RED)
+            x += size + gap
+        if gap:
+            say(ax, x + 0.4, 6.4, "…", ha="left")
+        else:
+            arrow(ax, ((x0 + x) / 2, 15.6), ((x0 + x) / 2, 9.0), color=RED)
+            say(ax, x + 0.4, 6.4, "…", ha="left")
+        say(ax, x0, 18.2, "the optimizer" if gap else "the optimizer, started once", ha="left", size=10.3, color=RED)
+        say(ax, x0, 1.8, "matrices of the adapter", ha="left", size=10.3, color=GRAY)
+    finish(
+        ax,
+        f"Left, the {matrices} matrices of an adapter lie apart, and an arrow of the optimizer goes to each. Right, "
+        "they lie behind one another in one tensor, and one arrow does for all.",
     )
 
 

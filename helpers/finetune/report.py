@@ -13,6 +13,7 @@ __all__ = [
     "lever_rows",
     "preset_rows",
     "rival_said",
+    "later_said",
     "rung_rows",
     "rung_said",
     "rungs",
@@ -264,6 +265,19 @@ def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) ->
             text += f", and the speed changes by **{rung['faster'].replace('-', '−')}**"
         said.append(f"At {batch} × {length} tokens, {text}.")
     return " ".join(said)
+
+
+def later_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
+    """What the rung that was recorded on another day made of the one below it, of the same day, shape by shape."""
+    said = []
+    for batch, length in shapes:
+        below, rung = (r for r in recorded["later"]["rows"] if (r["batch"], r["length"]) == (batch, length))
+        speeds = [row["tokens_a_second"] for row in (below, rung)]
+        said.append(
+            f"at {batch} × {length} tokens from {speeds[0]:,.0f} to {speeds[1]:,.0f} tokens per second "
+            f"(**{speeds[1] / speeds[0] - 1:+.0%}**)"
+        )
+    return "; ".join(said)
 
 
 def rung_rows(recorded: dict, shapes: Sequence[tuple[int, int]]) -> list[dict]:
