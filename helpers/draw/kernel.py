@@ -133,10 +133,10 @@ def more_rows(texts: int) -> None:
         say(ax, x + 15, 20.6, said, weight="bold")
         matrix(ax, x, 5.4, 17, 12.6, 7, 8, [tint(GREEN, 0.3 + 0.3 * ((5 * k) % 7) / 7) for k in range(56)])
         say(ax, x + 19, 11.7, "×", size=16)
-        columns = 1 if n == 1 else 9
-        matrix(ax, x + 21, 6.4, 1.6 * columns, 10.6, 6, columns, [tint(GRAY, 0.6)] * 6 * columns)
+        wide = 1.6 if n == 1 else 14.4
+        matrix(ax, x + 21, 5.4, wide, 12.6, 8, n, [tint(GRAY, 0.6)] * 8 * n)  # as many as the weights have columns
         count = "1 row of x" if n == 1 else f"{n} rows of x"
-        say(ax, x + 21 + 0.8 * columns, 3.4, count, size=10.5)
+        say(ax, x + 21 + wide / 2, 3.4, count, size=10.5)
         say(ax, x + 8.5, 3.4, "weights, once", size=10.5)
     say(ax, 38, 0.9, "(rows of x are drawn as columns)", size=10.3, color=GRAY)
     finish(
