@@ -309,7 +309,7 @@ def test_outputs_are_not_stale(notebook):
 
 def test_outputs_are_small_and_know_no_date_place_or_warning(notebook):
     path = ROOT / "notebooks" / f"{notebook.name}.ipynb"
-    assert path.stat().st_size <= 620_000, f"{path.stat().st_size:,} bytes"
+    assert path.stat().st_size <= 600_000, f"{path.stat().st_size:,} bytes"
     said = text_of(outputs_of(notebook))
     assert not re.search(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d|\b\d\d:\d\d:\d\d\b", said)
     assert not re.search(r"\b\w*Warning: ", said)

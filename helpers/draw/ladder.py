@@ -107,7 +107,7 @@ def parts_of_a_step(budget) -> None:
     kinds, deltas = np.array(timeline.kinds), np.array(timeline.deltas)
     peak, top = int(gb.argmax()), 1.45 * gb.max()
     with plots.style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
+        fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
         below = np.full(len(places), floor)
         ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
         for name, (kind, color) in HELD.items():
@@ -117,7 +117,7 @@ def parts_of_a_step(budget) -> None:
             below = below + held
         ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
         said = f"the peak, {gb[peak]:.1f} GB"
-        ax.annotate(said, (places[peak], gb[peak]), (9, 5), textcoords="offset points", weight="bold", fontsize=11)
+        ax.annotate(said, (places[peak], gb[peak]), (9, 3), textcoords="offset points", weight="bold", fontsize=11)
         middle = (places > 0.4) & (places < 0.5)
         low = places[middle][gb[middle].argmin()], gb[middle].min()
         line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
@@ -126,7 +126,7 @@ def parts_of_a_step(budget) -> None:
         )
         late = (places > 1.7) & (places < 1.8)
         high = places[late][gb[late].argmax()], gb[late].max()
-        ax.annotate("a tooth: one block,\ncomputed again", high, (1.57, 1.03 * gb.max()), arrowprops=line, fontsize=11)
+        ax.annotate("a tooth: one block,\ncomputed again", high, (1.57, 1.13 * gb.max()), arrowprops=line, fontsize=11)
         _passes(ax, -0.02 * top)
         ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="What the memory of a step is for")
         ax.legend(loc="upper left", ncols=2, fontsize=10.5)
@@ -144,7 +144,7 @@ def peaks(steps: Mapping[str, object]) -> None:
     top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.0), sharey=True)
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 3.6), sharey=True)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
             places, gb, _ = _moments(step)
             floor = (step.allocator_bytes - step.timeline.peak) / 1e9

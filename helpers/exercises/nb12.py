@@ -6,13 +6,15 @@ from . import Hint, call, exercise, matched, number
 @exercise("12-1")
 def check_logits(answer) -> str:
     whole, piece = (number(value, name) for value, name in zip(answer, ("all_gb", "piece_gb"), strict=True))
-    truth, part = 4 * 2048 * 32_000 * 12 / 1e9, 1024 * 32_000 * 12 / 1e9
+    truth, part = 4 * 2048 * 128_256 * 12 / 1e9, 1024 * 128_256 * 12 / 1e9
     if abs(whole - truth) < 0.01 * truth:
         if abs(piece - part) < 0.01 * part:
             return f"{truth:.2f} GB whole, {part:.2f} GB in pieces: {truth / part:.0f} times less."
         raise Hint("piece_gb is the same product for 1,024 tokens.")
     if abs(whole / truth - 1e9) < 1e7:
         raise Hint("this is in bytes; a GB is 10⁹ of them.")
+    if abs(whole - truth * 32_000 / 128_256) < 0.01 * truth:
+        raise Hint("these are Mistral's logits; Llama 3 has 128,256 words.")
     if abs(whole - truth / 3) < 0.01 * truth:
         raise Hint("this is one copy; at the peak there are three.")
     if abs(whole - truth / 2) < 0.01 * truth:

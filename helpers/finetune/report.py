@@ -271,7 +271,9 @@ def later_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     """What the rung that was recorded on another day made of the one below it, of the same day, shape by shape."""
     said = []
     for batch, length in shapes:
-        below, rung = (r for r in recorded["later"]["rows"] if (r["batch"], r["length"]) == (batch, length))
+        rows = recorded.get("later", recorded)["rows"]  # where all rungs are of one day, these are among them
+        rows = {r["recipe"]: r for r in rows if (r["batch"], r["length"]) == (batch, length)}
+        below, rung = rows["+ optimizer not paged"], rows["+ adapters as one tensor"]
         speeds = [row["tokens_a_second"] for row in (below, rung)]
         said.append(
             f"at {batch} × {length} tokens from {speeds[0]:,.0f} to {speeds[1]:,.0f} tokens per second "
@@ -327,7 +329,8 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             "that two "
             f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less "
             f"work. In "
-            "a small one the GPU waits for Python, so little helps until the graph takes Python out of the way.",
+            "a small one the GPU probably waits for Python, and nothing that we could show helps until the graph takes "
+            "Python out of the way.",
             f"3. **Don't read too much into a single rung.** Of {len(changes)} changes in speed, "
             f"{changes.count(None)} are open, because two processes of the same recipe differ by up to "
             f"{', '.join(spreads)}.",
@@ -348,7 +351,7 @@ def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             for rung in rungs(recorded, batch, length)
             if min(rung["by process"]) > max(rows[UNSLOTH]) and _apart(rung["by process"], rows[UNSLOTH])
         ]
-        shown = f"rungs {', '.join(ahead)} are faster" if ahead else "no rung is faster for sure"
+        shown = f"rungs {', '.join(ahead)} are faster for sure" if ahead else "no rung is faster for sure"
         said.append(f"at {batch} × {length} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
     return f"Compared with Unsloth: {'; '.join(said)}." if said else ""
 

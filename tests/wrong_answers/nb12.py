@@ -11,17 +11,23 @@ FORECAST = (
 WRONG = {
     "12-1": [
         (
-            "all_gb = 4 * 2048 * 32_000 * 4 / 1e9\npiece_gb = 1024 * 32_000 * 4 / 1e9\n"
+            "all_gb = 4 * 2048 * 128_256 * 4 / 1e9\npiece_gb = 1024 * 128_256 * 4 / 1e9\n"
             'exercises.check("12-1", [all_gb, piece_gb])',
             "there are three",
         ),
         (
-            "all_gb = 2048 * 32_000 * 12 / 1e9\npiece_gb = 1024 * 32_000 * 12 / 1e9\n"
+            "all_gb = 2048 * 128_256 * 12 / 1e9\npiece_gb = 1024 * 128_256 * 12 / 1e9\n"
             'exercises.check("12-1", [all_gb, piece_gb])',
             "four texts",
         ),
         (
-            'all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = all_gb / 4\nexercises.check("12-1", [all_gb, piece_gb])',
+            "all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = 1024 * 32_000 * 12 / 1e9\n"
+            'exercises.check("12-1", [all_gb, piece_gb])',
+            "Llama 3 has 128,256",
+        ),
+        (
+            "all_gb = 4 * 2048 * 128_256 * 12 / 1e9\npiece_gb = all_gb / 4\n"
+            'exercises.check("12-1", [all_gb, piece_gb])',
             "same product for 1,024 tokens",
         ),
     ],
