@@ -53,26 +53,6 @@ def title(name: str) -> str:
     return notebook_title_cell(name).splitlines()[0]
 
 
-REWRITTEN = {
-    "00",
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-    "06",
-    "07",
-    "08",
-    "09",
-    "10",
-    "11",
-    "12",
-    "13",
-    "14",
-    "15",
-}  # in the voice that CONTRIBUTING describes; the others follow
-
-
 def folded(cell) -> bool:
     return bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
 
@@ -103,15 +83,6 @@ def test_a_quote_ends_before_the_text_goes_on(notebook):
 def test_a_lesson_can_be_read(notebook):
     """One idea a cell: short cells of plain code; what only draws and lays out is folded or in `helpers`."""
     assert all(cell.source.strip() for cell in notebook.cells)
-    if notebook.name[:2] not in REWRITTEN:  # bounds of their own, until their turn comes
-        assert 20 <= len(notebook.cells) <= 40
-        for cell in code_cells(notebook):
-            if folded(cell):
-                continue
-            nodes = ast.parse(cell.source).body
-            imports = sum(n.end_lineno - n.lineno + 1 for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))
-            assert len([line for line in cell.source.splitlines() if line.strip()]) - imports <= 15, cell.source
-        return
     lengths = []
     for cell in code_cells(notebook):
         if not folded(cell) and "parameters" not in cell.metadata.get("tags", []):
@@ -140,9 +111,7 @@ def test_only_drawings_that_can_be_read(notebook):
         assert shown.get("faults", []) == [], shown["alt"]
 
 
-def test_a_rewritten_notebook_has_its_map_and_asks_before_it_goes_on(notebook):
-    if notebook.name[:2] not in REWRITTEN:
-        return
+def test_a_notebook_has_its_map_and_asks_before_it_goes_on(notebook):
     first = notebook.cells[0]
     assert set(first.get("attachments", {})) == {"map.png"} and "](attachment:map.png)" in first.source
     assert f"You are at {notebook.name[:2]} " in first.source  # the alternative text of the map

@@ -208,7 +208,7 @@ def coin_tosses(lost: int, won: int) -> None:
     finish(
         ax,
         f"Bars of the ways in which {n} coins can fall, by how many show heads: {', '.join(map(str, ways))}. Those at "
-        f"least as uneven as {lost} to {won} are red, {total} of {2**n} in all.",
+        f"least as uneven as {lost} to {won} are marked, {total} of {2**n} in all.",
     )
 
 
