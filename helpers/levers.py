@@ -394,6 +394,8 @@ class GraphedStep:
         graph.replay()
         for parameter, gradient in zip(self.trained, gradients, strict=True):
             parameter.grad = gradient
+        if self.one:  # whose gradient the graph has filled, whoever let go of it meanwhile
+            self.one.parameter.grad = self.one.gradient
         return loss.clone()
 
     def _checked(self, inputs: dict) -> tuple:

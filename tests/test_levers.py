@@ -1,5 +1,7 @@
 """levers: the same loss and gradient as without them, against autograd; what a CPU cannot do says so."""
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,6 +124,20 @@ def test_adapters_in_one_tensor_train_as_they_do_apart(tmp_path):
     loaded = finetune.load_adapter(models.load("mini", "nf4-dq", "float32", device="cpu")[0], tmp_path)
     state = {name: p for name, p in loaded.named_parameters() if "lora_" in name}
     assert all(torch.equal(state[name], p) for name, p in one.named_parameters() if "lora_" in name)
+
+
+def test_a_run_with_one_tensor_goes_on_from_its_checkpoint(tmp_path):
+    recipe = finetune.Recipe(steps=4, batch=4, length=64, learning_rate=1e-4, compute_dtype="float32", one_tensor=True)
+    found = []
+    for resume in (False, True):
+        if resume:  # as if the run had ended after its second step
+            shutil.rmtree(tmp_path / "runs" / "checkpoint-4")
+        model, tokenizer = models.load("mini", "nf4-dq", "float32", device="cpu")
+        kept = {"checkpoints": tmp_path / "runs", "save_steps": 2, "resume": resume}
+        model, losses = finetune.train(model, tokenizer, finetune.questions(16)[0], recipe, **kept)
+        found.append((losses, {name: p for name, p in model.named_parameters() if "lora_" in name}))
+    (losses, weights), (again, resumed) = found
+    assert again == losses and all(torch.equal(weights[name], p) for name, p in resumed.items())
 
 
 def test_logits_come_back_where_there_are_no_labels(rows):
