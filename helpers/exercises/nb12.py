@@ -13,7 +13,7 @@ def check_logits(answer) -> str:
         raise Hint("piece_gb is the same product for 1,024 tokens.")
     if abs(whole / truth - 1e9) < 1e7:
         raise Hint("this is in bytes; a GB is 10⁹ of them.")
-    if abs(whole - truth * 32_000 / 128_256) < 0.01 * truth:
+    if abs(piece - part * 32_000 / 128_256) < 0.01 * part:  # of the whole it is a quarter, as of one text of four
         raise Hint("these are Mistral's logits; Llama 3 has 128,256 words.")
     if abs(whole - truth / 3) < 0.01 * truth:
         raise Hint("this is one copy; at the peak there are three.")
