@@ -33,37 +33,39 @@ PROCESSES = 3
 
 
 def calls() -> dict:
-    """Microseconds until a call has returned, while the GPU works them off: median of rounds of 300."""
+    """Microseconds until a call has returned, while the GPU works them off: median of rounds of 300, taken in turns."""
     import bitsandbytes as bnb
 
     layer = Layer((1024, 4096), copies=1)
     x, codes, weight = layer.x[:1].contiguous(), layer.codes[0], layer.plain[0]
-    linear = bnb.nn.Linear4bit(4096, 1024, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
-    linear.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=layer.state, bnb_quantized=True)
-    model = torch.nn.Sequential(linear.to(DEVICE))
+
+    def model() -> torch.nn.Module:
+        linear = bnb.nn.Linear4bit(4096, 1024, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
+        linear.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=layer.state, bnb_quantized=True)
+        return torch.nn.Sequential(linear.to(DEVICE))
+
+    theirs, ours = model(), model()
+    switch.use(ours)
     ways = {
         "bf16 product": lambda: torch.nn.functional.linear(x, weight),
         "bitsandbytes product": lambda: bnb.matmul_4bit(x, codes.t(), quant_state=layer.state),
         "kernel product": lambda: kernels.linear(x, codes, layer.state),
-        "bitsandbytes layer": lambda: model(x),
-        "kernel layer": lambda: model(x),
+        "bitsandbytes layer": lambda: theirs(x),
+        "kernel layer": lambda: ours(x),
     }
-    found = {}
+    rounds = {name: [] for name in ways}
     with torch.inference_mode():
-        for name, call in ways.items():
-            if name == "kernel layer":
-                switch.use(model)
-            for _ in range(20):
-                call()
-            rounds = []
-            for _ in range(15):
+        for _ in range(16):  # the first warms up
+            for name, call in ways.items():
                 torch.cuda.synchronize()
                 begun = time.perf_counter()
                 for _ in range(300):
                     call()
-                rounds.append(1e6 * (time.perf_counter() - begun) / 300)
-            low, _, high = statistics.quantiles(rounds, n=4, method="inclusive")
-            found[name] = {"median": statistics.median(rounds), "low": low, "high": high}
+                rounds[name].append(1e6 * (time.perf_counter() - begun) / 300)
+    found = {}
+    for name, seen in rounds.items():
+        low, median, high = statistics.quantiles(seen[1:], n=4, method="inclusive")
+        found[name] = {"median": median, "low": low, "high": high}
     return found
 
 
