@@ -8,7 +8,7 @@ from torch import nn
 
 from .errors import CourseError
 
-__all__ = ["decode_by_whole_tensor", "dense", "linear_layers", "refuse_transposed"]
+__all__ = ["decode_by_whole_tensor", "dense", "linear_layers", "quant_state", "refuse_transposed"]
 
 TRANSPOSED = ("gpt2", "openai", "decision_transformer", "imagegpt")  # folders of transformers.models with Conv1D
 
@@ -91,11 +91,17 @@ class _Product(torch.autograd.Function):
         return dy @ dense(ctx.layer, dy.dtype), None
 
 
+def quant_state(layer: nn.Module):
+    """bitsandbytes' state of a 4-bit layer, or None: at its weight, or at the layer where weights are in shards."""
+    state = getattr(layer.weight, "quant_state", None)
+    return getattr(layer, "quant_state", None) if state is None else state
+
+
 @torch.no_grad()
 def dense(layer: nn.Module, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The weight that a linear layer multiplies by, shape (outputs, inputs), dequantized if it is in 4 bits."""
     weight = layer.weight
-    if (state := getattr(weight, "quant_state", None)) is not None:
+    if (state := quant_state(layer)) is not None:
         from bitsandbytes import functional
 
         decode_by_whole_tensor()

@@ -23,7 +23,7 @@ from torch import nn
 from torch.autograd import Function
 
 from .errors import CourseError
-from .layers import dense
+from .layers import dense, quant_state
 
 __all__ = ["GraphedStep", "Offload", "OneTensor", "chunk_loss", "compile_layers", "fuse_adapters", "use_liger"]
 
@@ -39,7 +39,7 @@ STATE_BLOCK = 256  # numbers of an optimizer's state in 8 bits that share a scal
 
 def _weight(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """`layers.dense`, made by one kernel instead of three where ours can: the same bits."""
-    state = getattr(layer.weight, "quant_state", None)
+    state = quant_state(layer)
     if state is not None and layer.weight.is_cuda and state.dtype == dtype:
         from .kernels import calling  # Triton is imported where there is a GPU for it
 

@@ -21,7 +21,7 @@ FLOORS = (
     "adapters",
     "decoding learn memory record",
     "models speed",
-    "calibration checkup effort merge publish quality reload widgets",
+    "calibration checkup effort merge publish quality reload sharding widgets",
     "llamacpp mini",
     "finetune",
     "claims",

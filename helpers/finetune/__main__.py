@@ -1,8 +1,8 @@
 """QLoRA as a program."""
 
 import argparse
+import functools
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from .. import files, models, publish
+from .. import files, models, publish, sharding
 from ..errors import CourseError
 from ..recipe import PRESETS, Recipe, preset
 from .asking import answers, exact_match
+from .checkpoints import checkpoints_in
 from .data import make_chat_ready, questions, read_jsonl
 from .training import finished, train
 
@@ -44,18 +45,18 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
         raise CourseError(f"--held-out is {options.held_out}: give 0 or more questions.")
     if options.resume and not options.checkpoints:
         raise CourseError("--resume goes on from a checkpoint: name their folder with --checkpoints.")
-    rank = int(os.environ.get("RANK", 0))
+    rank, sharded = sharding.rank(), sharding.wanted()
     if options.out and rank == 0:
         with files.beside(options.out.absolute()):  # tried now, and not after hours of training
             pass
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local)
+    sharding.start()
     choice = models.resolve(options.model_id)
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
-    model, tokenizer = models.load(choice, options.scheme, recipe.compute_dtype, sharded=sharded)
+    if sharded:
+        model, tokenizer = sharding.build(choice, recipe, options.scheme), models.tokenizer(choice)
+    else:
+        model, tokenizer = models.load(choice, options.scheme, recipe.compute_dtype)
     make_chat_ready(tokenizer)
-    count = recipe.steps * recipe.batch * int(os.environ.get("WORLD_SIZE", 1))
+    count = recipe.steps * recipe.batch * sharding.world()
     pairs, kept = questions(count, options.held_out, recipe.seed, choice.kind == "mini")
     if options.data:  # the course's held-out questions say nothing about other data
         pairs, kept = read_jsonl(options.data, tokenizer, recipe.length), []
@@ -65,10 +66,13 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     shown = [_Line()] if rank == 0 else []
 
     def keep(run) -> None:
-        if rank == 0:
-            _save(run, tokenizer, options.out, choice, sharded)
-        elif sharded:
-            run.save_model(str(options.out))  # takes part in gathering the shards, and writes nothing
+        if sharded:
+            whole = sharding.gathered(run.model)  # from all processes
+            write = functools.partial(run.model.save_pretrained, state_dict=whole)
+            if rank == 0:
+                publish.save(run.model, tokenizer, options.out, choice, write)
+        elif rank == 0:
+            _save(run, tokenizer, options.out, choice)
 
     folder = {"checkpoints": options.checkpoints, "resume": options.resume, "keep": keep if options.out else None}
     adapted, curve = train(model, tokenizer, pairs, recipe, shown, **folder)
@@ -79,11 +83,8 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     return report
 
 
-def _save(run, tokenizer, out: Path, choice, sharded: bool) -> None:
+def _save(run, tokenizer, out: Path, choice) -> None:
     """Save what was trained; where that fails after all, in a new folder of the system's, and say where."""
-    if sharded:  # gathered from all processes, once
-        publish.save(run.model, tokenizer, out, choice, run.save_model)
-        return
     try:
         publish.save(finished(run), tokenizer, out, choice)
     except (CourseError, OSError) as error:
@@ -101,11 +102,26 @@ class _Line(TrainerCallback):
             print(f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f} ", end=end, file=sys.stderr)
 
 
+def _left_alone(error: BaseException) -> str | None:
+    """What to say where this process stops only because another one did, or None."""
+    lost = ("gloo", "NCCL", "onnection closed", "onnection reset")
+    if sharding.world() == 1 or not any(word in str(error) for word in lost):
+        return None
+    at = sys.argv.index("--checkpoints") + 1 if "--checkpoints" in sys.argv[:-1] else 0
+    whole = checkpoints_in(sys.argv[at]) if at else []
+    after = f"go on from {whole[-1].name} with --resume" if whole else "no checkpoint was kept: start anew"
+    return f"Process {sharding.rank()} stops, since another one ended (its message says why): {after}."
+
+
 if __name__ == "__main__":
     try:
         main()
     except CourseError as error:
         raise SystemExit(str(error)) from None
+    except RuntimeError as error:
+        if (said := _left_alone(error)) is None:
+            raise
+        raise SystemExit(said) from None
     except KeyboardInterrupt as stopped:
         print(f"\nStopped{f' {stopped}' if str(stopped) else ''}.", file=sys.stderr)
         raise SystemExit(130) from None

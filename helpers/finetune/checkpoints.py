@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import files
+from .. import files, sharding
 from ..errors import CourseError
 from ..recipe import Recipe
 
@@ -25,6 +25,11 @@ def resumable(folder: str | Path, recipe: Recipe) -> Path:
     if not (complete := checkpoints_in(folder)):
         raise CourseError(f"There is no checkpoint in {folder} to resume: start without --resume.")
     saved = json.loads((complete[-1] / RECIPE).read_text(encoding="utf-8"))
+    if (made_by := saved.get("processes", 1)) != sharding.world():
+        raise CourseError(
+            f"{complete[-1].name} was made by {made_by} process(es), and this run has {sharding.world()}: they would read "
+            f"other texts in each step. Go on with --num_processes {made_by}, or start anew."
+        )
     mine = asdict(recipe)
     other = [
         f"{name} {saved.get(name)!r} there and {mine[name]!r} here" for name in mine if mine[name] != saved.get(name)
@@ -39,7 +44,7 @@ def resumable(folder: str | Path, recipe: Recipe) -> Path:
 def write_recipe(folder: str | Path, step: int, recipe: Recipe) -> None:
     """Write the recipe into a checkpoint that is whole otherwise: what may be resumed, and with what."""
     file = Path(folder) / f"checkpoint-{step}" / RECIPE
-    file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(asdict(recipe) | {"processes": sharding.world()}, indent=1) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

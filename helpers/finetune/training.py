@@ -1,7 +1,6 @@
 """Train adapters with `Trainer`, every loss kept and every lever pulled."""
 
 import contextlib
-import functools
 import math
 import signal
 import tempfile
@@ -10,11 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from .. import files, levers, memory, models, plots, schemes
+from .. import files, levers, memory, models, plots, schemes, sharding
 from ..adapters import add_adapters
 from ..errors import CourseError
 from ..recipe import Recipe
@@ -37,6 +35,10 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
     if recipe.graph and half == torch.float16:
         raise CourseError("graph needs bfloat16, which this GPU has no hardware for: leave it off.")
     usual = "paged_adamw_8bit" if cuda else "adamw_torch"
+    if (
+        sharding.wanted()
+    ):  # states are in shards, too, and what is left is not worth 8 bits and a launch for each tensor
+        usual = "adamw_torch_fused"
     settings = TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
@@ -74,13 +76,10 @@ class _Trainer(Trainer):
         super().__init__(*given, **named)
         self.recipe = recipe
         self._offload = levers.Offload() if recipe.offload else None
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        if plugin is not None:
-            # FSDP would put buffers into 16 bits, too, and with rotary frequencies in bfloat16 positions are wrong
-            plugin.set_mixed_precision = functools.partial(plugin.set_mixed_precision, buffer_autocast=True)
-            if plugin.mixed_precision_policy is not None:
-                plugin.mixed_precision_policy.buffer_dtype = torch.float32
-        self._graphed = self._one = None
+        self._graphed = self._one = self._parts = None
+        if sharding.is_sharded(self.model):  # it owns its placement: accelerate adds the dtype it computes in, no more
+            prepared = self.accelerator.prepare_model
+            self.accelerator.prepare_model = lambda model, **_: prepared(model, False, evaluation_mode=True)
 
     def compute_loss(self, *given, **named):
         with self._offload or contextlib.nullcontext():
@@ -94,9 +93,16 @@ class _Trainer(Trainer):
             kind, given = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             groups = [{"params": [self._one.parameter], "weight_decay": self.args.weight_decay}]
             self.optimizer = kind(groups, **given)
+        if self.optimizer is None and sharding.is_sharded(self.model):
+            self._parts = sharding.Parts(self.model)
+            kind, given = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(self._parts.parameters, **given)
+            self.optimizer.register_step_post_hook(lambda *_: self._parts.forget())
         return super().create_optimizer(model)
 
     def _clip_grad_norm(self, model):
+        if self._parts is not None:
+            return self._parts.clip(self.args.max_grad_norm)
         if self._one is None:
             return super()._clip_grad_norm(model)
         return self.accelerator.clip_grad_norm_([self._one.parameter], self.args.max_grad_norm)
@@ -116,16 +122,35 @@ class _Trainer(Trainer):
             raise CourseError("graph needs batches that are full: turn on packing.")
         return self._graphed({**inputs, "num_items_in_batch": torch.as_tensor(num_items_in_batch).to(model.device)})
 
-    def _save(self, output_dir=None, state_dict=None):
-        super()._save(output_dir, state_dict)
-        if self.is_fsdp_enabled and self.args.should_save:
-            # peft 0.21 looks for adapters by the names of modules, to which FSDP adds: it has written an empty file
-            lora = {name.replace(".default.", "."): value for name, value in state_dict.items() if ".lora_" in name}
-            save_file(lora, Path(output_dir) / "adapter_model.safetensors", {"format": "pt"})
+    def save_model(self, output_dir=None, _internal_call=False):
+        if self._parts is None:
+            return super().save_model(output_dir, _internal_call)
+        Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+        state = sharding.gathered(self.model)  # every process takes part, and the first one writes
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state)
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self._parts is not None and sharding.rank():  # each process its own part; `super` wrote the first one's
+            torch.save(self.optimizer.state_dict(), Path(output_dir) / f"optimizer_{sharding.rank()}.pt")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if self._parts is None and not sharding.is_sharded(self.model):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        sharding.spread(self.model, resume_from_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self._parts is not None and sharding.rank():
+            mine = Path(checkpoint) / f"optimizer_{sharding.rank()}.pt"
+            self.optimizer.load_state_dict(torch.load(mine, map_location="cpu", weights_only=True))
 
     def _save_checkpoint(self, model, trial):
         with whole_or_gone(self.args.output_dir, self.state.global_step):
             super()._save_checkpoint(model, trial)
+            if self.args.world_size > 1:  # whole is what every process has written
+                self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 write_recipe(self.args.output_dir, self.state.global_step, self.recipe)
 
@@ -146,6 +171,12 @@ class _Guard(TrainerCallback):
         self.interrupted = True
 
     def on_step_end(self, args, state, control, **given):
+        if args.world_size > 1:  # all of them stop behind the same step, or the others would wait for ever
+            from torch import distributed
+
+            seen = torch.tensor(float(self.interrupted), device=args.device)
+            distributed.all_reduce(seen)
+            self.interrupted = bool(seen)
         if self.interrupted:
             control.should_training_stop, control.should_save = True, self.save
 
@@ -216,17 +247,21 @@ def _try_packing(model: nn.Module, turns: list[dict], collate: Packed) -> None:
             f"A turn has {longest} tokens, and layers of this model look back {window} at most, which a packed row "
             "does not heed: leave packing off."
         )
-    decoder = model.get_base_model().base_model if hasattr(model, "get_base_model") else model.base_model
+    decoder, name = model.base_model, "last_hidden_state"
+    if hasattr(model, "get_base_model"):
+        decoder = model.get_base_model().base_model
+    if sharding.is_sharded(model):  # shards are gathered on the way through the whole model
+        decoder, name = model, "logits"
     was_training, begin, off = model.training, 0, []
     model.eval()
     try:
         row = {
             name: tensor.to(model.device) for name, tensor in collate([{"turns": turns}]).items() if name != "labels"
         }
-        packed = decoder(**row, use_cache=False).last_hidden_state[0]
+        packed = decoder(**row, use_cache=False)[name][0]
         for turn in turns:
             ids = torch.tensor([turn["input_ids"]], device=model.device)
-            alone = decoder(input_ids=ids, use_cache=False).last_hidden_state[0].float()
+            alone = decoder(input_ids=ids, use_cache=False)[name][0].float()
             there = packed[begin : begin + len(alone)].float()
             off.append(((there - alone).norm() / alone.norm()).item())
             begin += len(alone)
@@ -289,6 +324,8 @@ def train(
 ):
     """Fine-tune a freshly loaded model on `pairs`; return (peft model, losses by step). The base is left as it was.
 
+    A model that `sharding.build` made has its adapters already.
+
     `checkpoints` is a folder that keeps the last two of them, one every `save_steps` (a tenth of the steps by default)
     and, after Ctrl-C, one of the last whole step. `resume` goes on from the newest. Raises CourseError at a loss that
     is not a number, for a full disk, for a checkpoint of another recipe, and for a folder of somebody's files: old
@@ -301,7 +338,7 @@ def train(
     if checkpoints and not save_steps:
         save_steps = max(1, recipe.steps // 10)
     check_ids(model, tokenizer)
-    adapted = add_adapters(model, recipe)
+    adapted = model if hasattr(model, "peft_config") else add_adapters(model, recipe)
     data = [encode(tokenizer, pair, recipe.length) for pair in pairs]
     with contextlib.ExitStack() as stack:
         folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())

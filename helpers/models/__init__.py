@@ -5,13 +5,14 @@ from ..layers import linear_layers
 from ..schemes import SCHEMES, bnb_config, compute_dtype
 from .choose import Fit, config, fit, free_memory, resolve
 from .kinds import Choice, mini_path
-from .loading import load
-from .shapes import mistral_7b_config, shape_model
+from .loading import load, tokenizer
+from .shapes import SHAPES, llama_70b_config, mistral_7b_config, shape_model
 from .weights import layer_inputs, linear_weights, sample
 
 __all__ = [
     "CourseError",
     "SCHEMES",
+    "SHAPES",
     "bnb_config",
     "compute_dtype",
     "layer_inputs",
@@ -24,8 +25,10 @@ __all__ = [
     "fit",
     "free_memory",
     "load",
+    "llama_70b_config",
     "mistral_7b_config",
     "resolve",
     "sample",
     "shape_model",
+    "tokenizer",
 ]

