@@ -4,7 +4,8 @@
 
 - 70b: Llama-2-70B's shapes in shards, 1 × 512 tokens a GPU with every process held to a 24 GiB card, and 1 × 2048 without
   that limit; the adapter is saved, and read back into the shards;
-- 7b: one process with one sequence (speed) and with as many as all GPUs together have (loss), DDP, FSDP; 1 × 2048 a GPU;
+- 7b: one process with one sequence (speed) and with as many as all GPUs together have (loss), DDP, FSDP; 1 × 2048 tokens a
+  GPU, where the host decides, and 4 × 2048, where GPUs do;
 - gradients: of the first step on Mini-Mistral's questions, of DDP and FSDP against one process with the batch of all.
 
 Everything starts through the shipped configurations in helpers/configs. Seconds are those of whole steps, bytes the
@@ -30,6 +31,7 @@ from transformers import TrainerCallback
 from benchmarks import common
 from benchmarks.finetune_bench import collate
 from helpers import finetune, memory, models, results, sharding
+from helpers.memory.forecast import CUDA_CONTEXT
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = 24 * 2**30  # bytes of a card that is sold with 24 GB
@@ -66,7 +68,7 @@ def worker(out: Path, asked: dict) -> None:
     sharding.start()
     if asked.get("card"):
         total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (asked["card"] - memory.CUDA_CONTEXT) / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (asked["card"] - CUDA_CONTEXT) / total))
     recipe = finetune.Recipe(**asked["recipe"])
     choice = models.resolve(asked["model"])
     tokenizer = models.tokenizer(choice)
@@ -91,7 +93,7 @@ def worker(out: Path, asked: dict) -> None:
     if asked.get("profile"):
         trainer.add_callback(Profile(out))
     trainer.train()
-    counted = clock.seconds[-(recipe.steps - 3) :]
+    counted = clock.seconds[3:] or clock.seconds
     report = {"world_size": sharding.world(), "resident_bytes": seen.resident, "seconds_to_make": made}
     report |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
     report["host_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -156,9 +158,9 @@ def launched(config: str, processes: int, out: Path, asked: dict) -> dict:
         row[name] = [report[name] for report in reports]
     if config == "fsdp":
         row["same_after_reloading"] = all(report["same_after_reloading"] for report in reports)
-    shards = processes if config == "fsdp" else 1
+    several = {{"fsdp": "shards", "ddp": "replicas"}[config]: processes} if config else {}
     recipe = finetune.Recipe(**asked["recipe"])
-    forecast = memory.predict(models.config(asked["model"]), recipe=recipe, shards=shards)
+    forecast = memory.predict(models.config(asked["model"]), recipe=recipe, **several)
     return row | {"forecast_bytes": forecast.allocator_bytes, "forecast_parts": dict(forecast.parts)}
 
 
@@ -191,8 +193,9 @@ def main() -> None:
     if options.gpus < 2:
         parser.error("this compares several GPUs with one, and fewer than two were found.")
     gpus, only = options.gpus, options.only.split(",")
-    large = {"model": "llama-70b-shape", "recipe": COMMON | {"steps": 5, "batch": 1}}
-    middle = {"model": "mistral-7b-shape", "recipe": COMMON | {"steps": 10, "batch": 1, "length": 2048}}
+    large = {"model": "llama-70b-shape", "recipe": COMMON | {"steps": 8, "batch": 1}}
+    middle = {"model": "mistral-7b-shape", "recipe": COMMON | {"steps": 10, "batch": 1, "length": 2048, "liger": True}}
+    more = middle | {"recipe": middle["recipe"] | {"batch": 4, "steps": 8}}
     small = {"model": "mini", "recipe": COMMON | {"steps": 1, "batch": 8, "length": 128}, "gradients": True}
     runs = {
         "70B, 24 GiB each": ("fsdp", gpus, large | {"recipe": large["recipe"] | {"length": 512}, "card": CARD}),
@@ -200,13 +203,16 @@ def main() -> None:
         "one GPU": ("", 1, middle),
         "DDP": ("ddp", gpus, middle),
         "FSDP": ("fsdp", gpus, middle),
+        "one GPU, 4 × 2048": ("", 1, more),
+        "DDP, 4 × 2048": ("ddp", gpus, more),
+        "FSDP, 4 × 2048": ("fsdp", gpus, more),
         "one GPU, the batch of all": ("", 1, middle | {"recipe": middle["recipe"] | {"batch": gpus}}),
         "mini, one": ("", 1, small | {"recipe": small["recipe"] | {"batch": 8 * gpus}}),
         "mini, DDP": ("ddp", gpus, small),
         "mini, FSDP": ("fsdp", gpus, small),
     }
-    part = {"7": "70b", "m": "gradients"}
-    runs = {name: run for name, run in runs.items() if part.get(name[0], "7b") in only}
+    part = {"llama-70b-shape": "70b", "mistral-7b-shape": "7b", "mini": "gradients"}
+    runs = {name: run for name, run in runs.items() if part[run[2]["model"]] in only}
     report = {"environment": results.environment(), "gpus": gpus, "length": 2048, "runs": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, (config, processes, asked) in runs.items():

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from . import memory, models, schemes, skeleton
+from . import levers, memory, models, schemes, skeleton
 from .adapters import prepare
 from .errors import CourseError, first_line
 from .models import hub, shapes
@@ -147,6 +147,8 @@ def build(model_id, recipe: Recipe, scheme: str = "nf4-dq") -> nn.Module:
         source = _Stored(choice.folder or hub.cached(choice.model_id) or hub.download(choice), choice.model_id, device)
     torch.manual_seed(recipe.seed)  # of the adapters, as in `add_adapters`
     _fill(model, source, config, device)
+    if recipe.liger:
+        levers.use_liger(model)
     return model.eval()
 
 
@@ -247,7 +249,7 @@ class Parts:
             part.grad = None
 
     def clip(self, most: float) -> torch.Tensor:
-        """Hand out gradients, scale them so that together, of all processes, they are `most` long; return how long they were."""
+        """Hand out gradients, no longer than `most` as one vector over all processes; return how long it was."""
         from torch import distributed
 
         gradients = self.hand_out()
@@ -259,7 +261,7 @@ class Parts:
 
 
 def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The adapters whole, by name, on the CPU: in the first process, all of which have to call this; {} in the others."""
+    """The adapters whole, by name, on the CPU, in the first process; {} in the others, which have to call this, too."""
     state = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

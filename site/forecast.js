@@ -105,11 +105,11 @@ const forecast = (() => {
   const cache = (config, scheme, batch, tokens) => batch * (PLAIN[scheme] ?? 2) * config.num_hidden_layers * 2
     * config.num_key_value_heads * config.head_dim * Math.min(tokens, config.window ?? tokens);
 
-  // What each of several GPUs holds: most is divided, constants are not, and two layers are whole at a time
+  // What each of several GPUs holds: most is divided, constants are not, and the head and two layers are whole
   function sharded(parts, config, shards) {
     const divided = Object.fromEntries(Object.entries(parts).map(([part, bytes]) =>
       [part, SHARDED.includes(part) ? Math.ceil(bytes / shards) : bytes]));
-    const outside = sum(["embeddings", "head"].map((part) => parts[part] ?? 0));
+    const outside = parts.head || parts.embeddings || 0;
     const inside = sum(["codes", "linear", "biases", "norms", "adapters"].map((part) => parts[part] ?? 0));
     divided.unsharded = outside + 2 * Math.ceil(inside / config.num_hidden_layers);
     return divided;

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import torch
 from transformers import TrainerCallback
 
 from .. import files, models, publish, sharding

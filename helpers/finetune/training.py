@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from accelerate import DistributedDataParallelKwargs
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
@@ -80,6 +81,9 @@ class _Trainer(Trainer):
         if sharding.is_sharded(self.model):  # it owns its placement: accelerate adds the dtype it computes in, no more
             prepared = self.accelerator.prepare_model
             self.accelerator.prepare_model = lambda model, **_: prepared(model, False, evaluation_mode=True)
+        elif self.args.world_size > 1:  # gradients lie where they travel, and frequencies of positions never change
+            how = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(**how)
 
     def compute_loss(self, *given, **named):
         with self._offload or contextlib.nullcontext():

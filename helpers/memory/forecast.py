@@ -88,6 +88,7 @@ def predict(
     recipe: Recipe | None = None,
     adapters: bool = True,
     shards: int = 1,
+    replicas: int = 1,
     cuda: bool = True,
     **changes,
 ) -> MemoryBudget:
@@ -105,8 +106,9 @@ def predict(
     hold, and `stage` need not be given. `changes` are fields of a recipe by name, such as `checkpointing=False`.
     Without a recipe it is the standard one: adapters of rank 16 on all linear layers, all that is not quantized put
     into float32 by peft's `prepare_model_for_kbit_training`, and paged 8-bit AdamW. `adapters=False` trains all weights
-    of an unquantized scheme. With `shards` of more than 1 it is what each of so many GPUs holds under FSDP, whose
-    loading peak is that of one GPU: every process loads the whole model.
+    of an unquantized scheme. With `shards` of more than 1 it is what each of so many GPUs holds under FSDP, which makes
+    the model layer by layer (`helpers.sharding`); with `replicas` what each holds under DDP: a whole model, and buffers
+    in which gradients travel.
 
     Activations come from a rehearsal on the meta device; see `helpers.memory.activations` for what is kept and why.
     The two later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the
@@ -136,6 +138,8 @@ def predict(
         parts |= peak if sum(peak.values()) >= trained else {"gradients": trained}
         if shards > 1:
             parts = _sharded(parts, config, shards)
+        if replicas > 1:
+            parts["buckets"] = trained
         if cuda:
             # the thread that runs the backward pass has a cuBLAS handle, and so a workspace, of its own
             parts |= {"workspace": 2 * WORKSPACE if stage == "train" else WORKSPACE, "context": CUDA_CONTEXT}
@@ -243,11 +247,12 @@ def _sharded(parts: dict[str, int], config, shards: int) -> dict[str, int]:
     """Bytes by part on each of `shards` GPUs under FSDP with full sharding.
 
     Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
-    all of them. Whole at one time are what lies outside the layers, and two layers: one computes, one is on its way.
+    all of them. Whole at the peak are the output head, which the loss reads, and two layers: one computes, one is on
+    its way. Embeddings are given back before, unless they are the head.
     """
     divided = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
     number = config.get_text_config(decoder=True).num_hidden_layers
-    outside = sum(parts.get(part, 0) for part in ("embeddings", "head"))
+    outside = parts.get("head") or parts.get("embeddings", 0)
     layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
     return divided | {"unsharded": outside + 2 * ceil(layers / number)}
 
