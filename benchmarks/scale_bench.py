@@ -1,6 +1,6 @@
 """QLoRA on several GPUs of one machine: a 70B that no card holds, and Mistral-7B's shapes against one GPU. Prints JSON.
 
-    python -m benchmarks.scale_bench [--gpus 2] [--only 70b,7b,gradients] [result.json]
+    python -m benchmarks.scale_bench [--gpus 2] [--only "70b;7b;gradients"] [result.json]
 
 - 70b: Llama-2-70B's shapes in shards, 1 × 512 tokens a GPU with every process held to a 24 GiB card, and 1 × 2048 without
   that limit; the adapter is saved, and read back into the shards;
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", help="file to write the JSON to")
     parser.add_argument("--gpus", type=int, default=torch.cuda.device_count())
-    parser.add_argument("--only", default="70b,7b,gradients")
+    parser.add_argument("--only", default="70b;7b;gradients")
     parser.add_argument("--profile", type=Path, help="folder for profiles of a step of DDP and FSDP")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--asked", type=json.loads, help=argparse.SUPPRESS)
@@ -192,27 +192,32 @@ def main() -> None:
         return worker(options.worker, options.asked)
     if options.gpus < 2:
         parser.error("this compares several GPUs with one, and fewer than two were found.")
-    gpus, only = options.gpus, options.only.split(",")
+    gpus, only = options.gpus, options.only.split(";")
     large = {"model": "llama-70b-shape", "recipe": COMMON | {"steps": 8, "batch": 1}}
-    middle = {"model": "mistral-7b-shape", "recipe": COMMON | {"steps": 10, "batch": 1, "length": 2048, "liger": True}}
-    more = middle | {"recipe": middle["recipe"] | {"batch": 4, "steps": 8}}
+    middle = {"model": "mistral-7b-shape", "recipe": COMMON | {"batch": 1, "length": 2048, "liger": True}}
+
+    def batch(number: int) -> dict:
+        return middle | {"recipe": middle["recipe"] | {"batch": number, "steps": 10 if number == 1 else 8}}
+
     small = {"model": "mini", "recipe": COMMON | {"steps": 1, "batch": 8, "length": 128}, "gradients": True}
     runs = {
         "70B, 24 GiB each": ("fsdp", gpus, large | {"recipe": large["recipe"] | {"length": 512}, "card": CARD}),
         "70B": ("fsdp", gpus, large | {"recipe": large["recipe"] | {"length": 2048}}),
-        "one GPU": ("", 1, middle),
-        "DDP": ("ddp", gpus, middle),
-        "FSDP": ("fsdp", gpus, middle),
-        "one GPU, 4 × 2048": ("", 1, more),
-        "DDP, 4 × 2048": ("ddp", gpus, more),
-        "FSDP, 4 × 2048": ("fsdp", gpus, more),
-        "one GPU, the batch of all": ("", 1, middle | {"recipe": middle["recipe"] | {"batch": gpus}}),
+        "one GPU": ("", 1, batch(1)),
+        "DDP": ("ddp", gpus, batch(1)),
+        "FSDP": ("fsdp", gpus, batch(1)),
+        "one GPU, the batch of all": ("", 1, batch(gpus)),
+        "one GPU, 4 × 2048": ("", 1, batch(4)),
+        "DDP, 4 × 2048": ("ddp", gpus, batch(4)),
+        "FSDP, 4 × 2048": ("fsdp", gpus, batch(4)),
+        "one GPU, 8 × 2048": ("", 1, batch(8)),
+        "FSDP, 8 × 2048": ("fsdp", gpus, batch(8)),
         "mini, one": ("", 1, small | {"recipe": small["recipe"] | {"batch": 8 * gpus}}),
         "mini, DDP": ("ddp", gpus, small),
         "mini, FSDP": ("fsdp", gpus, small),
     }
     part = {"llama-70b-shape": "70b", "mistral-7b-shape": "7b", "mini": "gradients"}
-    runs = {name: run for name, run in runs.items() if part[run[2]["model"]] in only}
+    runs = {name: run for name, run in runs.items() if part[run[2]["model"]] in only or name in only}
     report = {"environment": results.environment(), "gpus": gpus, "length": 2048, "runs": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, (config, processes, asked) in runs.items():
@@ -233,7 +238,7 @@ def main() -> None:
             if first.is_file() and other.is_file():
                 report.setdefault("gradients", {})[name] = distance(first, other)
                 print(name, report["gradients"][name], flush=True)
-    report["recipe"] = asdict(finetune.Recipe(**middle["recipe"]))
+    report["recipe"] = asdict(finetune.Recipe(**batch(1)["recipe"]))
     common.write(options.output, report)
 
 

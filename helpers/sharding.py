@@ -239,6 +239,7 @@ class Parts:
         self.whole = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.parameters = [nn.Parameter(parameter.to_local().detach()) for parameter in self.whole]
 
+    @torch.no_grad()  # or every part would begin a graph of its own
     def hand_out(self) -> list[torch.Tensor]:
         for part, parameter in zip(self.parameters, self.whole, strict=True):
             part.grad = None if parameter.grad is None else parameter.grad.to_local()
