@@ -356,7 +356,9 @@ def damage(
         ax.axvline(kl[list(names).index(noise)][0], color=INK, ls=":", lw=1.2, label=said)
     for y, (value, *_) in enumerate(rise):
         if value <= 0:  # a log axis has no place for it
-            ax.text(0.01, y + 0.14, "no rise", color=OCHRE, fontsize=10, va="center", transform=ax.get_yaxis_transform())
+            ax.text(
+                0.01, y + 0.14, "no rise", color=OCHRE, fontsize=10, va="center", transform=ax.get_yaxis_transform()
+            )
     shown = [f"{name} (same weights)" if name == noise else name for name in names]
     ax.set_yticks(range(len(names)), shown)
     ax.set(xscale="log", xlabel="nats per token, with 95% intervals", xlim=(floor, None))
