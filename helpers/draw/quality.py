@@ -259,7 +259,7 @@ def perplexity_by_window(windows: Sequence[int], overlapping: Sequence[float]) -
 def resampled(changes: Sequence[float], seen: float, low: float, high: float, what: str) -> None:
     """Histogram of a change of perplexity over drawn sets of texts, its middle 95% shaded, and no change marked."""
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.1))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
     ax.axvspan(100 * low, 100 * high, color=tint(ORANGE, 0.25), lw=0, label="the middle 95%")
     ax.hist(100 * np.asarray(changes), bins=40, color=ORANGE, edgecolor="white", lw=0.5)
     ax.axvline(100 * seen, color=INK, lw=1.6, label="our texts")
@@ -267,8 +267,7 @@ def resampled(changes: Sequence[float], seen: float, low: float, high: float, wh
     ax.set(xlabel=f"change of perplexity, {what} (%)", ylabel="draws", yticks=[])
     ax.set_title(f"95% of the draws lie between {low:+.1%} and {high:+.1%}".replace("-", "−"))
     ax.grid(axis="y", visible=False)
-    ax.margins(y=0.3)
-    ax.legend(ncols=3, fontsize=10, loc="upper left")
+    ax.legend(ncols=3, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     plots.show(
         fig,
         f"Histogram of the change of perplexity over {len(changes):,} draws of the texts: the middle 95% goes from "
