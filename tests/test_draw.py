@@ -117,20 +117,20 @@ DRAWINGS = {
         {"size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3, "speed": [("2–3x", None)]},
     ),
     "small_and_large": (4096, 4096, 16),
+    "guide_and_measured": (
+        {
+            "Mini-Mistral, here": {1: (0.5, 0.4, 0.7), 64: (0.9, 0.7, 1.3)},
+            "recorded GPU, bitsandbytes": {1: (1.26, 1.25, 1.27), 64: (0.59, 0.58, 0.6)},
+            "recorded GPU, notebook 11's kernel": {1: (2.45, 2.4, 2.5), 64: (1.0, 0.99, 1.01)},
+        },
+        ["recorded GPU, bitsandbytes", "recorded GPU, notebook 11's kernel"],
+    ),
+    "step_parts": ("4 bits: 1.3 ms to read", {"16 bits": (4.9, 0.9, 3.3), "4 bits": (1.3, 2.8, 3.1)}),
     "step_timelines": (
-        [("generate", 1566, 54.6), ("the same, replayed", 1566, 7.3), ("few", 423, 4.8), ("ours", 263, 2.4)],
+        "One token: many orders",
+        [("generate", 54.6), ("the same, replayed", 7.3), ("few", 4.8), ("ours", 2.4)],
     ),
     "prefill_and_decode": (EIGHT.view(2, 4), torch.tensor([[1.0, 0, 2, 1], [0, 1, 1, 0], [2, 0, 0, 1]])),
-    "roofline": (
-        2.9e12,
-        2.3e14,
-        {
-            "bf16": ("bf16", True, [(1, 0.5, 8.2e11), (64, 32, 3.4e13)]),
-            "nf4-dq": ("nf4-dq", True, [(1, 1.84, 1.0e12), (64, 109, 2.0e13)]),
-            "nf4-dq, from Python": ("nf4-dq", False, [(1, 1.84, 1.1e11)]),
-        },
-        "recorded GPU",
-    ),
     "rotation_pairs": (8,),
     "rulers_of_formats": ({"NF4": LEVELS, "INT4": torch.arange(-7, 8) / 7}, (0.05, 0.9)),
     "scored_options": (

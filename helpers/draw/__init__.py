@@ -26,7 +26,7 @@ from .constants import (
     storeys,
 )
 from .course import course_map
-from .generating import fork, prefill_and_decode, roofline, two_clocks
+from .generating import fork, guide_and_measured, prefill_and_decode, two_clocks
 from .judging import (
     bytes_of_a_block,
     claim_to_verdict,
@@ -121,7 +121,7 @@ from .rounding import (
     weight_in_bits,
     who_shares_a_scale,
 )
-from .steps import step_timelines
+from .steps import step_parts, step_timelines
 
 __all__ = [
     "absmax_by_hand",
@@ -164,6 +164,7 @@ __all__ = [
     "floats_on_a_ruler",
     "follow_a_byte",
     "fork",
+    "guide_and_measured",
     "half_bell",
     "hill_over_levels",
     "inside_a_file",
@@ -204,7 +205,6 @@ __all__ = [
     "renumbered_columns",
     "resampled",
     "road_of_weights",
-    "roofline",
     "rotation_pairs",
     "rulers_of_formats",
     "schemes_and_cards",
@@ -216,6 +216,7 @@ __all__ = [
     "small_and_large",
     "snaps_back",
     "staircase",
+    "step_parts",
     "step_timelines",
     "storeys",
     "sum_of_matrices",

@@ -1,16 +1,17 @@
-"""Drawings of notebook 06: where two texts part, reading and writing, two clocks, and the roof that memory sets."""
+"""Drawings of notebook 06: reading and writing, two clocks, and where two texts part."""
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 
-from ..plots import RC, SCHEME_COLORS, SCHEME_MARKERS
+from ..plots import RC
 from .canvas import (
     GRAY,
     GREEN,
     INK,
     LIGHT,
     ORANGE,
+    PINK,
     RED,
     WIDTH,
     arrow,
@@ -21,7 +22,7 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["fork", "prefill_and_decode", "roofline", "two_clocks"]
+__all__ = ["fork", "guide_and_measured", "prefill_and_decode", "two_clocks"]
 
 
 def _short(token: str, most: int = 11) -> str:
@@ -35,7 +36,9 @@ def _short(token: str, most: int = 11) -> str:
 
 def fork(texts: Mapping[str, Sequence[str]], at: int, chances: Mapping[str, Sequence[tuple[str, float]]]) -> None:
     """Where the texts of two models part: their tokens around place `at`, and each one's likeliest tokens there."""
-    ax, first = canvas(3.6), max(0, at - 4)
+    ax, first = canvas(4.1), max(0, at - 4)
+    title = "One token differs, and from there on the whole text does"
+    say(ax, 2, 39.0, title, ha="left", weight="bold", size=12)
     for row, (name, tokens) in enumerate(texts.items()):
         x, y = 12.0, 30.0 - 5.0 * row
         say(ax, 10.6, y + 1.7, name, ha="right", weight="bold", size=10.5)
@@ -83,7 +86,8 @@ def _grid(ax, x: float, y: float, rows, width: float, color: str, digits: int) -
 
 def prefill_and_decode(weights, tokens) -> None:
     """One small matrix, used for several tokens at once and for one: the weights read are the same."""
-    ax = canvas(3.4)
+    ax = canvas(3.8)
+    say(ax, 2, 36.2, "Reading uses a weight for every token, writing for one", ha="left", weight="bold", size=12)
     weights, tokens = weights.tolist(), tokens.tolist()
     size, many = len(weights) * len(weights[0]), len(tokens)
     panels = ((29.6, "Prefill", f"{many} tokens\nat once", tokens), (11.2, "Decode", "1 token", tokens[:1]))
@@ -112,7 +116,9 @@ def prefill_and_decode(weights, tokens) -> None:
 
 def two_clocks() -> None:
     """What a clock shows that stops when the call returns, and one that waits until the GPU is idle."""
-    ax = canvas(3.0)
+    ax = canvas(3.4)
+    title = "A long prompt: the orders are soon placed, the work takes longer"
+    say(ax, 2, 32.0, title, ha="left", weight="bold", size=12)
     begin, returned, done = 12.0, 27.0, 66.0
     for name, y in (("Python", 20.0), ("GPU", 14.6)):
         say(ax, 10.6, y + 1.6, name, ha="right", size=10.8, color=GRAY)
@@ -140,49 +146,39 @@ def two_clocks() -> None:
     )
 
 
-def roofline(bandwidth: float, most: float, ways: Mapping[str, Sequence], where: str) -> None:
-    """The roof: bytes a second times the use of each byte, up to the most arithmetic that was seen.
+def guide_and_measured(curves: Mapping[str, Mapping[int, Sequence[float]]], fair: Sequence[str]) -> None:
+    """How many times as fast 4 bits are as 16, by batch, with quartiles, beside the guide's band.
 
-    `ways` has for each name (scheme, whether replayed, points of (batch, multiply-adds per byte, per second)).
+    `curves` has for each name (median, low, high) by batch; those in `fair` are counted in the title, others are pale.
     """
-    points = [point for _, _, found in ways.values() for point in found]
-    low, edge = min(use for _, use, _ in points) / 2, most / bandwidth
-    high = 3 * max(edge, *(use for _, use, _ in points))
-    bottom = min(rate for _, _, rate in points) / 2.5
+    counted = [value for name in fair for value, _, _ in curves[name].values()]
+    inside = sum(2 <= value <= 3 for value in counted)
     with plt.rc_context({**RC, "axes.titlesize": 11.5}):
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.4))
-        under = all(rate <= min(most, use * bandwidth) for _, use, rate in points)
-        ax.set_title(f"{'Decode stays below' if under else 'Decode, and'} the roof that memory sets ({where})")
-    ax.plot([low, edge, high], [low * bandwidth, most, most], color=INK, lw=2.2)
-    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom, 4 * most))
-    look = {"fontsize": 10.5, "color": INK}
-    ax.text(high / 1.1, 1.35 * most, "the most arithmetic seen, in prefill", ha="right", **look)
-    ax.text(edge / 14, most / 8, "what memory\nallows", ha="right", **look)
-    told = []
-    for name, (scheme, replayed, found) in ways.items():
-        xs, ys = [use for _, use, _ in found], [rate for *_, rate in found]
-        roof = min(xs[0] * bandwidth, most)
-        label = f"{name}: {roof / ys[0]:.1f}× below the roof" if roof > ys[0] else name
-        look = {"color": SCHEME_COLORS[scheme], "marker": SCHEME_MARKERS[scheme], "markersize": 9, "label": label}
-        ax.plot(xs, ys, lw=1.0, linestyle="-" if replayed else ":", mfc=None if replayed else "white", **look)
-        told.append(
-            f"{name}: " + ", ".join(f"{y / 1e12:.2g} at batch {n}" for (n, *_), y in zip(found, ys, strict=True))
-        )
-        if not replayed:
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.2))
+        ax.set_title(f"{inside} of {len(counted)} measurements on a GPU are where the guide says")
+    ax.axhspan(2, 3, color=LIGHT, zorder=0)
+    ax.axhline(1, color=INK, linestyle="--", linewidth=1)
+    told, top = [], 3.2
+    for name, found in curves.items():
+        if not found:
             continue
-        for (batch, *_), x, y in zip(found, xs, ys, strict=True):
-            ax.annotate(str(batch), (x, y), (8, -13), textcoords="offset points", fontsize=10.3, color=INK)
-        ax.plot([xs[0]] * 2, [ys[0], roof], color=SCHEME_COLORS[scheme], lw=1.0, linestyle="--", zorder=0)
-    for axis in (ax.xaxis, ax.yaxis):
-        scale = 1 if axis is ax.xaxis else 1e12
-        axis.set_major_formatter(lambda value, _, scale=scale: f"{value / scale:g}")
-    ax.set_xlabel("multiply-adds per byte that is read")
-    ax.set_ylabel("trillions of multiply-adds per second")
+        color = GRAY if name not in fair else PINK if "kernel" in name else RED
+        marker = "o" if name.endswith("here") else "D" if "kernel" in name else "P"
+        middle, low, high = ([rate[i] for rate in found.values()] for i in range(3))
+        ends = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
+        line = "-" if name in fair else ":"
+        ax.errorbar(list(found), middle, ends, color=color, marker=marker, ls=line, ms=7, capsize=4, label=name)
+        top = max(top, 1.05 * max(high))
+        told.append(f"{name}: " + ", ".join(f"{m:.2f} at {n}" for n, m in zip(found, middle, strict=True)))
+    sizes = sorted({n for found in curves.values() for n in found}) or [1]
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.minorticks_off()
+    ax.text(sizes[-1], 2.5, "what the guide says", ha="right", va="center", fontsize=10.5)
+    ax.set(ylim=(0, top), xlabel="texts at once (batch); bars: quartiles", ylabel="speed of 4 bits, 16 bits = 1")
     ax.tick_params(labelsize=10.5)
-    ax.legend(loc="lower right", fontsize=10.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=10.5, ncols=1)
     finish(
         ax,
-        "A roofline on two logarithmic axes: a slope, what memory allows, meets a flat roof, the most arithmetic that "
-        "was seen. Decode steps lie below it, numbered by batch. Trillions of multiply-adds per second: "
-        f"{'; '.join(told)}.",
+        f"How many times as fast 4 bits are as 16, by batch; the guide's band, 2 to 3, is gray. {'; '.join(told)}.",
     )

@@ -245,32 +245,29 @@ def kl_terms(
                f"sum is {sum(terms):.2f} nats.")  # fmt: skip
 
 
-def perplexity_by_window(windows: Sequence[int], overlapping: Sequence[float], apart: Sequence[float]) -> None:
-    """The same model and texts, measured with longer and longer windows, with and without overlap."""
+def perplexity_by_window(windows: Sequence[int], overlapping: Sequence[float]) -> None:
+    """The same model and texts, measured with longer and longer windows."""
     title = f"Same model, same texts: perplexity from {overlapping[0]:,.2f} to {overlapping[-1]:,.2f}"
     look = {"title": title, "xlabel": "length of the windows (tokens)", "ylabel": "perplexity", "logx": True}
-    fig = plots.lines(windows, {"windows that overlap by half": overlapping, "no overlap": apart}, **look)
+    fig = plots.lines(windows, {"perplexity": overlapping}, **look)
     fig.axes[0].set_ylim(bottom=1)
-    plots.show(fig, "Perplexity against the length of the windows, for two kinds of windows, on the same texts.")
+    if legend := fig.axes[0].get_legend():
+        legend.remove()
+    plots.show(fig, "Perplexity against the length of the windows, on the same texts.")
 
 
-def resampled(changes: Sequence[float], seen: float, low: float, high: float, alone: float, what: str) -> None:
-    """Histogram of a change of perplexity over drawn sets of texts, its middle 95% shaded, and no change marked.
-
-    `alone` is how far one model's own perplexity scatters, as a share on either side.
-    """
+def resampled(changes: Sequence[float], seen: float, low: float, high: float, what: str) -> None:
+    """Histogram of a change of perplexity over drawn sets of texts, its middle 95% shaded, and no change marked."""
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.1))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
     ax.axvspan(100 * low, 100 * high, color=tint(ORANGE, 0.25), lw=0, label="the middle 95%")
     ax.hist(100 * np.asarray(changes), bins=40, color=ORANGE, edgecolor="white", lw=0.5)
     ax.axvline(100 * seen, color=INK, lw=1.6, label="our texts")
     ax.axvline(0, color=GRAY, ls="--", lw=1.4, label="no change")
-    ax.axvspan(-100 * alone, 100 * alone, ymax=0.05, color=GRAY, lw=0, label="scatter of one perplexity alone")
     ax.set(xlabel=f"change of perplexity, {what} (%)", ylabel="draws", yticks=[])
     ax.set_title(f"95% of the draws lie between {low:+.1%} and {high:+.1%}".replace("-", "−"))
     ax.grid(axis="y", visible=False)
-    ax.margins(y=0.25)
-    ax.legend(ncols=2, fontsize=9, loc="upper left")
+    ax.legend(ncols=3, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     plots.show(
         fig,
         f"Histogram of the change of perplexity over {len(changes):,} draws of the texts: the middle 95% goes from "
@@ -302,18 +299,20 @@ def luck_by_changes(questions: int, net: int, changed: Sequence[int], p_values: 
     )
 
 
-def kl_along_a_text(kl: Sequence[float], moved: Sequence[bool], what: str) -> None:
-    """KL at each place of a text, with crosses where another token than before is the likeliest."""
+def kl_along_a_text(kl: Sequence[float], moved: Sequence[bool], what: str, least: float = 1e-6) -> None:
+    """KL at each place of a text as bars, with crosses where another token than before is the likeliest."""
     plots.style()
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    kl, moved = np.maximum(np.asarray(kl), 1e-7), np.asarray(moved)
+    kl, moved = np.asarray(kl), np.asarray(moved)
     places = np.arange(1, len(kl) + 1)
-    ax.plot(places, kl, color=BLUE, lw=1)
+    ax.bar(places, np.maximum(kl, least) - least, bottom=least, width=0.65, color=[RED if m else BLUE for m in moved])
     ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another token is the likeliest")
-    ax.set(yscale="log", xlabel="place in the text (tokens read)", ylabel=f"KL of {what} (nats)")
+    ax.set(yscale="log", ylim=(least, 4 * max(kl.max(), 1)), ylabel=f"KL of {what} (nats)")
+    ax.set_xlabel("place in the text (tokens read); no bar: less than one millionth")
     ax.set_title(f"The likeliest next token changes at {int(moved.sum())} of {len(kl)} places")
     if moved.any():
-        ax.legend()
+        ax.legend(loc="upper left")
+        ax.set_ylim(top=60 * max(kl.max(), 1))
     plots.show(
         fig,
         f"KL at each of {len(kl)} places of a text on a log axis, with crosses at the {int(moved.sum())} places where "
@@ -352,9 +351,15 @@ def damage(
             look = {"fmt": marker, "color": color, "capsize": 3, "label": label}
             ax.errorbar(values, ys + shift, xerr=[values - np.maximum(lows, floor / 10), highs - values], **look)
     if noise in names:
-        said = f"KL of {noise}: same weights, other arithmetic"
+        said = f"KL of {noise}: no change"
         ax.axvline(kl[list(names).index(noise)][0], color=INK, ls=":", lw=1.2, label=said)
-    ax.set_yticks(range(len(names)), names)
+    for y, (value, *_) in enumerate(rise):
+        if value <= 0:  # a log axis has no place for it
+            ax.text(
+                0.01, y + 0.14, "no rise", color=OCHRE, fontsize=10, va="center", transform=ax.get_yaxis_transform()
+            )
+    shown = [f"{name} (same weights)" if name == noise else name for name in names]
+    ax.set_yticks(range(len(names)), shown)
     ax.set(xscale="log", xlabel="nats per token, with 95% intervals", xlim=(floor, None))
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_title(f"{questions} questions see {sum(seen)} of {len(names) - (noise in names)} changes")

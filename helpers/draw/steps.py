@@ -1,42 +1,73 @@
-"""Drawings of notebooks 06 and 11: what a decode step waits for, and how it comes to wait for less."""
+"""Drawings of notebook 06: what a decode step waits for, what it is made of, and how it comes to wait for less."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .canvas import BLUE, GRAY, GREEN, INK, ORANGE, PINK, box, canvas, finish, say, tint
+from .canvas import GRAY, GREEN, INK, LIGHT, ORANGE, box, canvas, finish, say, tint
 
-__all__ = ["step_timelines"]
+__all__ = ["step_parts", "step_timelines"]
 
 SLICES = 14  # pieces that stand for the kernels of a step launched from Python, however many they are
+PARTS = (
+    ("reading the bytes, at least", GREEN),
+    ("multiplying, beyond that", tint(GREEN, 0.35)),
+    ("all that lies between", LIGHT),
+)
 
 
-def step_timelines(ways: Sequence[tuple[str, int, float]]) -> None:
-    """A decode step in several ways, to scale: (name, kernels, milliseconds) of each.
+def step_timelines(title: str, ways: Sequence[tuple[str, float]]) -> None:
+    """A decode step in several ways, to scale: (name, milliseconds) of each.
 
     The first is launched kernel by kernel from Python, so that the GPU waits; the others are replayed with one order.
     What the GPU computes in the first is taken from the second, which has the same kernels.
     """
-    ax = canvas(1.35 * len(ways))
-    per_ms = 63 / ways[0][2]
-    colors = [tint(GREEN, 0.6), tint(GREEN, 0.6), tint(BLUE, 0.45), tint(PINK, 0.6)]
-    for i, (name, kernels, ms) in enumerate(ways):
-        y = 13.5 * (len(ways) - i) - 3.2
-        say(ax, 2, y, name, ha="left", weight="bold", size=11)
-        say(ax, 75, y, f"{kernels:,} kernels, {ms:.1f} ms", ha="right", size=10.5, color=INK)
+    ax = canvas(1.28 * len(ways) + 0.4)
+    say(ax, 2, 12.8 * len(ways) + 1.8, title, ha="left", weight="bold", size=12)
+    per_ms = 63 / ways[0][1]
+    for i, (name, ms) in enumerate(ways):
+        y = 12.8 * (len(ways) - i) - 3.4
+        say(ax, 2, y, name, ha="left", size=11)
+        say(ax, 75, y, f"{ms:.1f} ms", ha="right", size=11, weight="bold")
         for lane, at in (("Python", y - 4.2), ("GPU", y - 8.0)):
             say(ax, 10.6, at + 1.1, lane, ha="right", size=10.5, color=GRAY)
             ax.plot([11.6, 75], [at - 0.3, at - 0.3], color=GRAY, lw=0.6)
         if i:
             box(ax, 12, y - 4.2, 0.5, 2.3, color=tint(ORANGE, 0.7))
-            box(ax, 12.3, y - 8.0, ms * per_ms, 2.3, color=colors[i % len(colors)])
+            box(ax, 12.3, y - 8.0, ms * per_ms, 2.3, color=tint(GREEN, 0.6))
             continue
-        width, busy = ms * per_ms / SLICES, ways[1][2] * per_ms / SLICES
+        width, busy = ms * per_ms / SLICES, ways[1][1] * per_ms / SLICES
         for k in range(SLICES):
             box(ax, 12 + k * width, y - 4.2, width - 0.3, 2.3, color=tint(ORANGE, 0.7))
-            box(ax, 12 + (k + 1) * width - busy, y - 8.0, busy, 2.3, color=colors[0])
-    said = "; ".join(f"{name}: {kernels} kernels, {ms:.1f} ms" for name, kernels, ms in ways)
+            box(ax, 12 + (k + 1) * width - busy, y - 8.0, busy, 2.3, color=tint(GREEN, 0.6))
+    said = "; ".join(f"{name}: {ms:.1f} ms" for name, ms in ways)
     finish(
         ax,
-        "A decode step on two lines, Python and GPU, to scale. At the top Python launches one kernel after another, "
-        "and the GPU waits most of the time. Below, Python gives one order, and the GPU works without gaps: for as "
-        f"long as the same kernels take, then with few kernels, then with a faster product, too. {said}.",
+        f"{title}. A decode step on two lines, Python and GPU, to scale. At the top Python launches one kernel after "
+        "another, and the GPU waits most of the time. Below, Python gives one order, and the GPU works without gaps. "
+        f"{said}.",
     )
+
+
+def step_parts(title: str, ways: Mapping[str, Sequence[float]]) -> None:
+    """The milliseconds of replayed decode steps as bars to one scale, each in the three `PARTS`."""
+    ax = canvas(0.85 * len(ways) + 1.0)
+    top = 8.5 * len(ways) + 7.6
+    say(ax, 2, top, title, ha="left", weight="bold", size=12)
+    x = 2.0
+    for name, color in PARTS:
+        box(ax, x, top - 5.6, 2.2, 2.2, color=color)
+        say(ax, x + 3.0, top - 4.5, name, ha="left", size=10.5)
+        x += 5.0 + 0.8 * len(name)
+    per_ms = 55 / max(sum(parts) for parts in ways.values())
+    for i, (name, parts) in enumerate(ways.items()):
+        x, y = 10.0, 8.5 * (len(ways) - 1 - i) + 2.0
+        say(ax, 9.0, y + 2.4, name, ha="right", size=11, weight="bold")
+        for ms, (_, color) in zip(parts, PARTS, strict=True):
+            box(ax, x, y, ms * per_ms, 4.8, f"{ms:.1f}" if ms * per_ms > 4 else "", color=color)
+            x += ms * per_ms
+        say(ax, x + 1.0, y + 2.4, f"{sum(parts):.1f} ms", ha="left", size=11, color=INK, weight="bold")
+    names = [name for name, _ in PARTS]
+    said = "; ".join(
+        f"{way}: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in zip(names, parts, strict=True))
+        for way, parts in ways.items()
+    )
+    finish(ax, f"{title}. Bars to one scale, each in three parts. {said}.")

@@ -44,10 +44,10 @@ def check_p_value(answer) -> str:
         if found > 1:
             raise Hint(f"with {lost} lost and {won} won you count the middle twice: a probability is at most 1.")
         if abs(found - (1 - truth)) < 1e-9:
-            raise Hint("these are the gray bars; the red ones are wanted.")
+            raise Hint("these are the gray bars; the marked ones are wanted.")
         if won > lost and abs(found - min(1.0, 2 * ways(n, max(lost, won)) / 2**n)) < 1e-9:
             raise Hint(f"with {lost} lost and {won} won count from the smaller of the two.")
-        raise Hint(f"with {lost} lost and {won} won the red bars are {truth * 2**n:,.0f} of {2**n:,} ways.")
+        raise Hint(f"with {lost} lost and {won} won the marked bars are {truth * 2**n:,.0f} of {2**n:,} ways.")
     return "18 of 256 for 7 and 1, and the same rule for any two counts. This is McNemar's exact test."
 
 
@@ -78,13 +78,13 @@ def check_two_models(answer) -> str:
 
 @exercise("07-4")
 def check_reports(answer) -> str:
-    truth = {"A": "cannot tell", "B": "worse", "C": "cannot tell", "D": "changed", "E": "worse", "F": "cannot tell"}
+    truth = {"A": "worse", "B": "worse", "C": "cannot tell", "D": "changed", "E": "cannot tell", "F": "cannot tell"}
     why = {
-        "A": "A gives two scores. How many answers changed? Without that, 42 lost in all may be luck or not.",
+        "A": "A: don't go by the scores. Count where `a_16` has r and `a_4` has w, and the reverse; then compute p.",
         "B": "B: 258 answers changed, and 42 is a lot more than a coin's usual unevenness. Compute p for 150 and 108.",
         "C": "C has the same net loss as B, but more changed answers. Compute p for 400 and 358.",
         "D": "D: far above what other arithmetic does to the same weights. But does KL say for better or for worse?",
-        "E": "E: same texts, same windows, and the whole interval lies on one side of zero.",
+        "E": "E: same texts and windows, so the two can be compared. But on which side of zero is the interval?",
         "F": "F compares two measurements that differ in more than the bits. In what else?",
     }
     matched(answer, truth, why)

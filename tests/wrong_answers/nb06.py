@@ -4,6 +4,9 @@ CHECK_1 = 'exercises.check("06-1", [multiply_adds, batch_16, batch_4])'
 SECONDS = "seconds_of = [1.90, 0.42, 0.40, 0.41, 0.80, 0.40]\n"
 CHECK_2 = 'exercises.check("06-2", tokens_per_second)'
 CEILING = "def ceiling(weight_bytes, kv_bytes, context, batch, bandwidth):\n    return "
+NONE = "\npredicted = 0.44"
+RIGHT = "batch * bandwidth / (weight_bytes + batch * context * kv_bytes)\n"
+CHECK_3 = '\nexercises.check("06-3", [ceiling, predicted])'
 
 WRONG = {
     "06-1": [
@@ -20,26 +23,30 @@ WRONG = {
         (f"{SECONDS}tokens_per_second = 4 * 32 / statistics.mean(seconds_of)\n{CHECK_2}", "warm-up"),
     ],
     "06-3": [
-        (
-            f'{CEILING}bandwidth / (weight_bytes + batch * context * kv_bytes)\nexercises.check("06-3", ceiling)',
-            "steps per second",
-        ),
-        (
-            f'{CEILING}batch * bandwidth / (weight_bytes + context * kv_bytes)\nexercises.check("06-3", ceiling)',
-            "a cache of its own",
-        ),
-        (f'{CEILING}bandwidth / (weight_bytes + context * kv_bytes)\nexercises.check("06-3", ceiling)', "batch"),
+        (f"{CEILING}bandwidth / (weight_bytes + batch * context * kv_bytes){NONE}{CHECK_3}", "steps per second"),
+        (f"{CEILING}batch * bandwidth / (weight_bytes + context * kv_bytes){NONE}{CHECK_3}", "a cache of its own"),
+        (f"{CEILING}bandwidth / (weight_bytes + context * kv_bytes){NONE}{CHECK_3}", "batch"),
+        (f"{CEILING}{RIGHT}predicted = 14.485 / 4.185{CHECK_3}", "from their codes"),
+        (f"{CEILING}{RIGHT}predicted = 14.485 / 18.385{CHECK_3}", "pass memory twice"),
+        (f"{CEILING}{RIGHT}predicted = 14.485 / 28.685{CHECK_3}", "have to be read, too"),
+        (f"{CEILING}{RIGHT}predicted = 32.585 / 14.485{CHECK_3}", "turn it over"),
+        (f"{CEILING}{RIGHT}predicted = 1{CHECK_3}", "use `ceiling` twice"),
     ],
     "06-4": [
         (
-            'wrong = {"A": "warm-up", "B": "two programs", "C": "no waiting", "D": "two phases", "E": "no turns"}\n'
+            'wrong = {"A": "warm-up", "B": "two programs", "C": "nothing", "D": "two phases", "E": "no turns"}\n'
             'exercises.check("06-4", wrong)',
             "twice the work",
         ),
         (
-            'wrong = {"A": "no waiting", "B": "no turns", "C": "warm-up", "D": "two phases", "E": "two programs"}\n'
+            'wrong = {"A": "no waiting", "B": "no turns", "C": "nothing", "D": "two phases", "E": "two programs"}\n'
             'exercises.check("06-4", wrong)',
             "changed two things",
+        ),
+        (
+            'wrong = {"A": "no waiting", "B": "two programs", "C": "warm-up", "D": "two phases", "E": "no turns"}\n'
+            'exercises.check("06-4", wrong)',
+            "just bad news",
         ),
     ],
 }

@@ -1,5 +1,7 @@
 """The likely wrong answers to each exercise of notebook 07, and a part of the hint that each must get."""
 
+SHOWS, REST = 'exercises.check("07-4", {"C": "cannot tell", "F": "cannot tell", ', "})"
+
 WRONG = {
     "07-1": [
         ("exercises.check('07-1', [2, 16, 9])", "each text counts the same"),
@@ -38,15 +40,9 @@ WRONG = {
         ("exercises.check('07-3', [0.25, 0.37])", "in bits"),
     ],
     "07-4": [
-        (
-            'exercises.check("07-4", {"A": "worse", "B": "worse", "C": "cannot tell", "D": "changed", "E": "worse", '
-            '"F": "cannot tell"})',
-            "How many answers changed",
-        ),
-        (
-            'exercises.check("07-4", {"A": "cannot tell", "B": "worse", "C": "cannot tell", "D": "worse", '
-            '"E": "worse", "F": "cannot tell"})',
-            "for better or for worse",
-        ),
+        (f'{SHOWS}"A": "cannot tell", "B": "worse", "D": "changed", "E": "cannot tell"{REST}', "Count where"),
+        (f'{SHOWS}"A": "worse", "B": "worse", "D": "worse", "E": "cannot tell"{REST}', "for better or for worse"),
+        (f'{SHOWS}"A": "worse", "B": "worse", "D": "changed", "E": "worse"{REST}', "which side of zero"),
+        (f'{SHOWS}"A": "worse", "B": "cannot tell", "D": "changed", "E": "worse"{REST}', "Compute p for 150"),
     ],
 }
