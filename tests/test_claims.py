@@ -294,7 +294,7 @@ def test_every_claim_has_one_place_on_the_board_of_faults():
     for id in claims.CLAIMS:
         assert claims.fault(id, "true") == "holds"
         assert all(claims.fault(id, kind) in claims.FAULTS for kind in ("false", "depends", "open", "not measured"))
-    assert claims.fault("2gb", "false") == "forgets\nsomething" and claims.fault("fp16", "open") == "too little\nmeasured"
+    assert claims.fault("2gb", "false") == "forgets\na part" and claims.fault("fp16", "open") == "too little\nmeasured"
 
 
 def test_a_short_and_a_long_text_tell_length_from_slowness():

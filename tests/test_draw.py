@@ -195,7 +195,6 @@ def test_a_drawing_can_be_read_and_says_what_it_shows(shown, name):
 def test_every_drawing_of_the_package_is_tried_here():
     charts = {
         "absmax_hill",
-        "arrives_by_length",
         "before_and_after",
         "changes_with_intervals",
         "contest",

@@ -195,7 +195,7 @@ def recommended(quality) -> Verdict:
     "configured",
 )
 def computes_in(configured) -> Verdict:
-    shown = f"The guide's configuration computes in {configured['guide']}. Without its last line it would be "
+    shown = f"The guide's configuration computes in {configured['guide']}. If it set nothing, it would be "
     shown += f"{configured['default']}."
     return Verdict("true" if configured["guide"] == "float16" else "false", shown)
 

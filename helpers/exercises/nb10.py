@@ -23,7 +23,9 @@ def check_verdict(answer) -> str:
                 raise Hint(f"{given}, but no case is open here. Do all cases agree?")
             if truth == "depends":
                 raise Hint(f"{given}. Replace each open case by true, then by false: does the verdict change at all?")
-            raise Hint(f'{given}. Suppose that the open cases turn out "true", then "false". Would it be right both times?')
+            raise Hint(
+                f'{given}. Suppose that the open cases turn out "true", then "false". Would it be right both times?'
+            )
     return "a verdict that more measuring can only settle, never overturn."
 
 
