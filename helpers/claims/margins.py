@@ -1,4 +1,4 @@
-"""The margins of notebook 10, which no measurement moves, and how an interval is held against one, and several against a claim."""
+"""The margins of notebook 10, which no measurement moves, and how intervals are held against them."""
 
 import math
 
@@ -20,7 +20,7 @@ MARGINS = [  # the same for all claims of a kind
         "kind of claim": "a “negligible” loss",
         "counts as true": f"if perplexity rises by less than {NEGLIGIBLE:.1%}, and a quiz loses less than "
         f"{100 * NEGLIGIBLE:.1f} points",
-        "why this much": "The guide calls 0.3 points minimal. We round up in its favor, and take the same number for both.",
+        "why this much": "The guide calls 0.3 points minimal. We round up in its favor, and take the same for both.",
     },
     {
         "kind of claim": "“minimal impact” of double quantization",

@@ -198,7 +198,8 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
             y, color = leaves[letter][0], leaves[letter][2]
             box(ax, x0, y + 0.6, max(share, 0.004) * (x1 - x0), 3.4, color=color)
             ax.plot([x0 + low * (x1 - x0), x0 + high * (x1 - x0)], [y + 2.3] * 2, color=INK, lw=1.4)
-            say(ax, x0 + max(high, share) * (x1 - x0) + 0.7, y + 2.3, f"{100 * share:.3g}%", ha="left", weight="bold")
+            end = x0 + max(high, share) * (x1 - x0)
+            say(ax, end + 0.7, y + 2.3, f"{100 * share:.3g}%", ha="left", weight="bold")
         say(ax, x0, -0.9, "exact answers (95% interval)", color=GRAY, ha="left", size=10.3)
         for letter in set(LETTERS) - set(scores):
             say(ax, x0 + 1, leaves[letter][0] + 2.3, "needs 16 bits: left out", ha="left", color=GRAY, size=10.3)

@@ -69,9 +69,7 @@ def check_customers(answer) -> str:
             raise Hint("adapters_gb: the base is there once, not twenty times.")
         if abs(adapters - (4.125 + 5 * each)) < 0.01 * truth:
             raise Hint("adapters_gb: that is rank 16. How do the shapes of A and B change with the rank?")
-        raise Hint(
-            "adapters_gb: one base, and twenty adapters. What does one of rank 64 take, if rank 16 takes 0.168 GB?"
-        )
+        raise Hint("adapters_gb: one base, and twenty adapters. Rank 16 takes 0.168 GB; what does rank 64 take?")
     return f"{merged:.0f} GB against {adapters:.1f} GB, {merged / adapters:.0f} times as much."
 
 
@@ -83,7 +81,7 @@ def check_ship(answer) -> str:
         {
             "P": "P: both merges in 16 bits hold the whole update. In which one is the base's rounding error missing?",
             "Q": "Q: of the three in 4 bits, in which does the update arrive, on average?",
-            "R": "R: next to nothing arrived, so which weights were rounded, and from where? More than one way leads there.",
+            "R": "R: next to nothing arrived, so the weights were on levels. More than one way leads there.",
             "S": "S: which of the five can she build at all, and which of those fit? There's also the way without merging.",
         },
         others=("A", "B", "C"),
