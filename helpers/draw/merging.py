@@ -192,8 +192,8 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
             line = x0 + unmerged * (x1 - x0)
             ax.plot([line] * 2, [1.2, 39.0], color=OCHRE, lw=1.6, ls="--")
             side = "right" if unmerged > 0.35 else "left"
-            say(ax, line + (0.6 if side == "right" else -0.6), 40.6, f"unmerged: {100 * unmerged:.3g}%", color=OCHRE, ha=side,
-                size=10.5, weight="bold")  # fmt: skip
+            x, told = line + (0.6 if side == "right" else -0.6), f"unmerged: {100 * unmerged:.3g}%"
+            say(ax, x, 40.6, told, color=OCHRE, ha=side, size=10.5, weight="bold")
         for letter, (share, low, high) in scores.items():
             y, color = leaves[letter][0], leaves[letter][2]
             box(ax, x0, y + 0.6, max(share, 0.004) * (x1 - x0), 3.4, color=color)

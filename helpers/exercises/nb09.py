@@ -82,7 +82,7 @@ def check_ship(answer) -> str:
             "P": "P: both merges in 16 bits hold the whole update. In which one is the base's rounding error missing?",
             "Q": "Q: of the three in 4 bits, in which does the update arrive, on average?",
             "R": "R: next to nothing arrived, so the weights were on levels. More than one way leads there.",
-            "S": "S: which of the five can she build at all, and which of those fit? There's also the way without merging.",
+            "S": "S: which of the five can she build at all, and which of those fit? Or may she leave them unmerged?",
         },
         others=("A", "B", "C"),
     )
