@@ -1,21 +1,25 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
-from .claim import CLAIMS, Claim, Verdict, combined, judge
+from .claim import CLAIMS, FAULTS, Claim, Verdict, combined, fault, judge, witnessed
 from .kernel import with_kernel
-from .margins import MARGINS, NEGLIGIBLE, equivalence
+from .margins import MARGINS, NEGLIGIBLE, equivalence, settled
 from .rewritten import guide
 from .verdicts import unpaired_z
 
 __all__ = [
     "CLAIMS",
+    "FAULTS",
     "Claim",
     "MARGINS",
     "NEGLIGIBLE",
     "Verdict",
     "combined",
     "equivalence",
+    "fault",
     "guide",
     "judge",
+    "settled",
     "unpaired_z",
     "with_kernel",
+    "witnessed",
 ]

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CLAIMS", "Claim", "Verdict", "claim", "combined", "judge"]
+from .margins import settled
+
+__all__ = ["CLAIMS", "FAULTS", "Claim", "Verdict", "claim", "combined", "fault", "judge", "witnessed"]
 
 KINDS = ("true", "false", "depends", "open", "not measured")
 
@@ -49,6 +51,38 @@ def claim(id: str, topic: str, short: str, words: str, test: str, source: str, *
         return rule
 
     return register
+
+
+FAULTS = {  # what is wrong with a claim that does not hold; what is in no list here follows from the verdict
+    "holds": (),
+    "forgets\na part": ("range", "table", "linear", "saves", "dq-bits", "2gb"),
+    "lacks a\ncondition": ("int4", "faster", "simplified"),
+    "too little\nmeasured": ("mmlu", "dq-loss"),
+    "out of\ndate": ("hardware",),
+    "isn't so": ("intro", "fewer", "long", "loss", "conclusion", "targets"),
+}
+
+
+def fault(id: str, kind: str) -> str:
+    """Under which of `FAULTS` a claim with this verdict goes."""
+    if kind == "true":
+        return "holds"
+    named = next((name for name, ids in FAULTS.items() if id in ids), None)
+    by_kind = {"depends": "lacks a\ncondition", "false": "isn't so"}
+    return named or by_kind.get(kind, "too little\nmeasured")
+
+
+def witnessed(verdicts: dict[str, Verdict]) -> Verdict:
+    """One verdict of several models of a kind, by name: the common one, or what `settled` leaves of them."""
+    first = next(iter(verdicts.values()))
+    kinds = {name: verdict.kind for name, verdict in verdicts.items() if verdict.kind != "not measured"}
+    if len(set(kinds.values())) <= 1:
+        return first
+    kind = "depends" if "depends" in kinds.values() else settled(list(kinds.values()))
+    told = " ".join(
+        [first.because, *(f"On {name}: {v.because}" for name, v in list(verdicts.items())[1:] if v.because)]
+    )
+    return Verdict("depends on the model" if kind == "depends" else kind, told)
 
 
 def judge(id: str, measured: dict) -> Verdict:

@@ -69,7 +69,7 @@ def _memory(here: dict, name: str) -> list[str]:
     parts.append(
         "Double quantization stores the constants in 8 bits instead of 32. It saves "
         f"{loaded['dq_bits_7b']:.3f} bits per quantized parameter, which is "
-        f"{size['nf4'] - size['nf4-dq']:.2f} GB here. Use it."
+        f"{size['nf4'] - size['nf4-dq']:.2f} GB here. The section on quality says what that costs."
     )
     return parts
 
@@ -154,8 +154,11 @@ def _quality(here: dict, name: str, others: dict[str, dict] | None) -> list[str]
     for model, quality in measured.items():
         parts.append(
             f"- **{model}**: perplexity changed by {changed(*quality['nf4-dq over 16 bits'])}, and a quiz by "
-            f"{points_changed(quality)}."
+            f"{points_changed(quality)}. Double quantization alone changed perplexity by "
+            f"{changed(*quality['nf4-dq over nf4'])}."
         )
+    if measured and not any("Mistral-7B" in model for model in measured):
+        parts.append("What Mistral-7B itself loses was not measured here. Measure it with your own texts.")
     z = unpaired_z(mmlu["before"], mmlu["after"], mmlu["questions"])
     parts.append(
         "MMLU, a well-known quiz, was not measured. If somebody shows you two of its scores that are "

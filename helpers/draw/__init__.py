@@ -90,7 +90,6 @@ from .loading import (
 from .memory import cache_grid, life_of_memory
 from .merging import (
     along_and_rest,
-    arrives_by_length,
     crossings,
     eight_updates,
     five_merges,
@@ -128,7 +127,6 @@ __all__ = [
     "absmax_hill",
     "along_and_rest",
     "amdahl",
-    "arrives_by_length",
     "bank_queues",
     "before_and_after",
     "bell_in_slices",

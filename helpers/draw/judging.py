@@ -130,14 +130,17 @@ def zone(
     form: str = "{:.3g}",
     ends: tuple[float, float] | None = None,
     ticks: Sequence[float] = (),
+    title: str = "",
 ) -> None:
     """Values on one number line, a row each, over the zone in which they count as true; the verdict at the right.
 
     A row is a value, or a value with the low and high end of its interval. `kinds` are the verdicts, row by row.
-    `within` may be infinite at one end.
+    `within` may be infinite at one end. The title, if there is one, says what the rows tell together.
     """
-    ax = canvas(1.15 + 0.4 * len(rows))
-    top = 10 * ax.figure.get_figheight()
+    ax = canvas(1.15 + 0.4 * len(rows) + (0.38 if title else 0))
+    top = 10 * ax.figure.get_figheight() - (3.8 if title else 0)
+    if title:
+        say(ax, 0.6, top + 1.6, title, ha="left", weight="bold", size=11.5)
     values = [number for row in rows.values() for number in row] + [end for end in within if math.isfinite(end)]
     room = 0.08 * (max(values) - min(values))
     low, high = ends or (min(values) - room, max(values) + room)
@@ -169,7 +172,10 @@ def zone(
 
 
 def scoreboard(topics: Mapping[str, Sequence[tuple[str, str | None]]], columns: int = 4) -> None:
-    """A tile for each claim, in a few words, by topic; None for a claim that hasn't been judged yet."""
+    """A tile for each claim, in a few words, by topic; None for a claim that hasn't been judged yet.
+
+    A star after the verdict stays there, for something that the text below explains.
+    """
     lines = []
     for topic, tiles in topics.items():
         for start in range(0, len(tiles), columns):
@@ -182,7 +188,7 @@ def scoreboard(topics: Mapping[str, Sequence[tuple[str, str | None]]], columns: 
         if topic:
             say(ax, 9.6, y + 4.1, topic, ha="right", weight="bold", size=10.8)
         for k, (short, kind) in enumerate(tiles):
-            sign, color, dark = LOOKS[kind] if kind else ("", None, GRAY)
+            sign, color, dark = LOOKS[kind.rstrip("*")] if kind else ("", None, GRAY)
             x = 10.6 + width * k
             box(ax, x, y, width - 0.8, 8.2, color=tint(color, 0.3) if color else LIGHT, linewidth=0.7)
             say(ax, x + width / 2 - 0.4, y + (5.3 if kind else 4.1), short, size=10.2)

@@ -1,6 +1,6 @@
 """Drawings of notebook 09: a merge by hand, an update that snaps back, five merges as a tree, and what arrives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 
 from .. import plots
 from .canvas import (
+    ACROSS,
     BLUE,
     GRAY,
     GREEN,
@@ -29,7 +30,6 @@ from .canvas import (
 
 __all__ = [
     "along_and_rest",
-    "arrives_by_length",
     "crossings",
     "eight_updates",
     "five_merges",
@@ -47,13 +47,13 @@ def _short(value: float, digits: int = 3) -> str:
 
 
 def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
-    """A small matrix on its levels, plus a change, is the merged matrix, every number written in."""
+    """A small matrix on its levels, plus an update, is the merged matrix, every number written in."""
     ax = canvas(1.55)
     rows, columns = weights.shape
     w, h = 5.75, 3.6
     parts = (
         (weights, "W, each weight on a level", GREEN, GREEN),
-        (change, "BA, the change", ORANGE, OCHRE),
+        (change, "BA, the update", ORANGE, OCHRE),
         (weights + change, "W + BA, merged", GRAY, INK),
     )
     for k, (values, name, color, ink) in enumerate(parts):
@@ -66,7 +66,7 @@ def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
         if k:
             say(ax, x - 1.45, 7.0, "+="[k - 1], size=14)
     told = "; ".join(", ".join(_short(value) for value in row) for row in (weights + change).tolist())
-    finish(ax, f"A matrix of {rows} × {columns} weights, plus a change of the same shape, is the merged one: {told}.")
+    finish(ax, f"A matrix of {rows} × {columns} weights, plus an update of the same shape, is the merged one: {told}.")
 
 
 def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float) -> None:
@@ -192,13 +192,14 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
             line = x0 + unmerged * (x1 - x0)
             ax.plot([line] * 2, [1.2, 39.0], color=OCHRE, lw=1.6, ls="--")
             side = "right" if unmerged > 0.35 else "left"
-            say(ax, line + (0.6 if side == "right" else -0.6), 40.6, f"unmerged: {unmerged:.0%}", color=OCHRE, ha=side,
-                size=10.5, weight="bold")  # fmt: skip
+            x, told = line + (0.6 if side == "right" else -0.6), f"unmerged: {100 * unmerged:.3g}%"
+            say(ax, x, 40.6, told, color=OCHRE, ha=side, size=10.5, weight="bold")
         for letter, (share, low, high) in scores.items():
             y, color = leaves[letter][0], leaves[letter][2]
             box(ax, x0, y + 0.6, max(share, 0.004) * (x1 - x0), 3.4, color=color)
             ax.plot([x0 + low * (x1 - x0), x0 + high * (x1 - x0)], [y + 2.3] * 2, color=INK, lw=1.4)
-            say(ax, x0 + max(high, share) * (x1 - x0) + 0.7, y + 2.3, f"{share:.0%}", ha="left", weight="bold")
+            end = x0 + max(high, share) * (x1 - x0)
+            say(ax, end + 0.7, y + 2.3, f"{100 * share:.3g}%", ha="left", weight="bold")
         say(ax, x0, -0.9, "exact answers (95% interval)", color=GRAY, ha="left", size=10.3)
         for letter in set(LETTERS) - set(scores):
             say(ax, x0 + 1, leaves[letter][0] + 2.3, "needs 16 bits: left out", ha="left", color=GRAY, size=10.3)
@@ -206,7 +207,7 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
         for y, _, _ in leaves.values():
             say(ax, 55, y + 2.3, "?", size=17, color=GRAY, weight="bold")
         say(ax, 55, 40.4, "still right?", color=GRAY, size=10.5)
-    told = ", ".join(f"{letter} {share:.0%}" for letter, (share, _, _) in scores.items())
+    told = ", ".join(f"{letter} {100 * share:.3g}%" for letter, (share, _, _) in scores.items())
     finish(
         ax,
         "A tree. The update is added to the 4-bit base, which gives A, in 4 bits; to the dequantized base, which gives "
@@ -218,7 +219,9 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
 def crossings(ratios: Mapping[str, np.ndarray]) -> None:
     """How long updates are compared with the distance to the border, a panel for each start; beyond 1 is shaded."""
     plots.style()
-    fig, axes = plt.subplots(len(ratios), 1, figsize=(WIDTH, 1.3 + 1.75 * len(ratios)), sharex=True, squeeze=False)
+    fig, axes = plt.subplots(
+        len(ratios), 1, figsize=(WIDTH, 1.3 + 1.75 * len(ratios)), sharex=True, sharey=True, squeeze=False
+    )
     shares = {name: float((values > 1).mean()) for name, values in ratios.items()}
     bins = np.logspace(-3, 2, 61)
     for ax, (name, values), color in zip(axes[:, 0], ratios.items(), (GREEN, GRAY), strict=False):
@@ -229,7 +232,8 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
         ax.set(xscale="log", ylabel="share of weights, %", xlim=(bins[0], bins[-1]))
         ax.set_title(f"From {name}: {shares[name]:.1%} cross", loc="left", fontsize=11.5)
         ax.annotate("crosses", (1.25, 0.8), xycoords=("data", "axes fraction"), color=RED, fontsize=10.5, weight="bold")
-        ax.annotate("snaps back", (1.3e-3, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
+        stays = "snaps back" if name == "the levels" else "same level as the base"
+        ax.annotate(stays, (1.3e-3, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
     axes[-1, 0].xaxis.set_major_formatter(plt.FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     axes[-1, 0].set_xlabel("update ÷ distance to the border (from 1 on, the code changes)")
     told = ", ".join(f"from {name} {share:.1%}" for name, share in shares.items())
@@ -242,17 +246,18 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     `found` has (share along the update, length of the rest in lengths of the update) by letter.
     """
     unit = 6.2
-    tall = min(most, max([1.0, *(rest for _, rest in found.values())])) * unit
+    upright = unit * 10 * WIDTH / ACROSS  # as long as `unit` is across
+    tall = min(most, max([1.0, *(rest for _, rest in found.values())])) * upright
     ax = canvas((tall + 14.5) / 10)
     top = tall + 12.4
     wide = 74 / max(len(found), 1)
     ax.plot([3.2, 3.2 + unit], [top, top], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
     say(ax, 10.4, top, "the update that was meant", color=OCHRE, ha="left", size=10.5)
     arrow(ax, (39, top), (45, top), color=INK, linewidth=2.2, mutation_scale=13)
-    say(ax, 46, top, "what the merge really changed", ha="left", size=10.5)
+    say(ax, 46, top, "the real change", ha="left", size=10.5)
     for k, (letter, (share, rest)) in enumerate(found.items()):
         x, y = 3.2 + k * wide, 7.2
-        across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * unit
+        across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * upright
         ax.plot([x, x + unit], [y, y], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt", zorder=1)
         ax.plot([x, x, x + across, x + across], [y, y, y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
         color = {"A": GREEN, "C": GREEN, "E": GREEN}.get(letter, BLUE)
@@ -263,16 +268,6 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     told = "; ".join(f"{letter} {share:.0%} along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
-        "A small drawing for each merge: a thick line for the update that was meant, and an arrow for what was really "
-        f"changed. {told}. 100% and 0 would be perfect.",
+        "A small drawing for each merge: a thick line for the update that was meant, and an arrow for the real "
+        f"change. {told}. 100% and 0 would be perfect.",
     )
-
-
-def arrives_by_length(lengths: Sequence[float], shares: Sequence[float]) -> None:
-    """One point for each layer: the size of its update, and the share of it that arrives in 4 bits."""
-    plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.3))
-    ax.plot(100 * np.asarray(lengths), 100 * np.asarray(shares), "o", color=GREEN, ms=5.5)
-    ax.set(xlabel="size of a layer's update, in % of the size of its weights", ylabel="share that arrives in A, %")
-    ax.set_title("Layers with small updates lose nearly all of them")
-    plots.show(fig, "One point for each layer: the share of the update that arrives in A rises with the update's size.")

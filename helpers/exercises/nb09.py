@@ -1,4 +1,4 @@
-"""Checks of notebook 09: updates that are lost, what twenty adapters take, which merge to ship."""
+"""Checks of notebook 09: updates that are lost, what twenty adapters take, which merge a file comes from."""
 
 from . import Hint, call, exercise, matched, number, numbers
 
@@ -60,16 +60,16 @@ def check_customers(answer) -> str:
     merged, adapters = (number(value, name) for value, name in zip(answer, ("merged_gb", "adapters_gb"), strict=True))
     if abs(merged - 20 * 14.483) > 0.01 * 20 * 14.483:
         raise Hint("merged_gb: twenty models of 14.483 GB each, nothing is shared.")
-    each = 41_943_040 * 4 / 1e9
+    each = 4 * 41_943_040 * 4 / 1e9  # rank 64 has four times as many numbers as rank 16
     truth = 4.125 + 20 * each
     if abs(adapters - truth) > 0.01 * truth:
         if abs(adapters - 20 * each) < 0.01 * truth:
             raise Hint("adapters_gb: the base they share is on the disk, too.")
         if abs(adapters - 20 * (4.125 + each)) < 0.01 * 20 * truth:
             raise Hint("adapters_gb: the base is there once, not twenty times.")
-        if abs(adapters - (4.125 + 10 * each)) < 0.01 * truth:
-            raise Hint("adapters_gb: a float32 number has 4 bytes.")
-        raise Hint("adapters_gb: one base, and twenty times 41,943,040 numbers of 4 bytes; a GB is 10⁹ bytes.")
+        if abs(adapters - (4.125 + 5 * each)) < 0.01 * truth:
+            raise Hint("adapters_gb: that is rank 16. How do the shapes of A and B change with the rank?")
+        raise Hint("adapters_gb: one base, and twenty adapters. Rank 16 takes 0.168 GB; what does rank 64 take?")
     return f"{merged:.0f} GB against {adapters:.1f} GB, {merged / adapters:.0f} times as much."
 
 
@@ -77,13 +77,13 @@ def check_customers(answer) -> str:
 def check_ship(answer) -> str:
     matched(
         answer,
-        {"P": "apart", "Q": "B", "R": "E", "S": "A"},
+        {"P": "D", "Q": "E", "R": "A or C", "S": "apart"},
         {
-            "P": "P: twenty merged models are twenty models in memory. What do the customers have in common?",
-            "Q": "Q: two of the five are in 16 bits. Which of them is the model that was trained and tested?",
-            "R": "R: of the three in 4 bits, which one was rounded only once?",
-            "S": "S: nothing was decoded first, and no original was loaded. Follow that path in the tree.",
+            "P": "P: both merges in 16 bits hold the whole update. In which one is the base's rounding error missing?",
+            "Q": "Q: of the three in 4 bits, in which does the update arrive, on average?",
+            "R": "R: next to nothing arrived, so the weights were on levels. More than one way leads there.",
+            "S": "S: which of the five can she build at all, and which of those fit? Or may she leave them unmerged?",
         },
-        others=("C", "D"),
+        others=("A", "B", "C"),
     )
-    return "and each of them is measured before it goes out, because another adapter may fare differently."
+    return "a letter that can be read off a file is worth more than a note that somebody forgot to write."

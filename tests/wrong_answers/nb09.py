@@ -36,14 +36,15 @@ WRONG = {
         ),
     ],
     "09-3": [
-        ("exercises.check('09-3', [289.66, 20 * 41_943_040 * 4 / 1e9])", "the base they share"),
-        ("exercises.check('09-3', [289.66, 20 * (4.125 + 41_943_040 * 4 / 1e9)])", "not twenty times"),
-        ("exercises.check('09-3', [14.483, 7.48])", "nothing is shared"),
+        ("exercises.check('09-3', [289.66, 20 * 4 * 0.16777])", "the base they share"),
+        ("exercises.check('09-3', [289.66, 20 * (4.125 + 4 * 0.16777)])", "not twenty times"),
+        ("exercises.check('09-3', [289.66, 4.125 + 20 * 0.16777])", "that is rank 16"),
+        ("exercises.check('09-3', [14.483, 17.55])", "nothing is shared"),
     ],
     "09-4": [
-        ("exercises.check('09-4', {'P': 'B', 'Q': 'B', 'R': 'E', 'S': 'A'})", "in common"),
-        ("exercises.check('09-4', {'P': 'apart', 'Q': 'D', 'R': 'E', 'S': 'A'})", "trained and tested"),
-        ("exercises.check('09-4', {'P': 'apart', 'Q': 'B', 'R': 'C', 'S': 'A'})", "rounded only once"),
-        ("exercises.check('09-4', {'P': 'apart', 'Q': 'B', 'R': 'E', 'S': 'B'})", "path in the tree"),
+        ("exercises.check('09-4', {'P': 'B', 'Q': 'E', 'R': 'A or C', 'S': 'apart'})", "rounding error missing"),
+        ("exercises.check('09-4', {'P': 'D', 'Q': 'C', 'R': 'A or C', 'S': 'apart'})", "on average"),
+        ("exercises.check('09-4', {'P': 'D', 'Q': 'E', 'R': 'A', 'S': 'apart'})", "More than one way"),
+        ("exercises.check('09-4', {'P': 'D', 'Q': 'E', 'R': 'A or C', 'S': 'E'})", "build at all"),
     ],
 }

@@ -1,8 +1,8 @@
 """The most likely wrong answers to each exercise of notebook 10, and a part of the hint that each must get."""
 
 CHECK = {
-    1: 'exercises.check("10-1", parameters)',
-    2: 'exercises.check("10-2", verdict)',
+    1: 'exercises.check("10-1", verdict)',
+    2: 'exercises.check("10-2", parameters)',
     3: 'exercises.check("10-3", questions)',
     4: 'exercises.check("10-4", [found, verdicts])',
 }
@@ -12,54 +12,27 @@ VERDICTS = 'verdicts = {"A": "true", "B": "depends", "C": "open"}\n'
 
 def rule(*lines: str) -> str:
     body = "\n".join(f"    {line}" for line in lines)
-    return f"def verdict(ranges, least=1.8):\n{body}\n\n\n{CHECK[2]}"
+    return f"def verdict(kinds):\n{body}\n\n\n{CHECK[1]}"
 
 
 WRONG = {
     "10-1": [
-        (f"parameters = 2e9 * 2\n{CHECK[1]}", "codes alone"),
-        (f"parameters = 2e9 / nf4.bits_per_parameter(64, True)\n{CHECK[1]}", "each byte has 8 bits"),
-        (f"parameters = 2e9 * 8 / 4.5\n{CHECK[1]}", "without double quantization"),
+        (rule('return "open" if "open" in kinds else "depends" if len(set(kinds)) > 1 else kinds[0]'), "change at all"),
+        (rule('return "depends" if len(set(kinds)) > 1 else kinds[0]'), "right both times"),
+        (
+            rule(
+                'known = [kind for kind in kinds if kind != "open"] or ["open"]',
+                'return "depends" if len(set(known)) > 1 else known[0]',
+            ),
+            "right both times",
+        ),
+        (rule('return "true" if "true" in kinds else "open" if "open" in kinds else "false"'), "no case is open"),
+        (rule("return True"), 'return "true", "false"'),
     ],
     "10-2": [
-        (
-            rule(
-                "middle = sum(low + high for low, high in ranges) / len(ranges) / 2",
-                'return "true" if middle > least else "false"',
-            ),
-            "One range is reached and one is not",
-        ),
-        (
-            rule(
-                "if any(low <= least < high for low, high in ranges):",
-                '    return "open"',
-                "reached = [low > least for low, high in ranges]",
-                'return "true" if all(reached) else "depends" if any(reached) else "false"',
-            ),
-            "open is only for when none is",
-        ),
-        (
-            rule(
-                "reached = [high > least for low, high in ranges]",
-                'return "true" if all(reached) else "depends" if any(reached) else "false"',
-            ),
-            "lies across 1.8",
-        ),
-        (
-            rule(
-                "reached = [low > 1.8 and high <= 3 for low, high in ranges]",
-                'return "true" if all(reached) else "depends" if any(reached) else "false"',
-            ),
-            "there is no upper limit",
-        ),
-        (
-            rule(
-                "reached = [low > 1.8 for low, high in ranges]",
-                "across = [low <= 1.8 < high for low, high in ranges]",
-                'return "true" if all(reached) else "depends" if any(reached) else "open" if any(across) else "false"',
-            ),
-            "another number than 1.8",
-        ),
+        (f"parameters = 2e9 * 2\n{CHECK[2]}", "codes alone"),
+        (f"parameters = 2e9 / nf4.bits_per_parameter(64, True)\n{CHECK[2]}", "each byte has 8 bits"),
+        (f"parameters = 2e9 * 8 / 4.5\n{CHECK[2]}", "without double quantization"),
     ],
     "10-3": [
         (f"questions = 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "their variances add"),
