@@ -64,7 +64,7 @@ def check_faults(answer, *, again) -> str:
         "D": "D holds a wrong name for the way to cut text. Where does that name come from?",
     }
     matched(again, {"A": "merge", "B": "ask", "C": "export", "D": "export"}, cure)
-    return "four patients, and 4 bits as such made none of them ill."
+    return "four patients, and no 4-bit file made any of them ill."
 
 
 @exercise("14-4")

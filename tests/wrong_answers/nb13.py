@@ -25,7 +25,6 @@ WRONG = {
     ],
     "13-3": [
         (f'apart = {{("Q4_K", "HQQ"): True}}\n{APART}', "four pairs"),
-        (f"apart = {{**dict.fromkeys({PAIRS}, False), ('Q4_K', 'HQQ'): ...}}\n{APART}", "Q4_K and HQQ is still open"),
         (f"apart = dict.fromkeys({PAIRS}, True)\n{APART}", "hold zero"),
         (f"apart = dict.fromkeys({PAIRS}, False)\n{APART}", "Q4_K and HQQ: does"),
     ],
