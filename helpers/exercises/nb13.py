@@ -41,7 +41,7 @@ def check_told_apart(answer, *, scores, compare) -> str:
     pairs = (("Q4_K", "HQQ"), ("HQQ", "GPTQ"), ("AWQ", "GPTQ"), ("NF4", "NF4-dq"))
     if not isinstance(answer, dict) or set(answer) != set(pairs):
         raise Hint("keep the dict's four pairs, and put True or False behind each.")
-    differences = {pair: compare(*(scores[name][0] for name in pair)) for pair in pairs}
+    differences = {pair: compare(*(scores[name] for name in pair)) for pair in pairs}
     for pair, found in differences.items():
         if bool(answer[pair]) != found.significant:
             raise Hint(
