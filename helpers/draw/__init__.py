@@ -14,6 +14,7 @@ from .choosing import (
     changes_with_intervals,
     errors_that_count,
     moved_levels,
+    outputs_and_rise,
     pass_it_on,
     superblock,
 )
@@ -66,7 +67,7 @@ from .ladder import (
     staircase,
     trips,
 )
-from .leaving import inside_a_file, rotation_pairs, way_out
+from .leaving import inside_a_file, loss_along_a_text, rotation_pairs, way_out
 from .levels import (
     bell_in_slices,
     block_by_hand,
@@ -182,6 +183,7 @@ __all__ = [
     "life_of_memory",
     "logits_in_pieces",
     "lora_layer",
+    "loss_along_a_text",
     "luck_by_changes",
     "more_rows",
     "mountain",
@@ -192,6 +194,7 @@ __all__ = [
     "one_tensor",
     "on_a_ruler",
     "outlier",
+    "outputs_and_rise",
     "packing",
     "paging",
     "pair_of_a_byte",

@@ -27,7 +27,15 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["bits_of_formats", "changes_with_intervals", "errors_that_count", "moved_levels", "pass_it_on", "superblock"]
+__all__ = [
+    "bits_of_formats",
+    "changes_with_intervals",
+    "errors_that_count",
+    "moved_levels",
+    "outputs_and_rise",
+    "pass_it_on",
+    "superblock",
+]
 
 
 def bits_of_formats(formats: dict[str, tuple[float, str]]) -> None:
@@ -50,54 +58,67 @@ def bits_of_formats(formats: dict[str, tuple[float, str]]) -> None:
 
 def moved_levels(weights: torch.Tensor, rulers: dict[str, torch.Tensor]) -> None:
     """Weights as dots over two number lines with the same steps, one of them moved; and the squared error on each."""
-    ax = canvas(0.5 + 0.85 * len(rulers))
+    ax = canvas(0.2 + 1.15 * len(rulers))
     low = min(levels.min().item() for levels in rulers.values())
     high = max(levels.max().item() for levels in rulers.values())
     errors = {}
     for i, (name, levels) in enumerate(rulers.items()):
-        y = 10 * ax.figure.get_figheight() - 7.6 - 8.5 * i
-        color = (GRAY, GREEN)[i]
-        at = ruler(ax, y, 3, 73, low, high, levels.tolist(), color=color, long=2.2, thick=2)
+        y = 10 * ax.figure.get_figheight() - 8.0 - 11.5 * i
+        ticks = [f"{level:.2f}".replace("-", "−") for level in levels.tolist()]
+        look = {"color": (GRAY, GREEN)[i], "long": 2.2, "thick": 2, "labels": ticks, "size": 10.5}
+        at = ruler(ax, y, 5, 71, low, high, levels.tolist(), **look)
         nearest = levels[(weights[:, None] - levels).abs().argmin(1)]
         errors[name] = (nearest - weights).square().mean().item()
         for value, goal in zip(weights.tolist(), nearest.tolist(), strict=True):
             ax.plot([at(value)], [y + 2.6], "o", color=RED, ms=6, zorder=3)
             ax.plot([at(value), at(goal)], [y + 2.3, y + 1.1], color=RED, lw=1.2)
-        say(ax, 3, y + 5.4, f"{name}: mean squared error {errors[name]:.4f}", ha="left", weight="bold", color=INK)
-    for value in (-0.8, 0, 0.5):
-        say(ax, at(value), y - 2.4, f"{value:g}".replace("-", "−"), color=GRAY, size=10.5)
+        said = f"levels {name}: mean squared error {errors[name]:.4f}"
+        say(ax, 2, y + 5.8, said, ha="left", weight="bold", color=INK)
     told = "; ".join(f"{name}, {error:.4f}" for name, error in errors.items())
-    finish(ax, f"{len(weights)} weights as dots over two rows of 16 levels, each with its squared error: {told}.")
+    count = len(next(iter(rulers.values())))
+    finish(ax, f"{len(weights)} weights as dots over two rows of {count} levels, each with its squared error: {told}.")
 
 
 def errors_that_count(
-    weights: Sequence[float], rounded: Sequence[float], inputs: Sequence[float], most: float | None = None
+    title: str,
+    weights: Sequence[float],
+    rounded: Sequence[float],
+    inputs: Sequence[float],
+    factors: Sequence[float] | None = None,
+    most: float | None = None,
 ) -> None:
     """A few weights, what they are rounded to, their inputs, and what each error does to the output.
 
+    With `factors`, each weight is multiplied before it is rounded (`rounded` is the result), and divided again after.
     An error of `most` has the darkest color; by default that is the largest.
     """
-    ax = canvas(2.7)
-    counts = [(r - w) * x for w, r, x in zip(weights, rounded, inputs, strict=True)]
+    back = [r / f for r, f in zip(rounded, factors or [1] * len(rounded), strict=True)]
+    counts = [(r - w) * x for w, r, x in zip(weights, back, inputs, strict=True)]
     most = most or max(map(abs, counts))
-    rows = (
-        ("weight", weights, "{:.2f}", None),
-        ("rounded", rounded, "{:.2f}", None),
-        ("input", inputs, "{:g}", None),
-        ("error × input", counts, "{:+.2f}", [tint(RED, 0.1 + 0.6 * abs(value) / most) for value in counts]),
-    )
-    width = 45 / len(weights)
-    for i, (name, values, form, colors) in enumerate(rows):
-        y = 20.8 - 6.2 * i
-        say(ax, 20.5, y + 1.9, name, ha="right", weight="bold" if colors else "normal")
-        texts = [form.format(value).replace("-", "−") for value in values]
-        strip(ax, 22, y, texts, width, 3.8, colors, size=11)
-    say(ax, 68.6, 4.1, f"= {sum(counts):+.2f}".replace("-", "−"), weight="bold", ha="left", size=10.3)
+    plain, shades = [LIGHT] * len(weights), [tint(RED, 0.1 + 0.6 * abs(value) / most) for value in counts]
+    rows = [("weight", [f"{w:.2f}" for w in weights], None), ("rounded", [f"{r:.2f}" for r in rounded], plain)]
+    if factors:
+        said = [
+            f"{w:.2f} · {f:g} = {w * f:.2f}" if f != 1 else f"{w:.2f}" for w, f in zip(weights, factors, strict=True)
+        ]
+        rows.insert(1, ("multiplied", said, None))
+        said = [
+            f"{r:.2f} / {f:g} = {r / f:.2f}" if f != 1 else f"{r:.2f}" for r, f in zip(rounded, factors, strict=True)
+        ]
+        rows.append(("divided again", said, None))
+    rows += [("input", [f"{x:g}" for x in inputs], None), ("error × input", [f"{c:+.2f}" for c in counts], shades)]
+    ax = canvas(0.55 + 0.5 * len(rows))
+    top, width = 10 * ax.figure.get_figheight(), 52 / len(weights)
+    say(ax, 2, top - 2.2, title, ha="left", weight="bold")
+    for i, (name, texts, colors) in enumerate(rows):
+        y = top - 8.8 - 5.0 * i
+        say(ax, 18.5, y + 1.9, name, ha="right", weight="bold" if name == "error × input" else "normal")
+        strip(ax, 20, y, [text.replace("-", "−") for text in texts], width, 3.8, colors, size=11)
     finish(
         ax,
-        f"Weights {', '.join(f'{w:g}' for w in weights)}, rounded to {', '.join(f'{r:g}' for r in rounded)}, with "
-        f"inputs {', '.join(f'{x:g}' for x in inputs)}. Error times input is {', '.join(f'{c:+.2f}' for c in counts)}, "
-        f"in all {sum(counts):+.2f}.",
+        f"{title}. Weights {', '.join(f'{w:g}' for w in weights)}, rounded to {', '.join(f'{r:g}' for r in back)}, "
+        f"with inputs {', '.join(f'{x:g}' for x in inputs)}. Error times input is "
+        f"{', '.join(f'{c:+.2f}' for c in counts)}.",
     )
 
 
@@ -143,26 +164,29 @@ def pass_it_on(columns: int = 9, done: int = 4, rows: int = 5) -> None:
 
 def superblock() -> None:
     """Q4_K: eight small blocks of 32 weights, a scale and a low of 6 bits for each, and two numbers that all share."""
-    ax = canvas(3.0)
+    ax = canvas(3.3)
+    for x, color, said in ((3, ORANGE, "for the scales"), (24, SKY, "for the lows")):
+        box(ax, x, 30.0, 1.8, 1.8, color=tint(color, 0.7))
+        say(ax, x + 2.6, 30.9, said, ha="left", size=10.5)
     for i in range(8):
         x = 3 + 5.2 * i
-        box(ax, x, 3.0, 5.0, 3.2, "32×4", color=tint(GREEN, 0.55), size=10.3)
-        strip(ax, x, 12.6, ["6", "6"], 2.5, 3.2, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.3)
-        ax.plot([x + 2.5, x + 2.5], [6.4, 12.4], color=GRAY, lw=0.9)
-        ax.plot([x + 2.5, 23.8], [16.0, 22.0], color=GRAY, lw=0.7)
-    strip(ax, 18.8, 22.2, ["16", "16"], 5.0, 3.4, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.5)
+        box(ax, x, 2.0, 5.0, 3.2, "32×4", color=tint(GREEN, 0.55), size=10.3)
+        strip(ax, x, 11.6, ["6", "6"], 2.5, 3.2, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.3)
+        ax.plot([x + 2.5, x + 2.5], [5.4, 11.4], color=GRAY, lw=0.9)
+        ax.plot([x + 2.5, 23.8], [15.0, 21.0], color=GRAY, lw=0.7)
+    strip(ax, 18.8, 21.2, ["16", "16"], 5.0, 3.4, [tint(ORANGE, 0.7), tint(SKY, 0.7)], size=10.5)
     rows = (
-        (23.9, "2 numbers of 16 bits for all", 32 / 256),
-        (14.2, "8 scales and 8 lows of 6 bits", 12 / 32),
-        (4.6, "256 codes of 4 bits", 4),
+        (22.9, "2 numbers of 16 bits", "shared by all, and multiplied with"),
+        (13.2, "8 scales, 8 lows of 6 bits", "one of each per block"),
+        (3.6, "256 codes of 4 bits", "8 blocks of 32 weights"),
     )
-    for y, said, bits in rows:
-        say(ax, 47, y + 1.0, said, ha="left", weight="bold", size=10.5)
-        say(ax, 47, y - 1.5, f"{bits:g} bits per weight", ha="left", color=GRAY, size=10.5)
+    for y, said, more in rows:
+        say(ax, 47, y + 1.2, said, ha="left", weight="bold", size=10.5)
+        say(ax, 47, y - 1.4, more, ha="left", color=GRAY, size=10.3)
     finish(
         ax,
-        "Q4_K in three storeys. At the bottom eight small blocks of 32 codes. Above each a scale and a low of 6 bits. "
-        "On top two numbers of 16 bits, one for all scales and one for all lows. Together 4.5 bits per weight.",
+        "Q4_K at three levels. At the bottom eight small blocks of 32 codes. Above each a scale and a low of 6 bits. "
+        "On top two numbers of 16 bits: one that all scales are multiplied with, and one for all lows.",
     )
 
 
@@ -192,4 +216,27 @@ def changes_with_intervals(
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.12)
     ax.legend(loc="upper right", fontsize=10)
+    plots.show(fig, alt)
+
+
+def outputs_and_rise(
+    outputs: dict[str, float], rises: dict[str, float], colors: dict[str, str], title: str, alt: str
+) -> None:
+    """Each method as a point: error of its layers' outputs to the right, rise of perplexity upward, both as shares.
+
+    `colors` is as in `changes_with_intervals`. The two outermost of each axis are named, and those of the second kind.
+    """
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.4, 3.6))
+    across, up = sorted(outputs, key=outputs.get), sorted(rises, key=rises.get)
+    named = {*across[:2], *across[-2:], up[0], *up[-2:], *list(colors.values())[1]}
+    for color, (kind, names) in zip((GREEN, BLUE, ORANGE), colors.items(), strict=False):
+        ax.plot([100 * outputs[n] for n in names], [100 * rises[n] for n in names], "o", color=color, ms=7, label=kind)
+    for name in named:
+        ax.annotate(name, (100 * outputs[name], 100 * rises[name]), (7, 5), textcoords="offset points", fontsize=10.5)
+    ax.set(xlabel="squared error of the layers' outputs, % (further left is more exact)", title=title)
+    ax.set_ylabel("rise of perplexity, %\n(lower is better)")
+    ax.set_ylim(bottom=0)
+    ax.margins(x=0.12, y=0.12)
+    ax.legend(loc="upper left", fontsize=10)
     plots.show(fig, alt)

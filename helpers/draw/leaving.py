@@ -2,33 +2,54 @@
 
 from collections.abc import Sequence
 
-from .canvas import BLUE, GRAY, GREEN, LIGHT, OCHRE, ORANGE, PINK, PLUM, RED, SKY, arrow, box, canvas, finish, say, tint
+import matplotlib.pyplot as plt
 
-__all__ = ["inside_a_file", "rotation_pairs", "way_out"]
+from .. import plots
+from .canvas import (
+    BLUE,
+    GRAY,
+    GREEN,
+    LIGHT,
+    OCHRE,
+    ORANGE,
+    PINK,
+    PLUM,
+    RED,
+    SKY,
+    WIDTH,
+    arrow,
+    box,
+    canvas,
+    finish,
+    say,
+    tint,
+)
+
+__all__ = ["inside_a_file", "loss_along_a_text", "rotation_pairs", "way_out"]
 
 
-def way_out(sizes: dict[str, int]) -> None:
-    """From adapter and 4-bit base to a merged model, to a file, to a smaller file; `sizes` are the bytes of each."""
-    ax = canvas(2.1)
-    steps = (
-        ("adapter", "4-bit base\n+ adapter", GREEN),
-        ("merged", "merged,\n16 bits", BLUE),
-        ("file", "one file,\nGGUF", ORANGE),
-        ("small", "the same\nin 4 bits", PINK),
+def way_out() -> None:
+    """From adapter and 4-bit base to a merged model, and from that to two files, in 16 and in 4 bits."""
+    ax = canvas(2.6)
+    say(ax, 2, 23.6, "in Python", ha="left", weight="bold", color=GRAY)
+    say(ax, 45.5, 23.6, "anywhere, in llama.cpp", ha="left", weight="bold", color=OCHRE)
+    ax.plot([43, 43], [1.0, 25.4], color=GRAY, ls="--", lw=1)
+    box(ax, 2, 8.6, 13.5, 6.4, "4-bit base\n+ adapter", color=tint(GREEN, 0.5), size=10.5)
+    box(ax, 25, 8.6, 13.5, 6.4, "merged,\n16 bits", color=tint(BLUE, 0.5), size=10.5)
+    arrow(ax, (15.9, 11.8), (24.6, 11.8), "merge", above=1.7, size=10.5)
+    for y, said, color in (
+        (14.2, "a GGUF file\nin 16 bits", ORANGE),
+        (2.6, "a GGUF file\nin 4 bits", PINK),
+    ):
+        box(ax, 58, y, 15, 6.4, said, color=tint(color, 0.5), size=10.5)
+        arrow(ax, (38.9, 11.8), (57.6, y + 3.2), size=10.5)
+    say(ax, 51.5, 18.4, "export", size=10.5)
+    say(ax, 49.0, 4.6, "quantize\nand export", size=10.5)
+    finish(
+        ax,
+        "Boxes from left to right: a 4-bit base with an adapter is merged into a model in 16 bits. From that one, two "
+        "files are written, one in 16 bits and one in 4 bits. The files need no Python.",
     )
-    arrows = ("merge", "export", "quantize")
-    for i, (key, said, color) in enumerate(steps):
-        x = 2 + 19.5 * i
-        box(ax, x, 8.2, 12.5, 6.4, said, color=tint(color, 0.5), size=10.5)
-        say(ax, x + 6.2, 6.2, f"{sizes[key] / 1e6:.1f} MB", size=10.5, color=GRAY)
-        if i:
-            arrow(ax, (x - 6.6, 11.4), (x - 0.4, 11.4), arrows[i - 1], above=1.7, size=10.3)
-    say(ax, 2, 17.6, "in Python", ha="left", weight="bold", color=GRAY)
-    say(ax, 41, 17.6, "anywhere: llama.cpp, Ollama …", ha="left", weight="bold", color=OCHRE)
-    ax.plot([38.2, 38.2], [3.0, 19.4], color=GRAY, ls="--", lw=1)
-    say(ax, 38.2, 1.4, "here it leaves Python", color=GRAY, size=10.3)
-    told = ", ".join(f"{said.replace(chr(10), ' ')} {sizes[key] / 1e6:.1f} MB" for key, said, _ in steps)
-    finish(ax, f"Four boxes from left to right, joined by merge, export and quantize: {told}. The last two are files.")
 
 
 def inside_a_file(parts: Sequence[tuple[str, str, int]]) -> None:
@@ -74,3 +95,19 @@ def rotation_pairs(size: int = 8) -> None:
         f"The {size} rows of a head, numbered. In transformers row 0 has row {half} as its partner, in llama.cpp they "
         "lie side by side. Arrows show where each row goes.",
     )
+
+
+def loss_along_a_text(right: Sequence[float], wrong: Sequence[float], title: str, alt: str, width: int = 5) -> None:
+    """Nats per token at each position of a text, in groups of `width`, with rows in the right and the wrong order."""
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.4, 3.3))
+    for said, nats, color, line in (("rows forgotten", wrong, RED, "-"), ("rows moved", right, GREEN, "-")):
+        groups = [nats[i : i + width] for i in range(0, len(nats) - width + 1, width)]
+        middles = [i * width + (width + 1) / 2 for i in range(len(groups))]
+        means = [sum(group) / width for group in groups]
+        ax.plot(middles, means, line, marker="o", color=color, lw=2)
+        ax.annotate(said, (middles[-1], means[-1]), (8, 0), textcoords="offset points", va="center", color=color)
+    ax.set(xlabel="position of the token in its text", ylabel="nats per token\n(lower is better)", title=title)
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(0, len(right) * 1.24)
+    plots.show(fig, alt)

@@ -1,4 +1,4 @@
-"""Checks of notebook 13: the error of an output, a weight that makes up for another, Q4_K's bytes, GPTQ on NF4."""
+"""Checks of notebook 13: the error of an output, a weight that makes up for another, pairs told apart, GPTQ on NF4."""
 
 import torch
 
@@ -17,7 +17,7 @@ def check_output_error(answer) -> str:
         raise Hint("this is the error of the weights: H hasn't come in yet.")
     if abs(3 * given - truth) < 1e-4 * truth:
         raise Hint("add up the rows' errors instead of averaging them.")
-    raise Hint("for one row e it is e @ H @ e. `error @ H` does the first product for all rows at once.")
+    raise Hint("for one row it is error @ H @ error. `error @ H` does the first product for all rows at once.")
 
 
 @exercise("13-2")
@@ -30,26 +30,25 @@ def check_made_up(answer) -> str:
     if abs(changed - 0.575) < 1e-6:
         raise Hint("the first weight became too large, so the second has to become smaller.")
     if abs(changed - 0.485) > 1e-6:
-        raise Hint("e is 0.4 − 0.31. Multiply −e by the fraction, and add it to 0.53.")
+        raise Hint("e is 0.4 − 0.31. Multiply it by minus the fraction, and add that to 0.53.")
     if abs(rounded - 0.4) > 1e-6:
         raise Hint("which level is nearest to the changed weight?")
     return "half related, so it makes up for half of the error. Rounded by itself it would have become 0.6."
 
 
 @exercise("13-3")
-def check_q4_k(answer) -> str:
-    size, bits = (number(value, name) for value, name in zip(answer, ("bytes", "bits"), strict=True))
-    if size == 128:
-        raise Hint("these are the codes alone.")
-    if size == 138 or size == 134:
-        raise Hint("each of the eight blocks has a scale *and* a low of 6 bits.")
-    if size == 1152:
-        raise Hint("this is in bits; a byte has eight.")
-    if size != 144:
-        raise Hint("add the bits of the three storeys: 256 codes, 16 small constants, 2 large ones.")
-    if abs(bits - 4.5) > 1e-9:
-        raise Hint("divide all bits by the 256 weights.")
-    return "as many as INT4 affine in blocks of 64, with blocks half as long."
+def check_told_apart(answer, *, scores, compare) -> str:
+    pairs = (("Q4_K", "HQQ"), ("HQQ", "GPTQ"), ("AWQ", "GPTQ"), ("NF4", "NF4-dq"))
+    if not isinstance(answer, dict) or set(answer) != set(pairs):
+        raise Hint("keep the dict's four pairs, and put True or False behind each.")
+    differences = {pair: compare(*(scores[name] for name in pair)) for pair in pairs}
+    for pair, found in differences.items():
+        if bool(answer[pair]) != found.significant:
+            raise Hint(
+                f"{' and '.join(pair)}: does the interval from `.low` to `.high` of *their* difference hold zero? The "
+                "picture's intervals are of something else."
+            )
+    return f"{sum(found.significant for found in differences.values())} of the four pairs are told apart."
 
 
 @exercise("13-4")
@@ -68,6 +67,6 @@ def check_gptq_nf4(answer, *, weight, seen, plain) -> str:
         raise Hint("a block holds more than 16 different values: round each column to NF4's levels times its absmax.")
     if lost(given) >= lost(plain):
         raise Hint(
-            "the error of the output isn't smaller than NF4's: is what is passed on subtracted from later columns?"
+            "the error of the output isn't smaller than NF4's: does the error reach later columns with the right sign?"
         )
     return f"the error of the output falls by {1 - lost(given) / lost(plain):.0%} against NF4 rounded by itself."

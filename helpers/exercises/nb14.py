@@ -1,4 +1,4 @@
-"""Checks of notebook 14: rows side by side, the size of a file, what ails a model, where eight bits are worth it."""
+"""Checks of notebook 14: rows side by side, what fits into 4 GiB, what ails a file, where eight bits are worth it."""
 
 import torch
 
@@ -25,32 +25,46 @@ def check_rows(answer) -> str:
 
 
 @exercise("14-2")
-def check_file(answer) -> str:
-    given = number(answer, "file_gb")
-    linear, rest = 6_979_321_856, 2 * 32_000 * 4096
-    truth = (linear * 4.5 / 8 + rest * 2) / 1e9
-    if abs(given - truth) < 0.01:
-        return f"{truth:.2f} GB, a little more than bitsandbytes' NF4 with double quantization, which has 4.13 bits."
-    if abs(given - linear * 4.5 / 8e9) < 0.01:
-        raise Hint("these are the linear layers alone: embeddings and head come on top, with 2 bytes each.")
-    if abs(given - (linear * 4 / 8 + rest * 2) / 1e9) < 0.01:
-        raise Hint("4.5 bits, constants included.")
-    if abs(given - (linear * 4.5 / 8 + rest) / 1e9) < 0.01 or abs(given - (linear * 4.5 + rest * 16) / 1e9) < 0.1:
-        raise Hint("16 bits are 2 bytes, and the answer is in bytes, not bits.")
-    raise Hint("bits / 8 for the linear layers, 2 bytes for each of the others, divided by 1e9.")
+def check_fit(answer) -> str:
+    linear, rest, free, per_token = 6_979_321_856, 2 * 32_000 * 4096, 4 * 2**30, 131_072
+    bits = {"16 bits": 16, "Q8_0": 8.5, "Q4_K": 4.5}
+    if not isinstance(answer, dict) or set(answer) != set(bits):
+        raise Hint(f"give a number of tokens for each of {', '.join(bits)}.")
+    for name, of_rest in bits.items():
+        given, left = number(answer[name], f"tokens with {name}"), free - (linear * 4.5 + rest * of_rest) / 8
+        if abs(given - max(0, left / per_token)) <= 1:
+            continue
+        if given < 0 or (left < 0 and abs(given) > 1):
+            raise Hint(f"with {name} the file alone takes {(free - left) / 1e9:.2f} GB. How much are 4 GiB in GB?")
+        if abs(given - (left + linear * 0.5 / 8) / per_token) <= 1:
+            raise Hint("the linear layers take 4.5 bits, constants included.")
+        if abs(given - (4e9 - free + left) / per_token) <= 1 or (left < 4 * 2**30 - 4e9 and given == 0):
+            raise Hint("4 GiB are 4 · 2³⁰ bytes, which is more than 4 · 10⁹.")
+        raise Hint(
+            f"with {name}, {left:,.0f} bytes are left: bits / 8 for each part of the file, subtracted from 4 · 2³⁰. A "
+            "token takes 131,072."
+        )
+    return "4% of the weights decide whether the model can be used at all."
 
 
 @exercise("14-3")
-def check_causes(answer) -> str:
-    truth = {"A": "end", "B": "rotation", "C": "template", "D": "4 bits"}
+def check_faults(answer, *, again) -> str:
+    truth = {"A": "4 bits", "B": "beginning", "C": "rows", "D": "cut"}
     why = {
-        "A": "A answers correctly: what is missing comes after the answer.",
-        "B": "B is worse with long prompts, in F16, too: something that has to do with positions.",
-        "C": "C is fluent, so the weights are right. What is different from Python is how it is asked.",
-        "D": "D has lost it in Python, too, so nothing that comes later is to blame.",
+        "A": "A's file agrees with the model that it was written from. Was that one any good?",
+        "B": "B's ids aren't those of Python.",
+        "C": "C gets the right ids and predicts something else: its numbers aren't in their places.",
+        "D": "D has the right numbers and answers well. Look at the texts.",
     }
-    matched(answer, truth, why, ("cut",))
-    return "four faces, four causes, and the quantization was none of them."
+    matched(answer, truth, why, ("template", "end"))
+    cure = {
+        "A": "A's file is a true copy of a bad model, so another export doesn't help.",
+        "B": "B's file is the same as the good one: what is wrong is what it was asked.",
+        "C": "C was written from a good model, and came out wrong.",
+        "D": "D holds a wrong name for the way to cut text. Where does that name come from?",
+    }
+    matched(again, {"A": "merge", "B": "ask", "C": "export", "D": "export"}, cure)
+    return "four patients, and no 4-bit file made any of them ill."
 
 
 @exercise("14-4")

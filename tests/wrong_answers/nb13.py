@@ -1,5 +1,7 @@
 """The likeliest wrong answers of notebook 13, and a piece of the hint that each must get."""
 
+APART = 'exercises.check("13-3", apart, scores=scores, compare=quality.paired_difference)'
+PAIRS = [("Q4_K", "HQQ"), ("HQQ", "GPTQ"), ("AWQ", "GPTQ"), ("NF4", "NF4-dq")]
 WRONG = {
     "13-1": [
         (
@@ -22,9 +24,9 @@ WRONG = {
         ('changed_and_rounded = [0.485, 0.6]\nexercises.check("13-2", changed_and_rounded)', "which level"),
     ],
     "13-3": [
-        ('bytes_and_bits = [128, 4]\nexercises.check("13-3", bytes_and_bits)', "codes alone"),
-        ('bytes_and_bits = [138, 4.3125]\nexercises.check("13-3", bytes_and_bits)', "scale *and* a low"),
-        ('bytes_and_bits = [144, 4.25]\nexercises.check("13-3", bytes_and_bits)', "divide all bits"),
+        (f'apart = {{("Q4_K", "HQQ"): True}}\n{APART}', "four pairs"),
+        (f"apart = dict.fromkeys({PAIRS}, True)\n{APART}", "hold zero"),
+        (f"apart = dict.fromkeys({PAIRS}, False)\n{APART}", "Q4_K and HQQ: does"),
     ],
     "13-4": [
         (

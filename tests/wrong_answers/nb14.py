@@ -1,6 +1,7 @@
 """The likeliest wrong answers of notebook 14, and a piece of the hint that each must get."""
 
 END = 'exercises.check("14-4", tried, plain=(files["Q4_K"].bytes, found.get("Q4_K")))'
+FIT = 'exercises.check("14-2", tokens_that_fit)'
 WRONG = {
     "14-1": [
         ('def side_by_side(rows):\n    return rows\n\n\nexercises.check("14-1", side_by_side)', "nothing has moved"),
@@ -15,28 +16,33 @@ WRONG = {
         ),
     ],
     "14-2": [
-        ('file_gb = 6_979_321_856 * 4.5 / 8 / 1e9\nexercises.check("14-2", file_gb)', "come on top"),
-        (
-            'file_gb = (6_979_321_856 * 4 / 8 + 2 * 32_000 * 4096 * 2) / 1e9\nexercises.check("14-2", file_gb)',
-            "constants included",
-        ),
-        (
-            'file_gb = (6_979_321_856 * 4.5 / 8 + 2 * 32_000 * 4096) / 1e9\nexercises.check("14-2", file_gb)',
-            "16 bits are 2 bytes",
-        ),
+        ('tokens_that_fit = {"Q8_0": 691}\nexercises.check("14-2", tokens_that_fit)', "for each of 16 bits"),
+        (f'tokens_that_fit = {{"16 bits": -1184, "Q8_0": 691, "Q4_K": 1691}}\n{FIT}', "4.45 GB"),
+        (f'tokens_that_fit = {{"16 bits": 0, "Q8_0": 4019, "Q4_K": 5019}}\n{FIT}', "constants included"),
+        (f'tokens_that_fit = {{"16 bits": 0, "Q8_0": 0, "Q4_K": 0}}\n{FIT}', "which is more than"),
+        (f'tokens_that_fit = {{"16 bits": 0, "Q8_0": 700, "Q4_K": 1700}}\n{FIT}', "bytes are left"),
     ],
     "14-3": [
         (
-            'causes = {"A": "template", "B": "rotation", "C": "end", "D": "4 bits"}\nexercises.check("14-3", causes)',
-            "after the answer",
+            'faults = {"A": "rows", "B": "beginning", "C": "4 bits", "D": "cut"}\nagain = {}\n'
+            'exercises.check("14-3", faults, again=again)',
+            "Was that one any good",
         ),
         (
-            'causes = {"A": "end", "B": "4 bits", "C": "template", "D": "rotation"}\nexercises.check("14-3", causes)',
-            "positions",
+            'faults = {"A": "4 bits", "B": "template", "C": "rows", "D": "cut"}\nagain = {}\n'
+            'exercises.check("14-3", faults, again=again)',
+            "aren't those of Python",
         ),
         (
-            'causes = {"A": "end", "B": "rotation", "C": "4 bits", "D": "4 bits"}\nexercises.check("14-3", causes)',
-            "how it is asked",
+            'faults = {"A": "4 bits", "B": "beginning", "C": "rows", "D": "cut"}\n'
+            'again = dict.fromkeys("ABCD", "export")\nexercises.check("14-3", faults, again=again)',
+            "true copy of a bad model",
+        ),
+        (
+            'faults = {"A": "4 bits", "B": "beginning", "C": "rows", "D": "cut"}\n'
+            'again = {"A": "merge", "B": "export", "C": "export", "D": "export"}\n'
+            'exercises.check("14-3", faults, again=again)',
+            "what it was asked",
         ),
     ],
     "14-4": [
