@@ -176,14 +176,14 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     top = ("norm", "q", "k", "v", "position", "cache", "attention", "o", "add", "norm", "gate", "up", "SiLU", "multiply",
            "down", "add")  # fmt: skip
     products = {"q", "k", "v", "o", "gate", "up", "down", "q, k, v", "gate, up"}
-    say(ax, 1.5, 35.2, "As transformers has it", ha="left", weight="bold")
-    say(ax, 75, 35.2, f"{plain:,} kernels a step; most boxes take several", ha="right", size=10.5)
+    say(ax, 1.5, 35.2, "One block, as transformers has it", ha="left", weight="bold")
+    say(ax, 75, 35.2, f"{plain:,} kernels a step; many boxes take several", ha="right", size=10.5)
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
         box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
     bottom = ("add,\nnorm", "q, k, v", "position,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\nmultiply",
               "down")  # fmt: skip
-    say(ax, 1.5, 17.6, "Fused", ha="left", weight="bold")
+    say(ax, 1.5, 17.6, "The same, fused", ha="left", weight="bold")
     say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
         box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
