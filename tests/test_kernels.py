@@ -472,7 +472,7 @@ def test_loads_are_counted_where_no_kernel_runs():
         counting.count_loads(kernel, 5, *given, ROWS=2, WIDTH=32)
 
 
-def test_the_permute_of_exercise_15_1_is_what_the_table_does():
+def test_the_permute_of_exercise_15_2_is_what_the_table_does():
     permute = functions("15_inside_the_kernel", "permute").permute
     words = [int(word) & 0xFFFFFFFF for word in lookup.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):

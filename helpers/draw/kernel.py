@@ -231,9 +231,9 @@ def inside_a_multiprocessor() -> None:
         say(ax, 17.6, y + 1.4, name, ha="right", weight="bold", size=10.5)
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
     box(
-        ax, x0, 10.4, 32 * w, 3.4, "tensor core: 16 × 16 weights times 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
+        ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
     )
-    say(ax, 17.6, 12.1, "multiplies", ha="right", weight="bold", size=10.5)
+    say(ax, 17.6, 12.1, "tensor core", ha="right", weight="bold", size=10.5)
     arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
     say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
     finish(
@@ -337,7 +337,7 @@ def renumbered_columns() -> None:
     say(ax, x0, 21.6, "columns 0, 1, 8 and 9 belong to one lane", ha="left", size=10.5, color=GREEN)
     say(ax, x0, 11.8, "what a lane loads anyway, called columns 0 to 3", ha="left", size=10.5, color=GREEN)
     for t in range(4):
-        say(ax, x0 + (4 * t + 2) * w, 2.6, f"t = {t}", size=10.5, color=LANES[t])
+        say(ax, x0 + (4 * t + 2) * w, 2.6, f"lane {t}", size=10.5, color=LANES[t])
     finish(
         ax,
         "One row of the tile, twice, with its 16 columns colored by the four lanes that hold them. In the hardware's "
