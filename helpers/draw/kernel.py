@@ -173,8 +173,8 @@ def more_rows(texts: int) -> None:
 def few_kernels(plain: int, fused: int, layers: int) -> None:
     """The operations of a transformer block, each a kernel or more; below, the same in eight kernels."""
     ax = canvas(3.7)
-    top = ("norm", "q", "k", "v", "position", "cache", "attention", "o", "add", "norm", "gate", "up", "SiLU", "multiply",
-           "down", "add")  # fmt: skip
+    top = ("norm", "q", "k", "v", "position", "cache", "attention", "o",
+           "add", "norm", "gate", "up", "SiLU", "multiply", "down", "add")  # fmt: skip
     products = {"q", "k", "v", "o", "gate", "up", "down", "q, k, v", "gate, up"}
     say(ax, 1.5, 35.2, "One block, as transformers has it", ha="left", weight="bold")
     say(ax, 75, 35.2, f"{plain:,} kernels a step; many boxes take several", ha="right", size=10.5)
@@ -230,9 +230,7 @@ def inside_a_multiprocessor() -> None:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
         say(ax, 17.6, y + 1.4, name, ha="right", weight="bold", size=10.5)
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
-    box(
-        ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
-    )
+    box(ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3)
     say(ax, 17.6, 12.1, "tensor core", ha="right", weight="bold", size=10.5)
     arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
     say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
