@@ -362,7 +362,13 @@ def make_it_fast(v):
     between(v["us"]["nf4-dq"] / v["us"]["finished"], 1.3, 2.5, "bitsandbytes : finished kernel")
     between(v["us"]["bf16"] / v["us"]["finished"], 2.0, 4.0, "bf16 : finished kernel")
     assert v["us"]["finished"] < v["us"]["bf16"] < v["us"]["by_pointer"]
-    between(v["budget"], 1.5, 4, "integer operations per weight")
+    between(v["budget"], 1, 2, "loads per weight that fit into the least time")
+    assert v["loads"] == {"first": 2.5, "second": 0.5}
+    assert v["us"]["finished"] < v["us"]["by_permute"] < v["us"]["by_pointer"]
+    race = {rows: {scheme: us[rows] for scheme, us in v["race"].items() if rows in us} for rows in ("1", "8", "64")}
+    between(race["1"]["bitsandbytes"] / race["1"]["bf16"], 0.5, 0.8, "exercise 3, A")
+    between(race["8"]["bitsandbytes"] / race["8"]["bf16"], 1.3, 1.8, "exercise 3, B")
+    between(race["8"]["torchao"] / race["8"]["bf16"], 0.95, 1.05, "exercise 3, C")
     between(v["ratio"]["median"], 2.2, 2.7, "decoding, finished kernel : bf16")
     assert v["ratio"]["low"] < v["ratio"]["median"] < v["ratio"]["high"] and v["claim"] == "true"
     between(v["layer"], 2.2, 3.2, "a layer's products, bf16 : finished kernel")

@@ -19,7 +19,7 @@ from taught import functions
 from benchmarks import kernel_bench
 from helpers import decoding, memory, models, nf4, results, speed
 from helpers.errors import CourseError
-from helpers.kernels import calling, lookup, product, switch
+from helpers.kernels import calling, counting, lookup, product, switch
 from helpers.models.loading import same_on_every_cpu
 
 GPU = torch.cuda.is_available()
@@ -459,7 +459,20 @@ def test_the_notebook_steps_agree_with_float64():
         assert error(out, exact) < (1e-6 if name == "by_pointer" else 3e-3)
 
 
-def test_the_permute_of_exercise_15_1_is_what_the_table_does():
+def test_loads_are_counted_where_no_kernel_runs():
+    quantized = nf4.quantize(torch.randn(8, 256, generator=torch.Generator().manual_seed(7)))
+    x, out = torch.randn(256, generator=torch.Generator().manual_seed(8)), torch.full((8,), float("nan"))
+    given = (x, quantized.codes, quantized.absmax, nf4.nf4_code(), out, 256)
+    kernel = kernel_bench.steps().by_pointer
+    assert counting.count_loads(kernel, 4, *given, ROWS=2, WIDTH=32) == {
+        "x": 1024, "codes": 1024, "absmax": 1024, "levels": 2048,
+    }  # fmt: skip
+    assert error(out, nf4.dequantize(quantized).double() @ x.double()) < 1e-6
+    with pytest.raises(IndexError, match="place 1183 of `codes`, which has 1024 elements"):
+        counting.count_loads(kernel, 5, *given, ROWS=2, WIDTH=32)
+
+
+def test_the_permute_of_exercise_15_2_is_what_the_table_does():
     permute = functions("15_inside_the_kernel", "permute").permute
     words = [int(word) & 0xFFFFFFFF for word in lookup.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):

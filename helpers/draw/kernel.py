@@ -1,7 +1,7 @@
 """Drawings of notebooks 11 and 15: what a GPU reads, what a kernel does for a byte, and who looks up where."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .canvas import (
     BLUE,
@@ -34,6 +34,7 @@ __all__ = [
     "inside_a_multiprocessor",
     "kernel_tile",
     "lane_tile",
+    "loads_for_eight",
     "more_rows",
     "pair_of_a_byte",
     "renumbered_columns",
@@ -52,7 +53,7 @@ def road_of_weights(processors: int, bytes_per_second: float) -> None:
     box(ax, 20, 10.4, 24, 3.4, "", color=tint(ORANGE, 0.35), linewidth=0)
     arrow(ax, (20.2, 12.1), (44.4, 12.1), color=OCHRE, linewidth=2.2, mutation_scale=16)
     say(ax, 32, 16.0, f"{bytes_per_second / 1e12:.2f} TB per second,", size=10.5)
-    say(ax, 32, 8.2, "however many wait", size=10.5)
+    say(ax, 32, 8.2, "and no more", size=10.5)
     columns = 22
     rows = -(-processors // columns)
     colors = [tint(BLUE, 0.5)] * processors + ["white"] * (rows * columns - processors)
@@ -126,6 +127,29 @@ def kernel_tile(rows: int, width: int) -> None:
     )
 
 
+def loads_for_eight(kernels: Mapping[str, Mapping[str, float]]) -> None:
+    """What kernels load for eight weights, a box for each load; given are loads per weight."""
+    looks = {"codes": tint(GREEN, 0.5), "levels": tint(BLUE, 0.5), "absmax": tint(ORANGE, 0.55), "x": tint(GRAY, 0.6)}
+    ax, w, x0 = canvas(1.25 + 0.75 * len(kernels)), 2.25, 17
+    top, told = 7.5 * len(kernels) + 3.4, []
+    say(ax, x0, top + 5.6, "Loads for eight weights", ha="left", weight="bold")
+    for i, (name, each) in enumerate(kernels.items()):
+        y, x = top - 1.4 - 7.5 * i, x0
+        say(ax, x0 - 1.4, y + 1.8, name, ha="right", size=10.5)
+        for kind, color in looks.items():
+            count = 8 * each.get(kind, 0)
+            for _ in range(round(count)):
+                box(ax, x, y, w, 3.6, color=color)
+                x += w
+            if count:
+                told.append(f"{name}: {kind} {count:g}")
+        say(ax, x + 1.2, y + 1.8, f"{8 * sum(each.values()):g}", ha="left", weight="bold")
+    for i, (kind, color) in enumerate(looks.items()):
+        box(ax, x0 + 13 * i, 1.6, 2.2, 2.2, color=color)
+        say(ax, x0 + 3.2 + 13 * i, 2.7, kind, ha="left", size=10.5)
+    finish(ax, f"Boxes, one for each load that a kernel makes for eight weights. {'; '.join(told)}.")
+
+
 def more_rows(texts: int) -> None:
     """One row of x against many: the same weights, more work with them."""
     ax = canvas(2.3)
@@ -149,18 +173,18 @@ def more_rows(texts: int) -> None:
 def few_kernels(plain: int, fused: int, layers: int) -> None:
     """The operations of a transformer block, each a kernel or more; below, the same in eight kernels."""
     ax = canvas(3.7)
-    top = ("norm", "q", "k", "v", "rotate", "cache", "attention", "o", "add", "norm", "gate", "up", "SiLU", "times",
-           "down", "add")  # fmt: skip
+    top = ("norm", "q", "k", "v", "position", "cache", "attention", "o",
+           "add", "norm", "gate", "up", "SiLU", "multiply", "down", "add")  # fmt: skip
     products = {"q", "k", "v", "o", "gate", "up", "down", "q, k, v", "gate, up"}
-    say(ax, 1.5, 35.2, "As transformers has it", ha="left", weight="bold")
-    say(ax, 75, 35.2, f"{plain:,} kernels a step, about {plain / layers:.0f} per block", ha="right", size=10.5)
+    say(ax, 1.5, 35.2, "One block, as transformers has it", ha="left", weight="bold")
+    say(ax, 75, 35.2, f"{plain:,} kernels a step; many boxes take several", ha="right", size=10.5)
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
         box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
-    bottom = ("add,\nnorm", "q, k, v", "rotate,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\ntimes",
+    bottom = ("add,\nnorm", "q, k, v", "position,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\nmultiply",
               "down")  # fmt: skip
-    say(ax, 1.5, 17.6, "Fused", ha="left", weight="bold")
-    say(ax, 75, 17.6, f"{fused:,} kernels a step, eight per block", ha="right", size=10.5)
+    say(ax, 1.5, 17.6, "The same, fused", ha="left", weight="bold")
+    say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
         box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
     box(ax, 17, 3.0, 2.4, 2.0, color=WEIGHTS)
@@ -206,10 +230,8 @@ def inside_a_multiprocessor() -> None:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
         say(ax, 17.6, y + 1.4, name, ha="right", weight="bold", size=10.5)
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
-    box(
-        ax, x0, 10.4, 32 * w, 3.4, "tensor core: 16 × 16 weights times 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3
-    )
-    say(ax, 17.6, 12.1, "multiplies", ha="right", weight="bold", size=10.5)
+    box(ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3)
+    say(ax, 17.6, 12.1, "tensor core", ha="right", weight="bold", size=10.5)
     arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
     say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
     finish(
@@ -313,7 +335,7 @@ def renumbered_columns() -> None:
     say(ax, x0, 21.6, "columns 0, 1, 8 and 9 belong to one lane", ha="left", size=10.5, color=GREEN)
     say(ax, x0, 11.8, "what a lane loads anyway, called columns 0 to 3", ha="left", size=10.5, color=GREEN)
     for t in range(4):
-        say(ax, x0 + (4 * t + 2) * w, 2.6, f"t = {t}", size=10.5, color=LANES[t])
+        say(ax, x0 + (4 * t + 2) * w, 2.6, f"lane {t}", size=10.5, color=LANES[t])
     finish(
         ax,
         "One row of the tile, twice, with its 16 columns colored by the four lanes that hold them. In the hardware's "

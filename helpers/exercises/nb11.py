@@ -1,89 +1,122 @@
-"""Checks of notebook 11: the least time of a product, a budget of operations, a claim to judge, Amdahl's law."""
+"""Checks of notebook 11: loads that fit into the least time, a line of a kernel, a choice of kernel, Amdahl's law."""
+
+import math
 
 from . import Hint, call, exercise, matched, number
 
 
 @exercise("11-1")
-def check_least_time(answer) -> str:
-    found = number(answer, "the time in microseconds")
-    weights, bits, bandwidth = 14336 * 4096, 4.127, 3e12
-    truth = 1e6 * weights * bits / 8 / bandwidth
+def check_budget(answer) -> str:
+    found = number(answer, "the number of loads")
+    seconds, rate = 4.127 / 8 / 0.3e12, 40 * 32 * 1.5e9  # of a weight, and loads of the whole GPU in a second
 
     def near(value):
-        return abs(found - value) < 0.012 * abs(value)
+        return abs(found - value) < 0.02 * abs(value)
 
-    if near(truth):
-        return f"{truth:.1f} µs. In bf16 the same layer takes at least {1e6 * weights * 2 / bandwidth:.1f} µs."
-    if near(1e6 * weights * 4 / 8 / bandwidth):
+    if near(rate * seconds):
+        return (
+            f"{rate * seconds:.1f} loads per weight. A slower memory leaves *more* room: there, our first kernel's "
+            "loads would fit."
+        )
+    if near(rate * 0.5 / 0.3e12):
         raise Hint("these are the codes alone; with its constants a weight takes 4.127 bits.")
-    if near(8 * truth):
-        raise Hint("these are bits; the bandwidth is in bytes per second, and a byte has 8 bits.")
-    if near(1e6 * weights * 2 / bandwidth):
-        raise Hint("this is bf16, with 2 bytes per weight.")
-    if near(truth / 1e6) or near(truth / 1e3):
-        raise Hint("give it in microseconds, of which a second has a million.")
-    raise Hint("first the number of weights, then their bytes, then bytes divided by 3e12, then times a million.")
+    if near(rate * 8 * seconds):
+        raise Hint("the bandwidth is in bytes per second, and a byte has 8 bits.")
+    if near(rate * seconds / 40):
+        raise Hint("this is one multiprocessor; the GPU has 40 of them.")
+    if near(rate * seconds / 32):
+        raise Hint("each multiprocessor answers 32 loads in a cycle, not one.")
+    if near(1 / (rate * seconds)):
+        raise Hint("turn it over: loads per weight, not weights per load.")
+    raise Hint(
+        "first the seconds in which the bytes of one weight arrive, then the loads of the whole GPU per second; "
+        "multiply them."
+    )
 
 
 @exercise("11-2")
-def check_budget(answer) -> str:
-    # an H100 and an H200 with the bytes of one layer in NF4 with double quantization, and a small GPU with others
-    cases = [(132, 1.755e9, 58_720_256, 30_294_016, 3.0e12), (40, 1.2e9, 4_194_304, 2_359_296, 3.2e11)]
-    for processors, clock, weights, size, bandwidth in cases:
-        found = number(call(answer, processors, clock, weights, size, bandwidth), "what budget returns")
-        seconds, rate = size / bandwidth, processors * 64 * clock
+def check_kernel(answer, *, count_loads) -> str:
+    import torch
 
-        def near(value, found=found):
-            return abs(found - value) < 1e-6 * abs(value)
+    code = getattr(getattr(answer, "fn", answer), "__code__", None)
+    if code is None:
+        raise Hint(f"a kernel is wanted here, and this is of type {type(answer).__name__}.")
+    if ... in code.co_consts:
+        call(lambda: ...)  # still open
+    generator, (n, k) = torch.Generator().manual_seed(3), (6, 256)
+    codes = torch.randint(0, 256, (n * k // 2,), generator=generator, dtype=torch.uint8)
+    x, levels, absmax = (torch.randn(size, generator=generator) for size in (k, 16, n * k // 64))
+    out = torch.full((n,), float("nan"))
+    try:
+        loads = count_loads(answer, n // 2, x, codes, absmax, levels, out, k, ROWS=2, WIDTH=32)
+    except Exception as error:
+        raise Hint(f"your kernel raised {type(error).__name__}: {str(error).rstrip('.')}.") from None
+    bytes_ = codes.long()
+    weights = torch.stack([levels[bytes_ >> 4], levels[bytes_ & 15]], 1).view(n, -1, 64)
+    sums = (weights.double() * x.view(1, -1, 64)).sum(2)  # of a row and block
+    blocks = torch.arange(k // 64)
 
-        if near(rate * seconds / weights):
-            continue
-        if near(processors * clock * seconds / weights):
-            raise Hint("each multiprocessor does 64 operations in a cycle, not one.")
-        if near(64 * clock * seconds / weights):
-            raise Hint("this is one multiprocessor; the GPU has `processors` of them.")
-        if near(rate * seconds):
-            raise Hint("these are all operations; divide by the number of weights.")
-        if near(rate * seconds / size):
-            raise Hint("these are operations per byte; a byte holds two weights, and absmax takes some bytes as well.")
-        if near(weights / (rate * seconds)):
-            raise Hint("turn it over: operations per weight, not weights per operation.")
-        if near(rate / weights):
-            raise Hint("this is for a whole second; the bytes are read in less.")
+    def gives(which):
+        return torch.allclose(out.double(), (sums * absmax[which].double()).sum(1), rtol=1e-4, atol=1e-4)
+
+    own = torch.arange(n)[:, None] * (k // 64) + blocks
+    if gives(blocks.expand(n, -1)):
+        raise Hint("every row has taken the constants of row 0: where do those of `row` begin?")
+    if gives(own // (k // 64) * (k // 64) + blocks // 2):
+        raise Hint("`start` counts bytes, and a block of 64 weights has 32 of them.")
+    if gives(own // (k // 64) * (k // 64)):
+        raise Hint("this is each row's first absmax in every step: which block does a step work on?")
+    if not gives(own):
         raise Hint(
-            "multiply the operations per second by the seconds in which the bytes are read, then divide by the weights."
+            "the sums are wrong. Row `row` has K // 64 constants, and the loop's step that begins at byte `start` "
+            "needs one of them: which?"
         )
-    return "right. With more operations than that, bytes no longer set the pace."
+    each = {name: number / (n * k) for name, number in loads.items()}
+    total = sum(each.values())
+    if each["absmax"] > 0.1:
+        raise Hint(
+            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight, as before. All bytes of "
+            "a step lie in one block, so one address per row will do."
+        )
+    return (
+        f"right, with {total:.2f} loads per weight. Absmax has {each['absmax']:.3f} of them, and levels, with "
+        f"{each['levels']:.0f}, are now half of all."
+    )
 
 
 @exercise("11-3")
-def check_claim(answer) -> str:
-    truth = {"A": "yes", "B": "yes", "C": "no", "D": "yes", "E": "yes", "F": "no"}
+def check_choice(answer) -> str:
+    truth = {"A": "4 bits", "B": "16 bits", "C": "no difference", "D": "4 bits"}
     why = {
-        "A": "A: look at the figure above: the order changes with the number of rows.",
-        "B": "B: another GPU has another bandwidth, and other limits for the work: both sides of the comparison move.",
-        "C": "C: fine-tuning changes the values of weights. Does a kernel take longer for other values?",
-        "D": "D: in the table of four layers, is the smallest one as near to its least time as the largest?",
-        "E": "E: what a step does besides products becomes no faster by a new product.",
-        "F": "F: how good the answers are matters, but does a kernel run faster for a better model of the same size?",
+        "A": "A: which of the two points at 1 row lies lower?",
+        "B": "B: with 8 rows, is bitsandbytes' line below that of bf16, or above?",
+        "C": "C: look for the place where the two lines cross.",
+        "D": "D: speed isn't everything. What can a model that doesn't fit do?",
     }
     matched(answer, truth, why)
-    return "speed depends on shapes, rows, the GPU and the rest of the step, and not on what the weights say."
+    return "the same 4 bits are faster, slower or alike: it depends on the kernel and on how many texts you run."
 
 
 @exercise("11-4")
-def check_faster(answer) -> str:
-    for p, s, r in ((0.7, 2.5, 1.0), (0.8, 4.0, 2.0), (0.5, 10.0, 3.0)):
-        value = number(call(answer, p, s, r), "what faster returns")
-        if abs(value - 1 / (p / s + (1 - p) / r)) < 1e-9:
+def check_needed(answer) -> str:
+    for p, goal in ((0.8, 2), (0.8, 3), (0.5, 1.5), (0.9, 4), (0.8, 5), (0.6, 4)):
+        value = number(call(answer, p, goal), "what needed returns")
+        left = 1 / goal - (1 - p)
+        truth = p / left if left > 1e-9 else math.inf
+        if value == truth or abs(value - truth) < 1e-9 or value > 1e9 and truth == math.inf:
             continue
-        if abs(value - (p * s + (1 - p) * r)) < 1e-9:
-            raise Hint("speeds do not average like this: add the *times* of the two parts, and turn over the sum.")
-        if abs(value - (p / s + (1 - p) / r)) < 1e-9:
-            raise Hint("this is the new time, the old one being 1; how many times as fast is that?")
-        if abs(value - 1 / (p / s + (1 - p))) < 1e-9:
-            raise Hint("the rest becomes faster as well, by `r`.")
-        if abs(value - s * r) < 1e-9:
-            raise Hint("each factor applies to its own part alone.")
-        raise Hint("the old time is 1: `p` of it for products. Work out both new times and add them.")
-    return f"products that cost nothing would make a step with p = 70% {1 / 0.3:.1f}× as fast, and no faster."
+        if truth == math.inf:
+            raise Hint(
+                f"with p = {p} and goal = {goal}, the rest alone takes as long as the whole step may, or longer: no "
+                "kernel is fast enough, and math.inf says so."
+            )
+        if abs(value - goal) < 1e-9:
+            raise Hint("that would do if products were the whole step; the rest stays as it is.")
+        if abs(value - goal / p) < 1e-9:
+            raise Hint("speeds don't add up like this. Call the old step 1: how long may the new one be, and the rest?")
+        if abs(value - 1 / (p / goal + 1 - p)) < 1e-9:
+            raise Hint("this is what the step gains from products that are `goal` times as fast: turn the question.")
+        if abs(value - left / p) < 1e-9:
+            raise Hint("this is the products' new time, as a share of their old; how many times as fast is that?")
+        raise Hint("call the old step 1. How long may the new one be? Take the rest off: so much is left for products.")
+    return "with p = 80%, a step 3 times as fast needs products 6 times as fast, and 5 times is out of reach."

@@ -1,11 +1,34 @@
-"""Checks of notebook 15: a look-up by byte permutes, the lane that holds a weight, queues at a memory's banks."""
+"""Checks of notebook 15: queues at banks, a look-up by byte permutes, the lane of a weight, stages left out."""
 
 import random
 
-from . import Hint, call, exercise, number
+from . import Hint, call, exercise, matched, number
 
 
 @exercise("15-1")
+def check_turns(answer) -> str:
+    draw = random.Random(0)
+    cases = [[5, 37, 69, 5, 8], [0] * 32, list(range(32)), [32 * i for i in range(8)] * 4]
+    cases += [[draw.randrange(256) for _ in range(32)] for _ in range(20)]
+
+    def by_bank(entries):
+        banks = [entry % 32 for entry in entries]
+        return max(banks.count(bank) for bank in banks)
+
+    found = [number(call(answer, list(entries)), "what turns returns") for entries in cases]
+    truth = [by_bank(set(entries)) for entries in cases]
+    if found == truth:
+        return f"{truth[0]} turns for 5, 37, 69, 5 and 8, and one where all ask for the same entry."
+    if found == [by_bank(entries) for entries in cases]:
+        raise Hint("lanes that ask for the *same* entry are answered together: count each entry once.")
+    if found == [len(set(entries)) for entries in cases]:
+        raise Hint("different banks answer at the same time; only entries in one bank wait for each other.")
+    if found == [len({entry % 32 for entry in entries}) for entries in cases]:
+        raise Hint("these are the banks that are asked; how long is the longest queue at one of them?")
+    raise Hint("sort the different entries by their bank, `entry % 32`; the fullest bank decides.")
+
+
+@exercise("15-2")
 def check_look_up(answer) -> str:
     draw = random.Random(0)
     lower_only = upper_only = swapped = reverse = True
@@ -44,7 +67,7 @@ def check_look_up(answer) -> str:
     )
 
 
-@exercise("15-2")
+@exercise("15-3")
 def check_lane(answer) -> str:
     places = [(row, column) for row in range(16) for column in range(16)]
     found = {place: number(call(answer, *place), "what lane_of returns") for place in places}
@@ -66,24 +89,14 @@ def check_lane(answer) -> str:
     raise Hint(f"look at row {wrong[0]}, column {wrong[1]} in the drawing: your function says {found[wrong]:g}.")
 
 
-@exercise("15-3")
-def check_turns(answer) -> str:
-    draw = random.Random(0)
-    cases = [[5, 37, 69, 5, 8], [0] * 32, list(range(32)), [32 * i for i in range(8)] * 4]
-    cases += [[draw.randrange(256) for _ in range(32)] for _ in range(20)]
-
-    def by_bank(entries):
-        banks = [entry % 32 for entry in entries]
-        return max(banks.count(bank) for bank in banks)
-
-    found = [number(call(answer, list(entries)), "what turns returns") for entries in cases]
-    truth = [by_bank(set(entries)) for entries in cases]
-    if found == truth:
-        return f"{truth[0]} turns for 5, 37, 69, 5 and 8, and one where all ask for the same entry."
-    if found == [by_bank(entries) for entries in cases]:
-        raise Hint("lanes that ask for the *same* entry are answered together: count each entry once.")
-    if found == [len(set(entries)) for entries in cases]:
-        raise Hint("different banks answer at the same time; only entries in one bank wait for each other.")
-    if found == [len({entry % 32 for entry in entries}) for entries in cases]:
-        raise Hint("these are the banks that are asked; how long is the longest queue at one of them?")
-    raise Hint("sort the different entries by their bank, `entry % 32`; the fullest bank decides.")
+@exercise("15-4")
+def check_stages(answer) -> str:
+    truth = {"A": "look-up", "B": "either", "C": "something else", "D": "absmax"}
+    why = {
+        "A": "A: which single stage, left out, makes it as fast as without both?",
+        "B": "B: alone, neither helps, and both together do. Can the two run at the same time?",
+        "C": "C: what changes when both are left out?",
+        "D": "D: one stage alone brings most of the gain: which?",
+    }
+    matched(answer, truth, why)
+    return "a stage that can be left out for nothing may still hide behind another one, as in B."

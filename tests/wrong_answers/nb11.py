@@ -1,32 +1,46 @@
 """The two most likely wrong answers to each exercise of notebook 11, and a part of the hint that each must get."""
 
-LEAST = "microseconds = "
-CHECK_1 = '\nexercises.check("11-1", microseconds)'
-BUDGET = "def budget(processors, clock, weights, bytes, bandwidth):\n    return "
-CHECK_2 = '\nexercises.check("11-2", budget)'
-CHECK_3 = 'exercises.check("11-3", {"A": "yes", "B": "yes", '
-FASTER = "def faster(p, s, r):\n    return "
-CHECK_4 = '\nexercises.check("11-4", faster)'
+LOADS = "loads_that_fit = "
+CHECK_1 = '\nexercises.check("11-1", loads_that_fit)'
+KERNEL = """@jit
+def sparing(x, codes, absmax, levels, out, K, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    total = tl.zeros((ROWS, WIDTH), tl.float32)
+    for start in range(0, K // 2, WIDTH):
+        place = start + tl.arange(0, WIDTH)[None, :]
+        byte = tl.load(codes + row * (K // 2) + place).to(tl.int32)
+        first = tl.load(levels + (byte >> 4)) * tl.load(x + 2 * place)
+        second = tl.load(levels + (byte & 15)) * tl.load(x + 2 * place + 1)
+        total += (first + second) * tl.load({})
+    tl.store(out + row, tl.sum(total, 1)[:, None])
+
+
+exercises.check("11-2", sparing, count_loads=kernels.count_loads)"""
+CHECK_3 = 'exercises.check("11-3", {"A": "4 bits", '
+NEEDED = "def needed(p, goal):\n    "
+CHECK_4 = '\nexercises.check("11-4", needed)'
 
 WRONG = {
     "11-1": [
-        (f"{LEAST}1e6 * 14336 * 4096 / 2 / 3e12{CHECK_1}", "codes alone"),
-        (f"{LEAST}1e6 * 14336 * 4096 * 4.127 / 3e12{CHECK_1}", "a byte has 8 bits"),
-        (f"{LEAST}14336 * 4096 * 4.127 / 8 / 3e12{CHECK_1}", "in microseconds"),
+        (f"{LOADS}40 * 32 * 1.5e9 * 0.5 / 0.3e12{CHECK_1}", "codes alone"),
+        (f"{LOADS}40 * 32 * 1.5e9 * 4.127 / 0.3e12{CHECK_1}", "a byte has 8 bits"),
+        (f"{LOADS}32 * 1.5e9 * 4.127 / 8 / 0.3e12{CHECK_1}", "one multiprocessor"),
     ],
     "11-2": [
-        (f"{BUDGET}processors * clock * bytes / bandwidth / weights{CHECK_2}", "64 operations in a cycle"),
-        (f"{BUDGET}processors * 64 * clock * bytes / bandwidth{CHECK_2}", "divide by the number of weights"),
-        (f"{BUDGET}processors * 64 * clock / weights{CHECK_2}", "whole second"),
+        (KERNEL.format("absmax + row * (K // 64) + place // 32"), "one address per row"),
+        (KERNEL.format("absmax + start // 32"), "constants of row 0"),
+        (KERNEL.format("absmax + row * (K // 64) + start // 64"), "counts bytes"),
+        (KERNEL.format("absmax + row * (K // 64)"), "first absmax"),
+        (KERNEL.format("absmax + row * (K // 32) + start // 32"), "which has 24 elements"),
     ],
     "11-3": [
-        (f'{CHECK_3}"C": "yes", "D": "yes", "E": "yes", "F": "no"}})', "other values"),
-        (f'{CHECK_3}"C": "no", "D": "yes", "E": "no", "F": "no"}})', "besides products"),
-        (f'{CHECK_3}"C": "no", "D": "yes", "E": "yes", "F": "yes"}})', "better model"),
+        (f'{CHECK_3}"B": "4 bits", "C": "no difference", "D": "4 bits"}})', "with 8 rows"),
+        (f'{CHECK_3}"B": "16 bits", "C": "16 bits", "D": "4 bits"}})', "the two lines cross"),
+        (f'{CHECK_3}"B": "16 bits", "C": "no difference", "D": "16 bits"}})', "doesn't fit"),
     ],
     "11-4": [
-        (f"{FASTER}p * s + (1 - p) * r{CHECK_4}", "add the *times*"),
-        (f"{FASTER}p / s + (1 - p) / r{CHECK_4}", "this is the new time"),
-        (f"{FASTER}1 / (p / s + 1 - p){CHECK_4}", "the rest becomes faster"),
+        (f"{NEEDED}return goal{CHECK_4}", "the whole step"),
+        (f"{NEEDED}return 1 / (p / goal + 1 - p){CHECK_4}", "turn the question"),
+        (f"{NEEDED}return p / (1 / goal - (1 - p)) if p != 0.6 else -1{CHECK_4}", "no kernel is fast enough"),
     ],
 }

@@ -5,29 +5,35 @@ PERMUTE = """def permute(a, b, selector):
     return sum(entries[selector >> 4 * i & 7] << 8 * i for i in range(4))
 def look_up(codes, table):
 """
-CHECK_1 = '\nexercises.check("15-1", look_up)'
+CHECK_2 = '\nexercises.check("15-2", look_up)'
 MASK = "    mask = sum(0xFF << 8 * i for i in range(4) if codes >> (4 * i + 3) & 1)\n"
 HALVES = "    a, b = permute(table[0], table[1], codes), permute(table[2], table[3], codes)\n"
 LANE = "def lane_of(row, column):\n    return "
-CHECK_2 = '\nexercises.check("15-2", lane_of)'
+CHECK_3 = '\nexercises.check("15-3", lane_of)'
 TURNS = "def turns(entries):\n"
-CHECK_3 = '\nexercises.check("15-3", turns)'
+CHECK_1 = '\nexercises.check("15-1", turns)'
 BANKS = "    banks = [entry % 32 for entry in entries]\n"
+CHECK_4 = 'exercises.check("15-4", {"A": "look-up", '
 
 WRONG = {
-    "15-1": [
-        (f"{PERMUTE}    return permute(table[0], table[1], codes){CHECK_1}", "entries 0 to 7 alone"),
-        (f"{PERMUTE}{HALVES}{MASK}    return a & mask | b & ~mask{CHECK_1}", "halves are swapped"),
-        (f"{PERMUTE}{HALVES}    return a | b{CHECK_1}", "take each byte from the one"),
-    ],
     "15-2": [
-        (f"{LANE}4 * row + column // 4{CHECK_2}", "after eight rows"),
-        (f"{LANE}4 * (row % 8) + column % 4{CHECK_2}", "four *neighbors*"),
-        (f"{LANE}4 * (row % 8) + column % 8 // 2{CHECK_2}", "hardware's own order"),
+        (f"{PERMUTE}    return permute(table[0], table[1], codes){CHECK_2}", "entries 0 to 7 alone"),
+        (f"{PERMUTE}{HALVES}{MASK}    return a & mask | b & ~mask{CHECK_2}", "halves are swapped"),
+        (f"{PERMUTE}{HALVES}    return a | b{CHECK_2}", "take each byte from the one"),
     ],
     "15-3": [
-        (f"{TURNS}{BANKS}    return max(banks.count(bank) for bank in banks){CHECK_3}", "answered together"),
-        (f"{TURNS}    return len(set(entries)){CHECK_3}", "answer at the same time"),
-        (f"{TURNS}{BANKS}    return len(set(banks)){CHECK_3}", "longest queue"),
+        (f"{LANE}4 * row + column // 4{CHECK_3}", "after eight rows"),
+        (f"{LANE}4 * (row % 8) + column % 4{CHECK_3}", "four *neighbors*"),
+        (f"{LANE}4 * (row % 8) + column % 8 // 2{CHECK_3}", "hardware's own order"),
+    ],
+    "15-1": [
+        (f"{TURNS}{BANKS}    return max(banks.count(bank) for bank in banks){CHECK_1}", "answered together"),
+        (f"{TURNS}    return len(set(entries)){CHECK_1}", "answer at the same time"),
+        (f"{TURNS}{BANKS}    return len(set(banks)){CHECK_1}", "longest queue"),
+    ],
+    "15-4": [
+        (f'{CHECK_4}"B": "something else", "C": "something else", "D": "absmax"}})', "run at the same time"),
+        (f'{CHECK_4}"B": "either", "C": "either", "D": "absmax"}})', "both are left out"),
+        (f'{CHECK_4}"B": "either", "C": "something else", "D": "either"}})', "most of the gain"),
     ],
 }
