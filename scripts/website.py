@@ -125,8 +125,8 @@ class Site:
         known |= {run.NOTEBOOKS / f"{name}.ipynb": f"{name}.html" for name in self.titles}
         if there in known:
             return known[there] + anchor
-        if there.suffix == ".png" and there.is_file():
-            return self._picture(there.read_bytes())
+        if there.suffix in {".png", ".gif"} and there.is_file():
+            return self._picture(there.read_bytes(), there.suffix)
         if self.address and there.exists():
             repo, tag = self.address
             return f"https://github.com/{repo}/blob/{tag}/{there.relative_to(ROOT).as_posix()}{anchor}"
@@ -138,8 +138,8 @@ class Site:
         binder = links.BINDER.format(repo=repo, tag=tag, file=f"{name}.ipynb")
         return [("Open in Colab", colab), ("Open in Binder", binder)]
 
-    def _picture(self, picture: bytes) -> str:
-        name = f"pictures/{hashlib.sha256(picture).hexdigest()[:16]}.png"
+    def _picture(self, picture: bytes, kind: str = ".png") -> str:
+        name = f"pictures/{hashlib.sha256(picture).hexdigest()[:16]}{kind}"
         (self.folder / name).write_bytes(picture)
         return name
 
