@@ -82,14 +82,14 @@ def sheet(name: str, title: str, text: Callable[[str], str], store: Callable[[by
 <div><h3>Ask</h3>
 <ol>
 {asked}
-</ol></div>
-<div><h3>What goes wrong</h3>
-<ul>
-{wrong}
-</ul>
+</ol>
 <h3>Before they go</h3>
 <ul>
 {last}
+</ul></div>
+<div><h3>What goes wrong</h3>
+<ul>
+{wrong}
 </ul></div>
 </div>
 </section>"""
