@@ -19,7 +19,8 @@ from helpers import run
 from helpers.errors import CourseError
 
 BY_HAND = Path(__file__).resolve().parent.parent / "site" / "teachers.json"
-MISTAKE = re.compile(r"^> \*\*Common mistake\.\*\* (.+)$", re.M)  # its first paragraph; what follows may be code
+MISTAKE = re.compile(r"^> \*\*Common mistake\.\*\* (.+(?:\n>.*)*)", re.M)
+CODE = re.compile(r" [^.!?]*:\n\n```.*?^```\n", re.M | re.S)  # and the sentence that leads to it
 OPENING = re.compile(r"^## .+\n+(.+)$", re.M)
 TIME = re.compile(r"^\| (\d+ min) \|", re.M)
 
@@ -46,9 +47,14 @@ def facts(notebook: nbformat.NotebookNode) -> dict:
     return {
         "time": TIME.search(cells[0])[1],
         "opening": OPENING.search(cells[1])[1],
-        "mistakes": [re.sub(r" [^.!?]*:$", "", said) for said in MISTAKE.findall(text)],
+        "mistakes": [in_a_line(box) for box in MISTAKE.findall(text)],
         "questions": re.findall(r"<summary>(.*?)</summary>", end),
     }
+
+
+def in_a_line(box: str) -> str:
+    """The words of a box as one paragraph, without code that stands by itself."""
+    return " ".join(CODE.sub("", re.sub(r"^> ?", "", box, flags=re.M)).split())
 
 
 def drawing(notebook: nbformat.NotebookNode, cell_id: str) -> tuple[bytes, str]:

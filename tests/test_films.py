@@ -12,6 +12,7 @@ from helpers.draw import canvas, moving
 from scripts import picture
 
 NAMES = ("nf4_block", "decode_step", "checkpointing")
+ALIKE = 0.25  # how far pictures may be apart, of 255: the palette of a file has fewer colors
 EVERY = 900  # milliseconds from one picture that is looked at to the next
 
 
@@ -54,14 +55,14 @@ def test_a_film_is_what_the_code_draws(name):
     """If it is not, the code is newer: `make picture`."""
     found, length = distances(name, picture.films()[name])
     assert length == sum(seen for _, seen in frames(name)) and len(found) >= 8
-    assert max(found) < 1.5, found
+    assert max(found) < ALIKE, found
 
 
 def test_a_film_of_something_else_is_told_apart():
     other = [0.31, -0.80, 0.02, 0.50, -0.11, 0.07, -0.45, 0.60]
-    assert max(distances("nf4_block", moving.nf4_film(other, nf4.nf4_code().tolist()))[0]) > 0.1
+    assert max(distances("nf4_block", moving.nf4_film(other, nf4.nf4_code().tolist()))[0]) > 2 * ALIKE
     found = max(distances("decode_step", moving.decode_film({"16 bits": 14.2, "4 bits": 7.1}))[0])
-    assert found > 1.5
+    assert found > 2 * ALIKE
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +72,7 @@ def test_a_film_is_small_short_and_calm(name):
     assert 6_000 <= sum(time for _, time in seen) <= 12_000
     assert seen[0][1] >= 1_000 and seen[-1][1] >= 2_000
     for (one, _), (other, _) in pairwise(seen):
-        assert apart(one, other) < 12  # of 255: nothing flashes
+        assert apart(one, other) < 15  # of 255: nothing flashes
     assert {image.getpixel((1, 1)) for image, _ in seen} == {(255, 255, 255)}  # and white is white
 
 
