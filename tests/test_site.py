@@ -87,7 +87,7 @@ def test_every_notebook_has_a_page_for_teachers(site):
     text = (site / "teachers.html").read_text("utf-8")
     sheets = re.findall(r'<section class="sheet" id="(.+?)">\n(.*?)</section>', text, re.S)
     assert [name for name, _ in sheets] == [teachers.anchor(name) for name in NAMES]
-    assert {name[:2] for name in NAMES} == set(teachers.by_hand()), "site/teachers.json: an entry for each notebook"
+    assert {name[:2] for name in NAMES} <= set(teachers.by_hand()), "site/teachers.json: an entry for each notebook"
     for name, (_, sheet) in zip(NAMES, sheets, strict=True):
         path = run.NOTEBOOKS / f"{name}.ipynb"
         assert sheet.count("<em>Listen for:</em>") == 3 and sheet.count("<img ") == 1 and teachers.goals()[name], name
