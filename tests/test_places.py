@@ -46,7 +46,11 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
     before = texts(copy)
     links.settle(REPO, TAG, copy)
     assert links.where(copy) == (REPO, TAG)
-    assert {path.name for path in links.apply(copy)} == {"README.md", "TEACHING.md", *(f"{name}.ipynb" for name in NAMES)}
+    assert {path.name for path in links.apply(copy)} == {
+        "README.md",
+        "TEACHING.md",
+        *(f"{name}.ipynb" for name in NAMES),
+    }
     cells = {name: nbformat.read(copy / "notebooks" / f"{name}.ipynb", as_version=4).cells for name in NAMES}
     for name, (title, _, setup, *_) in cells.items():
         assert re.findall(r"\]\((https://[^)]+)\)", title.source)[-3:] == [
