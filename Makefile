@@ -76,7 +76,7 @@ format: $(STAMP)  ## put style and format right where that can be done by itself
 bench: $(STAMP)  ## measure time and memory against the budgets
 	$(BIN)/python benchmarks/bench.py --only "$(ONLY)"
 
-picture: $(STAMP)  ## draw the README's pictures anew, and the map in the notebooks
+picture: $(STAMP)  ## draw the README's pictures, the map in the notebooks and the films anew
 	$(BIN)/python scripts/picture.py
 
 links: $(STAMP)  ## write badges and setup cells (REPO=owner/name TAG=v0.1.0 sets the address)

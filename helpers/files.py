@@ -20,12 +20,15 @@ __all__ = ["MADE", "beside", "claim", "disk_is_full", "made", "ours", "remove", 
 MADE = ".mistral-4bit.json"  # in each folder that the course wrote: the names of what it put there
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write the whole file or leave the old one: what was there survives a full disk and a Ctrl-C."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content, encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -39,16 +39,16 @@ def prepare(folder: Path = FOLDER) -> dict[str, str]:
     """
     noted = _noted(folder)
     outcome = {}
-    for name, text in _texts().items():
-        path, now = folder / name, _hash(text)
-        there = _hash(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
+    for name, content in _contents().items():
+        path, now = folder / name, _hash(content)
+        there = _there(path, content)
         if there not in (None, noted.get(name), now):
             outcome[name] = "yours" if noted.get(name) == now else "yours, outdated"
             continue
         outcome[name] = "new" if there is None else "same" if there == now else "refreshed"
         try:
             if there != now:
-                files.write(path, text)
+                files.write(path, content)
             if noted.get(name) != now:
                 noted[name] = now
                 files.write(folder / NOTED, json.dumps(noted, indent=1) + "\n")
@@ -72,15 +72,24 @@ def said(outcome: dict[str, str], folder: Path = FOLDER) -> str:
     return "\n".join(lines)
 
 
-def _texts() -> dict[str, str]:
-    """What belongs into the copy, by file name: the notebooks, and the pages that they link to."""
+def _contents() -> dict[str, str | bytes]:
+    """What belongs into the copy, by file name: the notebooks, and the pages and films that they link to."""
     texts = {}
     for name in run.course_map():
         notebook = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4)
         texts[f"{name}.ipynb"] = nbformat.writes(cleared(notebook)) + "\n"
     for page in sorted(run.NOTEBOOKS.glob("*.md")):  # the recordings are not copied
         texts[page.name] = page.read_text(encoding="utf-8").replace("](recorded/", "](../notebooks/recorded/")
-    return texts
+    films = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in run.NOTEBOOKS.glob("animations/*.gif")}
+    return texts | films
+
+
+def _there(path: Path, content: str | bytes) -> str | None:
+    """The hash of what lies at `path`, read as what is to come there: text has other ends of lines on Windows."""
+    if not path.is_file():
+        return None
+    is_text = isinstance(content, str)
+    return _hash(path.read_text(encoding="utf-8", errors="replace") if is_text else path.read_bytes())
 
 
 def _noted(folder: Path) -> dict[str, str]:
@@ -91,8 +100,8 @@ def _noted(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _hash(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 if __name__ == "__main__":

@@ -117,6 +117,8 @@ def apply(root: Path = ROOT) -> list[Path]:
     readme = root / "README.md"
     text = _line(readme.read_text(encoding="utf-8"), front(place, [path.stem for path in paths]), "README.md")
     texts[readme] = pages(text, place)
+    teaching = root / "notebooks" / "TEACHING.md"
+    texts[teaching] = pages(teaching.read_text(encoding="utf-8"), place, up="../")
     changed = [path for path, text in texts.items() if text != path.read_text(encoding="utf-8")]
     for path in changed:
         path.write_text(texts[path], encoding="utf-8")

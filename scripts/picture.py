@@ -1,6 +1,6 @@
-"""Draw the README's two pictures, and the map in each notebook: `make picture`. Tests hold them to what they show.
+"""Draw the README's two pictures, the map in each notebook, and the films: `make picture`. Tests hold them to the code.
 
-One picture is made from forecasts and recorded results, the other one is the map of the course.
+One picture is made from forecasts and recorded results, the other one is the map of the course. Films are GIFs.
 """
 
 import base64
@@ -13,12 +13,15 @@ import matplotlib.pyplot as plt
 import nbformat
 from PIL import Image
 
-from helpers import draw, memory, models, plots, results, run
+from helpers import draw, memory, models, nf4, plots, results, run, speed
+from helpers.draw import moving
 from helpers.draw.course import described
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "notebooks" / "recorded" / "results.png"
 MAP = PICTURE.with_name("map.png")
+FILMS = run.NOTEBOOKS / "animations"
+EIGHT = [0.31, -0.80, 0.02, 0.50, -0.11, 0.07, -0.45, 0.23]
 GUIDE = {"fp32": 28, "fp16": 14, "int8": 7, "nf4-dq": 3.5}
 
 
@@ -88,8 +91,29 @@ def write_maps() -> None:
             path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
+def films() -> dict[str, moving.Film]:
+    """Return the pictures of each film by its name, drawn as they are asked for."""
+    mistral = models.mistral_7b_config()
+    read = {"16 bits": "bf16", "4 bits": "nf4-dq"}
+    read = {name: sum(speed.bytes_per_step(mistral, 1, 0, scheme).values()) / 1e9 for name, scheme in read.items()}
+    return {
+        "nf4_block": moving.nf4_film(EIGHT, nf4.nf4_code().tolist()),
+        "decode_step": moving.decode_film(read),
+        "checkpointing": moving.checkpointing_film(),
+    }
+
+
+def write_films() -> None:
+    FILMS.mkdir(exist_ok=True)
+    for name, pictures in films().items():
+        path = FILMS / f"{name}.gif"
+        path.write_bytes(moving.film(pictures))
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+
+
 def main() -> int:
     write_maps()
+    write_films()
     found = numbers()
     chart(found).savefig(PICTURE, dpi=100, metadata={"Software": None, "Description": json.dumps(found)})
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")

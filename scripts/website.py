@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import files, pages, run  # noqa: E402
 from helpers.errors import CourseError  # noqa: E402
-from scripts import links  # noqa: E402
+from scripts import links, teachers  # noqa: E402
 
 SOURCE = ROOT / "site"
 TARGET = ROOT / "build" / "site"
@@ -31,6 +31,7 @@ TEXTS = {
     "readme": "README.md",
 }
 NAMES = {"map": "The map", "glossary": "Glossary", "teaching": "For teachers", "readme": "Install and run"}
+SHEETS = "To print, a page each"  # for teachers, about each notebook
 # The tools: a file site/NAME.html each, and the scripts it needs
 TOOLS = {
     "quantize": ("Quantize a block", ["numbers.js", "quantize.js"]),
@@ -61,7 +62,7 @@ class Site:
             "Start": [pages.Place("index.html", "", "Welcome"), *self._texts("map", "readme")],
             "Notebooks": [pages.Place(f"{name}.html", name[:2], title) for name, title in self.titles.items()],
             "Compute here": [pages.Place(f"{name}.html", "", title) for name, (title, _) in TOOLS.items()],
-            "More": self._texts("glossary", "teaching"),
+            "More": [*self._texts("glossary", "teaching"), pages.Place("teachers.html", "", SHEETS)],
         }
 
     @staticmethod
@@ -79,6 +80,7 @@ class Site:
             self.text(name, ROOT / source)
         for name, (title, scripts) in TOOLS.items():
             self.page(name, title, self._part(name), kind="compute", scripts=scripts)
+        self.sheets()
         self.page("index", pages.COURSE, self._front(), kind="front", scripts=TOOLS["quantize"][1])
         self._file("search.js", f"window.COURSE_INDEX = {json.dumps(self.index, ensure_ascii=False)};\n")
 
@@ -89,6 +91,7 @@ class Site:
         ways = [f'<a href="notebooks/{name}.ipynb" download>Download the notebook</a>']
         if self.address:
             ways += [f'<a href="{address}" rel="external">{words}</a>' for words, address in self._elsewhere(name)]
+        ways.append(f'<a href="teachers.html#{teachers.anchor(name)}">A page for teachers</a>')
         above = f'<p class="above">{" ".join(ways)}</p>'
         self.page(name, sheet.title, sheet.body, headings=sheet.headings, above=above)
         self._note(name, sheet)
@@ -99,6 +102,14 @@ class Site:
         body = self.glossary.anchored(sheet.body) if name == "glossary" else sheet.body
         self.page(name, NAMES[name], body, headings=sheet.headings, linked_terms=name != "glossary")
         self._note(name, sheet)
+
+    def sheets(self) -> None:
+        """The teachers' pages, one below the other: in print, each is a sheet of paper."""
+        body = [self._part("teachers")]
+        for name, title in self.titles.items():
+            body.append(teachers.sheet(name, title, self._reader(run.NOTEBOOKS / f"{name}.ipynb"), self._picture))
+        headings = [(2, teachers.anchor(name), f"{name[:2]} {title}") for name, title in self.titles.items()]
+        self.page("teachers", "A page for each notebook", "\n".join(body), headings=headings, kind="sheets")
 
     def page(self, name: str, title: str, body: str, *, linked_terms: bool = True, **how) -> None:
         if linked_terms and "kind" not in how:
@@ -125,8 +136,8 @@ class Site:
         known |= {run.NOTEBOOKS / f"{name}.ipynb": f"{name}.html" for name in self.titles}
         if there in known:
             return known[there] + anchor
-        if there.suffix == ".png" and there.is_file():
-            return self._picture(there.read_bytes())
+        if there.suffix in {".png", ".gif"} and there.is_file():
+            return self._picture(there.read_bytes(), there.suffix)
         if self.address and there.exists():
             repo, tag = self.address
             return f"https://github.com/{repo}/blob/{tag}/{there.relative_to(ROOT).as_posix()}{anchor}"
@@ -138,8 +149,8 @@ class Site:
         binder = links.BINDER.format(repo=repo, tag=tag, file=f"{name}.ipynb")
         return [("Open in Colab", colab), ("Open in Binder", binder)]
 
-    def _picture(self, picture: bytes) -> str:
-        name = f"pictures/{hashlib.sha256(picture).hexdigest()[:16]}.png"
+    def _picture(self, picture: bytes, kind: str = ".png") -> str:
+        name = f"pictures/{hashlib.sha256(picture).hexdigest()[:16]}{kind}"
         (self.folder / name).write_bytes(picture)
         return name
 

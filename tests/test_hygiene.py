@@ -332,7 +332,7 @@ def anchors(path: Path) -> set[str]:
 def targets(page: Path) -> list[str]:
     """Return what a page links to or shows: Markdown's links, in line and by reference, and HTML's."""
     text = without_code(markdown_of(page))
-    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: +(\S+)", text, re.M)
+    links = re.findall(r"\]\(([^)\s]+)(?: \"[^\"]*\")?\)", text) + re.findall(r"^\[[^\]]+\]: +(\S+)", text, re.M)
     return links + re.findall(r"""(?:href|src)=["']([^"']+)""", text) + re.findall(r"<(\w+:[^>\s]+)>", text)
 
 
@@ -395,10 +395,16 @@ def test_teaching_has_the_maps_times_and_its_plans_add_up():
     plans = re.findall(r"^## (.+?):.*?\n(.*?)(?=^## )", text, re.M | re.S)
     ends = {}
     for plan, table in plans:
-        times = [tuple(map(int, pair)) for pair in re.findall(r"^\| (\d+)–(\d+) \|", table, re.M)]
-        assert all(end == begin for (_, end), (begin, _) in zip(times, times[1:], strict=False)) and plan
-        ends |= {plan: (times[0][0], times[-1][1])} if times else {}
-    assert ends == {"90 minutes": (0, 90), "Half a day": (0, 210)}
+        days = table.split("\n### ")
+        for day in days[1:] or days:
+            times = [tuple(map(int, pair)) for pair in re.findall(r"^\| (\d+)–(\d+) \|", day, re.M)]
+            assert all(end == begin for (_, end), (begin, _) in zip(times, times[1:], strict=False)) and plan
+            name = f"{plan}, {day.splitlines()[0]}" if days[1:] else plan
+            ends |= {name: (times[0][0], times[-1][1])} if times else {}
+    days = {f"Two days, Day {day}": (0, 360) for day in (1, 2)}
+    assert ends == {"90 minutes": (0, 90), "Half a day": (0, 210)} | days
+    for name in NAMES[:-1]:  # the term has all but the appendices, and offers those
+        assert re.search(rf"^\| [^|]+ \| [^|]*\b{name[:2]}\b", text[text.index("## A term") :], re.M), name
 
 
 def test_the_tree_names_every_file_of_helpers():

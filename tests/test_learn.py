@@ -39,9 +39,24 @@ def test_links_of_the_copy_lead_to_what_is_there(folder):
     for page in folder.glob("*.md"):
         found += re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
     for target in found:
+        if target.startswith("../build/site/"):  # there after `make site`
+            continue
         beside = Path(os.path.normpath(learn.FOLDER / target))  # as seen from where the copy will be
         assert (folder / target).exists() or beside.exists(), target
     assert "../notebooks/recorded/map.png" in found
+
+
+def test_films_that_notebooks_link_to_come_along(folder):
+    found = set()
+    for path in folder.glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        found |= {film for cell in cells for film in re.findall(r"\]\((animations/\S+)", cell.source)}
+    assert len(found) == 3 and all(
+        (folder / film).read_bytes() == (run.NOTEBOOKS / film).read_bytes() for film in found
+    )
+    mine = folder / sorted(found)[0]
+    mine.write_bytes(b"mine")
+    assert learn.prepare(folder)[sorted(found)[0]] == "yours" and mine.read_bytes() == b"mine"
 
 
 def test_what_a_learner_changed_is_never_written_over(folder):

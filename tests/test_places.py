@@ -18,6 +18,7 @@ from helpers.errors import CourseError
 from scripts import links, workshop
 
 ROOT = run.ROOT
+TEACHING = ROOT / "notebooks" / "TEACHING.md"
 NAMES = sorted(path.stem for path in run.NOTEBOOKS.glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 REPO, TAG = "Some-One/course_4.bit", "v1.2.3"
@@ -28,7 +29,7 @@ TOKEN = "hf_" + "y" * 34
 def copy(tmp_path) -> Path:
     """A copy of every file that has to do with the address."""
     (tmp_path / "notebooks").mkdir()
-    for path in (ROOT / "pyproject.toml", ROOT / "README.md", *(ROOT / "notebooks").glob("*.ipynb")):
+    for path in (ROOT / "pyproject.toml", ROOT / "README.md", TEACHING, *(ROOT / "notebooks").glob("*.ipynb")):
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
     return tmp_path
 
@@ -45,7 +46,11 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
     before = texts(copy)
     links.settle(REPO, TAG, copy)
     assert links.where(copy) == (REPO, TAG)
-    assert {path.name for path in links.apply(copy)} == {"README.md", *(f"{name}.ipynb" for name in NAMES)}
+    assert {path.name for path in links.apply(copy)} == {
+        "README.md",
+        "TEACHING.md",
+        *(f"{name}.ipynb" for name in NAMES),
+    }
     cells = {name: nbformat.read(copy / "notebooks" / f"{name}.ipynb", as_version=4).cells for name in NAMES}
     for name, (title, _, setup, *_) in cells.items():
         assert re.findall(r"\]\((https://[^)]+)\)", title.source)[-3:] == [
@@ -60,6 +65,7 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
     assert f"{TAG}?urlpath=lab/tree/notebooks/README.md" in readme
     site = "https://some-one.github.io/course_4.bit"
     assert f"]({site}/index.html)" in readme and "](build/site/" not in readme
+    assert f"]({site}/teachers.html)" in (copy / TEACHING.relative_to(ROOT)).read_text("utf-8")
     assert f"]({site}/quantize.html)" in "".join(cell.source for cell in cells["02_build_nf4"])
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", copy]
@@ -67,9 +73,9 @@ def test_an_address_is_written_everywhere_and_can_be_taken_out(copy):
         assert style.returncode == 0, style.stdout[-2000:]
     assert links.apply(copy) == []
     links.settle("Another/one", "v2", copy)
-    assert len(links.apply(copy)) == len(NAMES) + 1 and REPO not in "".join(texts(copy).values())
+    assert len(links.apply(copy)) == len(NAMES) + 2 and REPO not in "".join(texts(copy).values())
     links.settle("", "", copy)
-    assert links.where(copy) is None and len(links.apply(copy)) == len(NAMES) + 1
+    assert links.where(copy) is None and len(links.apply(copy)) == len(NAMES) + 2
     assert texts(copy) == before
 
 

@@ -6,16 +6,17 @@ Asked for by `-m browser`, pictures of every page at three widths, in both theme
 import json
 import math
 import random
+import re
 import struct
 from pathlib import Path
 
 import pytest
 
 from helpers import formats, nf4, pages, run
-from scripts import forecasts, links, website
+from scripts import forecasts, links, teachers, website
 
 NAMES = run.course_map()
-ALL = ["index", *website.TEXTS, *website.TOOLS, *NAMES]
+ALL = ["index", "teachers", *website.TEXTS, *website.TOOLS, *NAMES]
 WIDTHS = (1280, 1024, 390)
 PICTURES = run.ROOT / "build" / "browser" / "site"
 MB = 10**6
@@ -61,8 +62,6 @@ def test_the_site_is_small_and_has_every_notebook(site):
 
 
 def test_links_of_the_site_lead_somewhere(site):
-    import re
-
     ids = {name: set(re.findall(r' id="([^"]+)"', (site / f"{name}.html").read_text("utf-8"))) for name in ALL}
     for name in ALL:
         targets = re.findall(r'(?:href|src)="([^"]+)"', (site / f"{name}.html").read_text("utf-8"))
@@ -82,6 +81,68 @@ def test_a_solution_is_folded_and_a_guess_has_its_buttons(site):
     assert (
         '<div class="guess">' in text and 'class="mistake"' in text and '<a class="term" href="glossary.html#' in text
     )
+
+
+def test_every_notebook_has_a_page_for_teachers(site):
+    text = (site / "teachers.html").read_text("utf-8")
+    sheets = re.findall(r'<section class="sheet" id="(.+?)">\n(.*?)</section>', text, re.S)
+    assert [name for name, _ in sheets] == [teachers.anchor(name) for name in NAMES]
+    assert {name[:2] for name in NAMES} <= set(teachers.by_hand()), "site/teachers.json: an entry for each notebook"
+    for name, (_, sheet) in zip(NAMES, sheets, strict=True):
+        path = run.NOTEBOOKS / f"{name}.ipynb"
+        assert sheet.count("<em>Listen for:</em>") == 3 and sheet.count("<img ") == 1 and teachers.goals()[name], name
+        said = teachers.facts(pages_of(path))
+        assert len(said["questions"]) >= 3 and len(said["mistakes"]) >= 1 and len(said["opening"].split()) > 15, name
+        assert sheet.count("<li>") == 3 + len(said["questions"]) + len(said["mistakes"]) + 1, name
+        assert f'href="teachers.html#{teachers.anchor(name)}"' in (site / f"{name}.html").read_text("utf-8")
+    assert 'href="teachers.html"' in (site / "teaching.html").read_text("utf-8")
+
+
+def pages_of(path: Path):
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.mark.parametrize("lost", ["entry", "drawing"])
+def test_a_notebook_without_a_page_for_teachers_is_found(lost, monkeypatch, tmp_path):
+    entries = teachers.by_hand()
+    if lost == "entry":
+        del entries["05"]
+    else:
+        entries["05"]["board"] = "no-such-cell"
+    monkeypatch.setattr(teachers, "by_hand", lambda: entries)
+    with pytest.raises(website.CourseError, match="no entry 05" if lost == "entry" else "no-such-cell"):
+        website.build(tmp_path / "site")
+
+
+@pytest.mark.browser
+def test_a_page_for_teachers_is_a_sheet_of_paper(page):
+    page.show("teachers")
+    paper = {"prefer_css_page_size": True, "print_background": True}
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(**paper))) == len(NAMES)
+    one = f"teachers.html#{teachers.anchor(NAMES[5])}"
+    page.goto(page.url.replace("teachers.html", one))
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(**paper))) == 1
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", [name for name in NAMES if name[:2] in ("02", "06", "08")])
+def test_a_film_plays_below_its_drawing_unless_less_motion_is_asked_for(page, name):
+    page.show(name)
+    film = page.locator(".film img")
+    assert film.count() == 1 and film.get_attribute("src").endswith(".gif") and len(film.get_attribute("alt")) > 60
+    film.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.film img').naturalWidth > 800")
+    page.click(".film summary")
+    assert not film.is_visible()
+    page.click(".film summary")
+    page.emulate_media(reduced_motion="reduce")
+    assert not film.is_visible()
+    drawing = "[...document.querySelectorAll('.picture img')].filter(one => one.checkVisibility()).length"
+    assert page.evaluate(drawing) >= 5  # those above it stay
+    page.emulate_media(reduced_motion="no-preference", media="print")
+    assert not film.is_visible()
 
 
 def test_with_an_address_there_are_ways_to_colab_and_binder(tmp_path, monkeypatch):

@@ -21,6 +21,10 @@ __all__ = ["Text", "colored", "plain", "slug"]
 
 # HTML that our texts may hold; anything else, which a model may have written, is shown as text
 TAG = re.compile(r"</?(?:details|summary|br|sub|sup|kbd)(?: open)?\s*/?>")
+# below the link to a film, the film: it can be folded, and whoever asked for less motion has the drawing above it
+FILM = """<details class="film" open><summary>Fold it to stop it</summary>
+<div class="picture" tabindex="0"><img src="{}" alt="{}" loading="lazy"></div></details>
+"""
 ANY_TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.S)
 
 
@@ -61,7 +65,7 @@ class Text:
 class _Renderer(mistune.HTMLRenderer):
     def __init__(self, where: Callable[[str], str | None]):
         super().__init__(escape=False)
-        self.where, self.images = where, {}
+        self.where, self.images, self.films = where, {}, []
 
     def heading(self, text: str, level: int, **attributes) -> str:
         return f'<h{level} id="{slug(text)}">{text}</h{level}>\n'
@@ -71,6 +75,8 @@ class _Renderer(mistune.HTMLRenderer):
         if there is None:
             return text
         outside = ' rel="external"' if re.match(r"https?:", there) else ""
+        if there.endswith(".gif") and title:
+            self.films.append(FILM.format(html.escape(there), html.escape(title)))
         return f'<a href="{html.escape(self.safe_url(there))}"{outside}>{text}</a>'
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
@@ -82,7 +88,8 @@ class _Renderer(mistune.HTMLRenderer):
     def paragraph(self, text: str) -> str:
         if re.fullmatch(r"<img [^>]*>", text):  # a drawing: as those that cells make
             return f'<div class="picture" tabindex="0">{text}</div>\n'
-        return f"<p>{text}</p>\n"
+        films, self.films = self.films, []
+        return f"<p>{text}</p>\n" + "".join(films)
 
     def block_code(self, code: str, info: str | None = None) -> str:
         return colored(code, (info or "").split(" ")[0] or "text") + "\n"
