@@ -348,7 +348,6 @@ def finetune_for_less(v):
         between(v["gains"][shape], 1.5, 10, f"last rung against the standard recipe, {shape}")
     between(v["forecast_gb"]["6gb"], 4.5, 5.5, "forecast of the preset 6gb")
     between(v["forecast_gb"]["t4"], 5.5, 15.3, "forecast of the preset t4")
-    between(v["forecast_sharded_gb"], 4.0, 5.0, "forecast of a shard")
 
 
 @expect("11_make_it_fast")
