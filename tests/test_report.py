@@ -124,6 +124,11 @@ def test_the_ladder_ends_with_the_graph_and_what_lies_above_is_told_apart():
     assert report.unpaged_said({"rows": rows}, [(1, 100)]) == "−10% at 1 × 100"
 
 
+def test_the_most_of_a_kind_is_found_wherever_it_is():
+    timeline = SimpleNamespace(kinds=("logits", "activations", "logits", "logits"), deltas=(2e9, 9e9, -1e9, 3e9))
+    assert report.highest(SimpleNamespace(timeline=timeline), "logits") == 4
+
+
 def test_presets_that_did_not_run_have_a_forecast_alone():
     presets = {name: SimpleNamespace(batch=2, length=64, compute_dtype="auto") for name in ("6gb", "24gb")}
     ran = {"recipe": "6gb", "peak_bytes": 4.8e9, "cap_bytes": 6e9, "tokens_a_second": 645.0}

@@ -9,6 +9,7 @@ from .. import plots
 __all__ = [
     "exact_rows",
     "gains",
+    "highest",
     "ladder",
     "lever_rows",
     "preset_rows",
@@ -379,6 +380,15 @@ def _listed(found: Sequence[Mapping], what: str) -> str:
     numbers = [str(rung["number"]) for rung in found]
     several = len(numbers) > 1
     return f"rung{'s' * several} {' and '.join(numbers)} {'are' if several else 'is'} {what}"
+
+
+def highest(budget, kind: str) -> float:
+    """The most GB that tensors of a kind, such as "logits", take at one moment of a forecast step."""
+    held = most = 0
+    for name, change in zip(budget.timeline.kinds, budget.timeline.deltas, strict=True):
+        held += change if name == kind else 0
+        most = max(most, held)
+    return most / 1e9
 
 
 def exact_rows(recorded: dict) -> list[dict]:
