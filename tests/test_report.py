@@ -96,7 +96,7 @@ def test_three_things_to_take_hold_in_every_process():
     told = report.takeaways(RECORDED, [(1, 100)])
     # 25–100 against 100–400
     assert "at 1 × 100 from 9.0 to 5.5 GB, and 1.0 to 16.0 times as fast" in told and "by up to 300%" in told
-    assert "At 1 × 100: none." in told and "Of 2 changes in speed, 2 are open" in told
+    assert "For sure do at 1 × 100 none." in told and "Of 2 changes in speed, 2 are open" in told
     told = report.takeaways(certain(100, 200, 50), [(1, 100)])
     assert "a (2.0 times)" in told and "Of 1 changes in speed, 0 are open" in told
     assert "a (+50%)" in report.takeaways(certain(100, 150, 50), [(1, 100)])
@@ -165,7 +165,7 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     assert mean - low == pytest.approx(high - mean)
     assert summary["behind at equal size"][0] == pytest.approx(0.82 - 0.71)
     text = report.sweep_finding(sweep)
-    assert "**+22 points** (-1 to +45)" in text and "over 3 seeds" in text and "rank 64 against rank 2: " in text and "rank 87 against rank 16: **+11 points**" in text
+    assert "**+22 points** (−1 to +45)" in text and "over 3 seeds" in text and "rank 64 against rank 2: " in text and "rank 87 against rank 16: **+11 points**" in text
     assert report.sweep_machines(sweep) == "" and text.endswith("intervals.)") and "takes rank 87" in text
     low = summary["behind at equal size"][1]
     assert ("So it matters where" in text) == (low > 0)
@@ -190,10 +190,20 @@ def test_losses_of_other_batches_are_not_compared():
     plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "span": [1.0, 4.0], "kept": 3e6, "losses": [2.0, 1.0]}
     found = {"plain": plain, "chunked": plain | {"losses": [2.0, 1.01], "kept": 1e6}, "packed": plain | {"turns": 16.0}}
     rows = report.lever_rows(found)
-    assert [row["losses differ by"] for row in rows] == ["0e+00", "1e-02", None]
-    assert [row["turns/s"] for row in rows] == [4, 4, 8] and rows[2]["slowest–fastest step"] == "4–16"
-    assert rows[1]["memory"] == "1.0 MB kept"
-    assert [row["tokens a turn"] for row in rows] == [20, 20, 10]
+    assert [row["losses differ by"] for row in rows] == [None, "1e-02", None]
+    assert [row["round 1"] for row in rows] == ["4.0", "4.0", "8.0"] and rows[1]["memory"] == "1.0 MB kept"
+    assert [row["change"] for row in rows] == [None, "open", "open"]  # one round tells nothing
+
+
+def test_a_lever_is_faster_here_only_if_the_rounds_agree():
+    plain = {"turns": 8.0, "seconds": 2.0, "kept": 3e6, "losses": [2.0, 1.0]}
+    rounds = [
+        {"plain": plain, "a": plain | {"seconds": 1.6}, "b": plain | {"seconds": one}, "c": plain | {"seconds": 1.0}}
+        for one in (1.9, 1.0)
+    ]
+    rows = report.lever_rows(*rounds)
+    assert [row["change"] for row in rows] == [None, "+25%", "open", "2.0 times"]
+    assert (rows[2]["round 1"], rows[2]["round 2"]) == ("4.2", "8.0")
 
 
 @pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])

@@ -136,7 +136,7 @@ def sweep_finding(sweep: dict) -> str:
     def gap(one: str, other: str) -> str:
         values = [best[one]["by seed"][seed] - best[other]["by seed"][seed] for seed in seeds]
         mean, low, high = quality.mean_interval(values)
-        return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})"
+        return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})".replace("-", "−")
 
     wide = _wide(best)
     every, wider = best["all layers, r=16"]["by seed"], best[wide]["by seed"]
@@ -173,26 +173,25 @@ def agreement(losses: list[float], others: list[float]) -> float:
     return max(abs(a / b - 1) for a, b in zip(losses, others, strict=True))
 
 
-def lever_rows(found: Mapping[str, dict]) -> list[dict]:
-    """Rows of what `finetune.cost` measured; the first is what the others are compared with."""
-    plain, rows = next(iter(found.values())), []
-    for name, cost in found.items():
+def lever_rows(*rounds: Mapping[str, dict]) -> list[dict]:
+    """Rows of what `finetune.cost` measured, in rounds; the first lever is what the others are compared with.
+
+    A change of speed is open by the rule of the ladder, with rounds in place of processes.
+    """
+    first = rounds[0]
+    plain, rows = next(iter(first.values())), []
+    speeds = {name: [found[name]["turns"] / found[name]["seconds"] for found in rounds] for name in first}
+    usual = next(iter(speeds.values()))
+    for name, cost in first.items():
         alike = cost["turns"] == plain["turns"]  # packed batches hold other turns: their losses are not to be compared
         size = f"{cost['kept'] / 1e6:.1f} MB kept" if cost["kept"] else f"{cost['peak'] / 1e9:.2f} GB peak"
-        row = {
-            "lever": name,
-            "turns/s": cost["turns"] / cost["seconds"],
-            "slowest–fastest step": _span(cost["turns"], cost["span"]),
-            "tokens a turn": cost["tokens"] / cost["turns"],
-        }
-        gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike else None
-        rows.append({**row, "memory": size, "losses differ by": gap})
+        change = "open"
+        if len(rounds) > 1 and _apart(speeds[name], usual):
+            change = _spoken_change(f"{100 * (_mean(speeds[name]) / _mean(usual) - 1):+.0f}%")
+        row = {"lever": name, **{f"round {k}": f"{speed:.1f}" for k, speed in enumerate(speeds[name], 1)}}
+        gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike and cost is not plain else None
+        rows.append(row | {"change": None if cost is plain else change, "memory": size, "losses differ by": gap})
     return rows
-
-
-def _span(count: float, seconds: list[float]) -> str:
-    """How many a second in the slowest step and in the fastest."""
-    return f"{count / max(seconds):,.0f}–{count / min(seconds):,.0f}"
 
 
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
@@ -343,13 +342,17 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             "fast"
         )
         spread = max(spread, *(max(rung["by process"]) / min(rung["by process"]) - 1 for rung in found))
-        settled = [f"{rung['name']} ({rung['faster']})" for rung in found if rung["faster"]]
-        best.append(f"At {batch} × {length}: {', '.join(settled) or 'none'}.")
+        settled = [rung for rung in found if rung["faster"]]
+        told = ", ".join(f"{rung['name']} ({rung['faster']})" for rung in settled) or "none"
+        if len(settled) > 2:
+            most = max(settled, key=lambda rung: rung["speed"] / found[rung["number"] - 1]["speed"])
+            told = f"{len(settled)} of {len(found) - 1}, most of all {most['name']} ({most['faster']})"
+        best.append(f"at {batch} × {length} {told}")
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
         (
             f"1. **The top is better at every size**: {'; '.join(gained)}, whichever processes you compare.",
-            f"2. **Which lever makes it faster depends on the size.** The recording shows these. {' '.join(best)} A "
+            f"2. **Which lever changes the speed depends on the size.** For sure do {'; '.join(best)}. A "
             "large step keeps the GPU busy, so it pays to give it less work. A small one probably waits for Python, "
             "until the graph takes Python out of the way.",
             f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
