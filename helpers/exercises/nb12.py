@@ -1,4 +1,4 @@
-"""Checks of notebook 12: a layer with two large results, peaks by hand, the longest text for a T4, which lever for whom."""
+"""Checks of notebook 12: a layer with two large results, peaks by hand, the longest text for a T4, levers for six."""
 
 import torch
 
@@ -23,7 +23,10 @@ def check_fused(answer, *, operations) -> str:
         if not torch.is_tensor(value) or value.shape != truth.shape:
             raise Hint("the result should be a tensor of the shape of `x @ W`.")
         if not torch.allclose(value, truth):
-            for wrong, why in ((x @ W + update / s, "the scale s is missing"), (update, "the product x @ W is missing")):
+            for wrong, why in (
+                (x @ W + update / s, "the scale s is missing"),
+                (update, "the product x @ W is missing"),
+            ):
                 if torch.allclose(value, wrong):
                     raise Hint(f"{why}.")
             raise Hint("the result differs from that of `plain`.")

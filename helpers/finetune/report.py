@@ -338,8 +338,8 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         low = min(last["by process"]) / max(first["by process"])
         high = max(last["by process"]) / min(first["by process"])
         gained.append(
-            f"at {batch} × {length} from {first['gb']:.1f} to {last['gb']:.1f} GB, and {low:.1f} to {high:.1f} times as "
-            "fast"
+            f"at {batch} × {length} from {first['gb']:.1f} to {last['gb']:.1f} GB, and {low:.1f} to {high:.1f} times "
+            "as fast"
         )
         spread = max(spread, *(max(rung["by process"]) / min(rung["by process"]) - 1 for rung in found))
         settled = [rung for rung in found if rung["faster"]]
@@ -347,12 +347,12 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         if len(settled) > 2:
             most = max(settled, key=lambda rung: rung["speed"] / found[rung["number"] - 1]["speed"])
             told = f"{len(settled)} of {len(found) - 1}, most of all {most['name']} ({most['faster']})"
-        best.append(f"at {batch} × {length} {told}")
+        best.append(f"At {batch} × {length}: {told}.")
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
         (
             f"1. **The top is better at every size**: {'; '.join(gained)}, whichever processes you compare.",
-            f"2. **Which lever changes the speed depends on the size.** For sure do {'; '.join(best)}. A "
+            f"2. **Which lever changes the speed depends on the size.** These changes are sure. {' '.join(best)} A "
             "large step keeps the GPU busy, so it pays to give it less work. A small one probably waits for Python, "
             "until the graph takes Python out of the way.",
             f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
@@ -370,7 +370,9 @@ def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         if rival is None:
             continue
         above = [rung for rung in rungs(recorded, batch, length) if rung["speed"] > rival["tokens/s"]]
-        sure = [r for r in above if min(r["by process"]) > max(rows[UNSLOTH]) and _apart(r["by process"], rows[UNSLOTH])]
+        sure = [
+            r for r in above if min(r["by process"]) > max(rows[UNSLOTH]) and _apart(r["by process"], rows[UNSLOTH])
+        ]
         open_ = [rung for rung in above if rung not in sure]
         shown = _listed(sure, "faster") if sure else "no rung is faster for sure"
         shown += f" ({_listed(open_, 'open')})" if open_ else ""

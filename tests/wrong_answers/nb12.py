@@ -9,7 +9,7 @@ FORECAST = (
 
 
 def fused(body: str) -> str:
-    return f"def fused(x, W, A, B, s):\n{body}\n\n\n" 'exercises.check("12-1", fused, operations=finetune.operations)'
+    return f'def fused(x, W, A, B, s):\n{body}\n\n\nexercises.check("12-1", fused, operations=finetune.operations)'
 
 
 def peaks(now: float, pieces: float, offloading: float, both: float) -> str:
