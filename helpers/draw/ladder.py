@@ -12,7 +12,6 @@ from .canvas import (
     GREEN,
     INK,
     LIGHT,
-    OCHRE,
     ORANGE,
     PINK,
     PLUM,
@@ -168,8 +167,8 @@ def peaks(steps: Mapping[str, object]) -> None:
             ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
             told.append(f"{name}: {gb[at]:.1f} GB, {where}")
-        axes[0, 1].text(0.06, 0.8 * top, "activations and logits", color=OCHRE, fontsize=10.5)
-        axes[0, 1].text(0.06, 0.1 * top, "weights, and all that stays", fontsize=10.5)
+        axes[0, 0].text(0.06, 0.1 * top, "orange: activations and logits", fontsize=10.5)
+        axes[0, 1].text(0.06, 0.1 * top, "green: weights, all that stays", fontsize=10.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("GB")
             ax.locator_params(axis="y", nbins=4)
