@@ -55,6 +55,7 @@ DRAWINGS = {
         2,
         {"16 bits": [(" Norway", 0.41), (" Nor", 0.39), ("The", 0.1)], "4 bits": [(" Nor", 0.4), (" Norway", 0.38)]},
     ),
+    "gradient_moves": ([("1 no upcast", 0.06), ("2 loss in pieces", 0.002), ("4 Liger kernels", 0.045)],),
     "half_bell": (7,),
     "hill_over_levels": (
         torch.linspace(-1, 1, 99) ** 3,
@@ -72,12 +73,10 @@ DRAWINGS = {
     ),
     "last_slice": (16,),
     "launches": ([("1 × 512 tokens", 0.52, 0.12), ("4 × 2,048 tokens", 0.77, 0.72)],),
-    "logits_in_pieces": (8192, 32_000, 1024),
+    "logits_in_pieces": (8192, 32_000, 1024, 3.15, 0.33),
     "mountain": ({"all kept": MORE, "with checkpointing": STEP}, 80),
     "offloading": (),
     "packing": ([40, 310, 95, 512, 60, 180, 75, 240], [[3], [1, 5], [7, 2, 6, 4, 0]], 512),
-    "one_tensor": (448,),
-    "paging": (),
     "parts_of_a_step": (STEP,),
     "peaks": ({"0 standard": STEP, "1 no upcast": STEP, "2 in pieces": STEP, "5 offloading": STEP},),
     "several_gpus": (),
@@ -315,6 +314,8 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "window 2 reads 3 to 6 and scores 5, 6" in shown[-1][1]["image/png"]["alt"]
     draw.scored_options("Q", [[("a", 2.0), ("b", 1.5)], [("c", 3.0)]], 0)
     assert "3.5, 3.0" in (alt := shown[-1][1]["image/png"]["alt"]) and "option 2" in alt and "wrong" in alt
+    draw.gradient_moves([("1 no upcast", 0.06), ("2 loss in pieces", 0.002), ("4 Liger kernels", 0.045)])
+    assert "1 no upcast 6.0%; 2 loss in pieces 0.2%" in shown[-1][1]["image/png"]["alt"]
     draw.what_ranks_can_do((2,))
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 

@@ -76,8 +76,7 @@ def certain(*speeds):
 
 def test_a_rung_says_what_it_changed_and_no_more():
     assert report.rung_said(RECORDED, 1, [(1, 100)]) == (
-        "At 1 × 100 tokens, the peak falls from 9.0 to **6.0 GB**, and whether the step is faster, two processes can't "
-        "tell."
+        "At 1 × 100 tokens, the peak falls from 9.0 to **6.0 GB**, and whether it is faster is open."
     )
     slower = report.rung_said(certain(100, 80, 50), 1, [(1, 100)])
     assert "falls from 9.0 to **8.0 GB**" in slower and "changes by **−20%**" in slower
@@ -89,25 +88,45 @@ def test_a_rung_says_what_it_changed_and_no_more():
 def test_rows_of_rungs_have_memory_and_speed_of_each_shape():
     first, second = report.rung_rows(certain(100, 200, 50), [(1, 100)])
     assert first == {"rung": 0, "lever": "standard recipe", "peak, GB, 1 × 100": "9.00", "speed, 1 × 100": None}
-    assert second == {"rung": 1, "lever": "a", "peak, GB, 1 × 100": "8.00", "speed, 1 × 100": "+100%"}
+    assert second == {"rung": 1, "lever": "a", "peak, GB, 1 × 100": "8.00", "speed, 1 × 100": "2.0 times"}
     assert report.rung_rows(RECORDED, [(1, 100)])[1]["speed, 1 × 100"] == "open"
 
 
 def test_three_things_to_take_hold_in_every_process():
     told = report.takeaways(RECORDED, [(1, 100)])
     # 25–100 against 100–400
-    assert "1.0 to 16.0 times as fast at 1 × 100" in told and "by up to 300% at 1 × 100" in told
-    assert "At 1 × 100: none." in told and "Of 2 changes in speed, 2 are open" in told
-    assert "from 9.0 to 5.5 GB" in told
+    assert "at 1 × 100 from 9.0 to 5.5 GB, and 1.0 to 16.0 times as fast" in told and "by up to 300%" in told
+    assert "These changes are sure. At 1 × 100: none." in told and "Of 2 changes in speed, 2 are open" in told
     told = report.takeaways(certain(100, 200, 50), [(1, 100)])
-    assert "a (+100%)" in told and "Of 1 changes in speed, 0 are open" in told
+    assert "a (2.0 times)" in told and "Of 1 changes in speed, 0 are open" in told
+    assert "a (+50%)" in report.takeaways(certain(100, 150, 50), [(1, 100)])
 
 
 def test_a_rung_is_faster_than_the_rival_only_by_the_rule():
     # Unsloth has 400 in all, which no rung exceeds in every process
     assert "no rung is faster for sure, and its peak is 4.0 GB" in report.rival_said(RECORDED, [(1, 100)])
-    assert "rungs 1 are faster" in report.rival_said(certain(100, 200, 150), [(1, 100)])
+    assert "tokens rung 1 is faster, and" in report.rival_said(certain(100, 200, 150), [(1, 100)])
+    assert "tokens rungs 0 and 1 are faster, and" in report.rival_said(certain(100, 200, 50), [(1, 100)])
+    near = certain(100, 200, 150)
+    near["rows"][1]["by_process"] = [155, 245]
+    assert "no rung is faster for sure (rung 1 is open)" in report.rival_said(near, [(1, 100)])
     assert report.rival_said({"rows": RECORDED["rows"][:4]}, [(1, 100)]) == ""
+
+
+def test_the_ladder_ends_with_the_graph_and_what_lies_above_is_told_apart():
+    names = ("standard recipe", "+ CUDA graph", "+ optimizer not paged")
+    rows = [rung(name, 9e9, [1.0] * 3) for name in names]
+    for row, speed in zip(rows, (100, 300, 270), strict=True):
+        row["by_process"], row["tokens_a_second"] = [speed, speed + 1], speed
+    assert [r["name"] for r in report.rungs({"rows": rows}, 1, 100)] == ["standard recipe", "CUDA graph"]
+    assert report.gains({"rows": rows}, [(1, 100)]) == {(1, 100): 3}
+    assert "the speed is **3.0 times** that of the rung below" in report.rung_said({"rows": rows}, 1, [(1, 100)])
+    assert report.unpaged_said({"rows": rows}, [(1, 100)]) == "−10% at 1 × 100"
+
+
+def test_the_most_of_a_kind_is_found_wherever_it_is():
+    timeline = SimpleNamespace(kinds=("logits", "activations", "logits", "logits"), deltas=(2e9, 9e9, -1e9, 3e9))
+    assert report.highest(SimpleNamespace(timeline=timeline), "logits") == 4
 
 
 def test_presets_that_did_not_run_have_a_forecast_alone():
@@ -146,7 +165,8 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     assert mean - low == pytest.approx(high - mean)
     assert summary["behind at equal size"][0] == pytest.approx(0.82 - 0.71)
     text = report.sweep_finding(sweep)
-    assert "**+22 points** (-1 to +45)" in text and "over 3 seeds" in text and "Rank 64 against rank 2" in text
+    assert "**+22 points** (−1 to +45)" in text and "over 3 seeds" in text and "rank 64 against rank 2: " in text
+    assert "rank 87 against rank 16: **+11 points**" in text
     assert report.sweep_machines(sweep) == "" and text.endswith("intervals.)") and "takes rank 87" in text
     low = summary["behind at equal size"][1]
     assert ("So it matters where" in text) == (low > 0)
@@ -154,6 +174,7 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     told = report.sweep_finding(sweep | {"runs_of_another_machine": other})
     assert "seeds 4 to 5 and of the learning rate 0.00025 come from a small CPU, with torch 9.9" in told
     by_rate, by_seed = report.sweep_by_rate(sweep), report.sweep_by_seed(sweep)
+    assert len(report.sweep_by_rate(sweep, "all layers").axes[0].lines) == 3
     assert len(by_rate.axes[0].lines) == 5 and "3 other seeds" in by_seed.axes[0].get_title(loc="left")
 
 
@@ -170,10 +191,20 @@ def test_losses_of_other_batches_are_not_compared():
     plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "span": [1.0, 4.0], "kept": 3e6, "losses": [2.0, 1.0]}
     found = {"plain": plain, "chunked": plain | {"losses": [2.0, 1.01], "kept": 1e6}, "packed": plain | {"turns": 16.0}}
     rows = report.lever_rows(found)
-    assert [row["losses differ by"] for row in rows] == ["0e+00", "1e-02", None]
-    assert [row["turns/s"] for row in rows] == [4, 4, 8] and rows[2]["slowest–fastest step"] == "4–16"
-    assert rows[1]["memory"] == "1.0 MB kept"
-    assert [row["tokens a turn"] for row in rows] == [20, 20, 10]
+    assert [row["losses differ by"] for row in rows] == [None, "1e-02", None]
+    assert [row["round 1"] for row in rows] == ["4.0", "4.0", "8.0"] and rows[1]["memory"] == "1.0 MB kept"
+    assert [row["change"] for row in rows] == [None, "open", "open"]  # one round tells nothing
+
+
+def test_a_lever_is_faster_here_only_if_the_rounds_agree():
+    plain = {"turns": 8.0, "seconds": 2.0, "kept": 3e6, "losses": [2.0, 1.0]}
+    rounds = [
+        {"plain": plain, "a": plain | {"seconds": 1.6}, "b": plain | {"seconds": one}, "c": plain | {"seconds": 1.0}}
+        for one in (1.9, 1.0)
+    ]
+    rows = report.lever_rows(*rounds)
+    assert [row["change"] for row in rows] == [None, "+25%", "open", "2.0 times"]
+    assert (rows[2]["round 1"], rows[2]["round 2"]) == ("4.2", "8.0")
 
 
 @pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])

@@ -27,13 +27,12 @@ from .canvas import (
 
 __all__ = [
     "bytes_per_number",
+    "gradient_moves",
     "launches",
     "logits_in_pieces",
     "mountain",
     "offloading",
-    "one_tensor",
     "packing",
-    "paging",
     "parts_of_a_step",
     "peaks",
     "several_gpus",
@@ -88,15 +87,17 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
             ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
             said = f"{name}\npeak {gb[peak]:.1f} GB"
             ax.text(places[peak] + 0.04, gb[peak] + 0.01 * top, said, va="bottom", fontsize=11)
-            told.append(f"{name}, peak {gb[peak]:.1f} GB")
+            told.append((name, gb[peak]))
         ax.axhline(card, color=RED, lw=1.2, ls="--")
         ax.text(0.02, card + 0.01 * top, f"a card of {card:.0f} GB", color=RED, va="bottom", fontsize=11)
         _passes(ax, -0.02 * top)
-        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="Memory during one training step")
+        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context")
+        ax.set_title("; ".join(f"{name}: {gb:.0f} GB" for name, gb in told).capitalize().replace("gb", "GB"))
     finish(
         ax,
         "Memory during one training step. It rises in the forward pass, is highest about where the backward pass "
-        f"begins, and falls until its end. {'; '.join(told)}; a dashed line at {card:.0f} GB.",
+        f"begins, and falls until its end. {'; '.join(f'{name}, peak {gb:.1f} GB' for name, gb in told)}; a dashed "
+        f"line at {card:.0f} GB.",
     )
 
 
@@ -105,37 +106,42 @@ def parts_of_a_step(budget) -> None:
     places, gb, chosen = _moments(budget)
     timeline, floor = budget.timeline, (budget.allocator_bytes - budget.timeline.peak) / 1e9
     kinds, deltas = np.array(timeline.kinds), np.array(timeline.deltas)
-    peak, top = int(gb.argmax()), 1.45 * gb.max()
+    peak, top, spike = int(gb.argmax()), 1.36 * gb.max(), None
     with plots.style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
         below = np.full(len(places), floor)
         ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
         for name, (kind, color) in HELD.items():
             held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
             if held.max() > 0.01 * gb.max():
                 ax.fill_between(places, below, below + held, color=color, lw=0, label=name)
+                spike = held if name == "logits" else spike
             below = below + held
         ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
-        said = f"the peak, {gb[peak]:.1f} GB"
-        ax.annotate(said, (places[peak], gb[peak]), (9, 3), textcoords="offset points", weight="bold", fontsize=11)
+        on = "the logits" if spike is not None and spike[peak] > 0.5 * spike.max() else "a tooth"
+        side = "right" if places[peak] > 1.5 else "left"
+        said, at = f"the peak: {gb[peak]:.1f} GB, on {on}", places[peak] + (0.02 if side == "left" else -0.02)
+        ax.text(at, 1.2 * gb.max(), said, ha=side, weight="bold", fontsize=11)
+        ax.plot([places[peak]] * 2, [gb[peak], 1.24 * gb.max()], color=INK, lw=1)
+        line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
         middle = (places > 0.4) & (places < 0.5)
         low = places[middle][gb[middle].argmin()], gb[middle].min()
-        line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
-        ax.annotate(
-            "kept: the inputs of\nthe blocks so far", low, (0.06, 0.86 * gb.max()), arrowprops=line, fontsize=11
-        )
+        ax.annotate("kept: the inputs of\nthe blocks so far", low, (0.04, 0.8 * gb.max()), arrowprops=line, fontsize=11)
         late = (places > 1.7) & (places < 1.8)
         high = places[late][gb[late].argmax()], gb[late].max()
-        ax.annotate("a tooth: one block,\ncomputed again", high, (1.57, 1.13 * gb.max()), arrowprops=line, fontsize=11)
+        ax.annotate("a tooth: one block,\ncomputed again", high, (1.5, 1.0 * gb.max()), arrowprops=line, fontsize=11)
+        if spike is not None and on != "the logits":
+            held = places[spike > 0.9 * spike.max()][0], gb[spike > 0.9 * spike.max()].max()
+            ax.annotate("the logits", held, (0.6, 1.1 * gb.max()), arrowprops=line, fontsize=11)
         _passes(ax, -0.02 * top)
-        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="What the memory of a step is for")
-        ax.legend(loc="upper left", ncols=2, fontsize=10.5)
-    where = "in the forward pass" if places[peak] < 1 else "in the backward pass"
+        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="One moment is the highest, and it decides")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
+    half = "in the forward pass" if places[peak] < 1 else "in the backward pass"
     finish(
         ax,
         f"Memory during one training step, stacked. {floor:.1f} GB are there all the time. Activations rise in steps "
         "during the forward pass; in the backward pass a tall tooth stands for each block that is computed again, and "
-        f"what is kept falls. The peak, {gb[peak]:.1f} GB, is {where}.",
+        f"what is kept falls. The peak, {gb[peak]:.1f} GB, is {half}, on {on}.",
     )
 
 
@@ -144,7 +150,9 @@ def peaks(steps: Mapping[str, object]) -> None:
     top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 3.6), sharey=True)
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.1), sharey=True)
+        said = "Take the highest point away, and another one is highest"
+        fig.suptitle(said, x=0.01, ha="left", weight="bold", fontsize=12)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
             places, gb, _ = _moments(step)
             floor = (step.allocator_bytes - step.timeline.peak) / 1e9
@@ -156,9 +164,11 @@ def peaks(steps: Mapping[str, object]) -> None:
             x, side = (1.98, "right") if places[at] > 1.7 else (places[at], "center")
             ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB", ha=side, va="bottom", fontsize=11, bbox=white)
             ax.set(xlim=(0, 2), xticks=[], ylim=(0, top))
-            ax.set_title(name, fontsize=11)
+            ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
             told.append(f"{name}: {gb[at]:.1f} GB, {where}")
+        axes[0, 0].text(0.06, 0.1 * top, "orange: activations and logits", fontsize=10.5)
+        axes[0, 1].text(0.06, 0.1 * top, "green: weights, all that stays", fontsize=10.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("GB")
             ax.locator_params(axis="y", nbins=4)
@@ -169,11 +179,12 @@ def peaks(steps: Mapping[str, object]) -> None:
 
 def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None:
     """What the upcast makes wider: embeddings, head and all states, in 32 bits above and in 16 below; sizes in GB."""
-    ax = canvas(3.3)
-    for row, title in enumerate(("With the upcast: 4 bytes per number", "Without: 2 bytes")):
-        y, h = (24.0, 7.0) if row == 0 else (8.6, 3.5)
+    ax = canvas(3.7)
+    say(ax, 2, 34.2, "In 32 bits, every state between two blocks is twice as large", ha="left", weight="bold", size=12)
+    for row, title in enumerate(("With the upcast: 4 bytes per number", "Without: 2 bytes per number")):
+        y, h = (23.6, 7.0) if row == 0 else (9.4, 3.5)
         middle = y - 2.2
-        say(ax, 2, y + 5.6, title, ha="left", weight="bold")
+        say(ax, 2, y + 5.2, title, ha="left")
         box(
             ax,
             2,
@@ -211,28 +222,26 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
     )
 
 
-def logits_in_pieces(tokens: int, vocabulary: int, rows: int, copies: int = 3) -> None:
-    """The logits of a batch: several copies as a whole, and a slice of rows that moves down."""
+def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piece: float, copies: int = 3) -> None:
+    """The logits of a batch: several copies as a whole, and a slice of rows that moves down; `whole`, `piece` in GB."""
     ax = canvas(3.6)
-    gb = [copies * 4 * count * vocabulary / 1e9 for count in (tokens, rows)]
-    say(ax, 4, 33.6, "As a whole", ha="left", weight="bold")
-    say(ax, 44, 33.6, "In pieces", ha="left", weight="bold")
+    say(ax, 4, 33.6, f"All at once: {whole:.2f} GB", ha="left", weight="bold")
+    say(ax, 42, 33.6, f"In pieces: {piece:.2f} GB at a time", ha="left", weight="bold")
     for k in reversed(range(copies)):
-        box(ax, 7 + 1.6 * k, 8.2 + 1.0 * k, 20, 20, color=tint(RED, 0.6))
-    say(ax, 17, 18.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
-    say(ax, 20, 3.6, f"{copies} copies: {gb[0]:.2f} GB", weight="bold")
-    box(ax, 46, 8.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
+        box(ax, 7 + 1.6 * k, 6.2 + 1.0 * k, 20, 20, color=tint(RED, 0.6))
+    say(ax, 17, 16.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
+    say(ax, 18.6, 3.0, f"{copies} copies", size=10.5)
+    box(ax, 46, 6.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
     high = 20 * rows / tokens
-    for k in reversed(range(copies)):
-        box(ax, 46 + 0.9 * k, 17.0 - high + 0.5 * k, 20, high, color=tint(RED, 0.6))
-    say(ax, 56, 23.6, "done, and freed", size=10.3, color=GRAY)
-    arrow(ax, (70.4, 27.5), (70.4, 9.0), color=GRAY)
-    say(ax, 56, 11.4, f"{rows:,} tokens at a time", size=10.3)
-    say(ax, 57, 3.6, f"{copies} copies: {gb[1]:.2f} GB", weight="bold")
+    box(ax, 46, 15.0 - high, 20, high, color=tint(RED, 0.6))
+    say(ax, 56, 21.6, "done, and freed", size=10.3, color=GRAY)
+    say(ax, 56, 9.4, "still to come", size=10.3, color=GRAY)
+    arrow(ax, (68.4, 25.5), (68.4, 7.0), color=GRAY)
+    say(ax, 56, 3.0, f"the scores of {rows:,} tokens, overwritten", size=10.5)
     finish(
         ax,
-        f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {gb[0]:.2f} GB. Right, the same "
-        f"outline, with only a slice of {rows:,} tokens in it that moves down, {gb[1]:.2f} GB.",
+        f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {whole:.2f} GB. Right, the same "
+        f"outline, with only a slice of {rows:,} tokens in it that moves down, {piece:.2f} GB at a time.",
     )
 
 
@@ -295,11 +304,13 @@ def launches(steps: Sequence[tuple[str, float, float]]) -> None:
     The first is a step for which the GPU waits, so its seconds are Python's; they are taken for the others, too, since
     these have as many kernels.
     """
-    ax = canvas(2.05 * len(steps) + 0.45)
+    ax = canvas(2.05 * len(steps) + 0.85)
+    high = 20.5 * len(steps) + 6.0
+    say(ax, 2, high, "A small step waits for Python, a large one doesn't", ha="left", weight="bold", size=12)
     scale, told, pieces = 50 / max(max(row[1:]) for row in steps), [], 14
     for i, (name, alone, graph) in enumerate(steps):
-        y = 20.5 * (len(steps) - i) + 1.9
-        say(ax, 2, y, name, ha="left", weight="bold")
+        y = 20.5 * (len(steps) - i) + 1.5
+        say(ax, 2, y, name, ha="left")
         for k, (way, seconds) in enumerate((("from Python", alone), ("as a graph", graph))):
             at = y - 4.4 - 8.2 * k
             say(ax, 2, at - 1.2, way, ha="left", size=10.3)
@@ -319,56 +330,6 @@ def launches(steps: Sequence[tuple[str, float, float]]) -> None:
         ax,
         "Two lanes for each step, Python's orders in orange and the GPU's work in green, to scale. Launched from "
         f"Python a short step leaves gaps on the GPU, and as a graph it has none. {'; '.join(told)}.",
-    )
-
-
-def paging() -> None:
-    """The optimizer's states in pages that may lie in the computer's memory, and all of them on the GPU."""
-    ax = canvas(2.5)
-    for x0, title, paged in ((2, "Paged: some may be elsewhere", True), (41, "Not paged: all are here", False)):
-        say(ax, x0, 22.6, title, ha="left", weight="bold")
-        say(ax, x0 + 1, 18.6, "the GPU's memory", ha="left", size=10.3, color=GRAY)
-        for i in range(6):
-            away = paged and i in (2, 4)
-            look = {"ls": "--", "edgecolor": GRAY} if away else {}
-            box(ax, x0 + 1 + 5.2 * i, 13.2, 4.6, 3.2, color="white" if away else tint(PINK, 0.6), **look)
-            if away:
-                box(ax, x0 + 1 + 5.2 * i, 3.6, 4.6, 3.2, color=tint(PINK, 0.6))
-        if paged:
-            arrow(ax, (x0 + 13.7, 7.2), (x0 + 13.7, 12.8), color=RED)
-            say(ax, x0 + 15.0, 10.0, "fetched: the GPU waits", ha="left", size=10.3, color=RED)
-            say(ax, x0 + 1, 1.4, "the computer's memory", ha="left", size=10.3, color=GRAY)
-    finish(
-        ax,
-        "The optimizer's states as six pages. Left, paged: two of them lie in the computer's memory, and have to be "
-        "fetched before the GPU can go on. Right, not paged: all lie in the GPU's memory.",
-    )
-
-
-def one_tensor(matrices: int) -> None:
-    """Adapter matrices with an update each, and the same matrices behind one another with one update for all."""
-    ax = canvas(2.5)
-    sizes = (5.2, 3.0, 4.4, 3.0, 5.2, 3.6)
-    colors = [tint(PINK, share) for share in (0.35, 0.75, 0.5, 0.75, 0.35, 0.6)]
-    for x0, said, gap in ((2, f"Apart: {matrices} updates", 1.6), (41, "In one tensor: 1 update", 0.0)):
-        say(ax, x0, 22.6, said, ha="left", weight="bold")
-        x = x0
-        for size, color in zip(sizes, colors, strict=True):
-            box(ax, x, 4.4, size, 4.0, color=color)
-            if gap:
-                arrow(ax, (x + size / 2, 15.6), (x + size / 2, 9.0), color=RED)
-            x += size + gap
-        if gap:
-            say(ax, x + 0.4, 6.4, "…", ha="left")
-        else:
-            arrow(ax, ((x0 + x) / 2, 15.6), ((x0 + x) / 2, 9.0), color=RED)
-            say(ax, x + 0.4, 6.4, "…", ha="left")
-        say(ax, x0, 18.2, "the optimizer" if gap else "the optimizer, started once", ha="left", size=10.3, color=RED)
-        say(ax, x0, 1.8, "matrices of the adapter", ha="left", size=10.3, color=GRAY)
-    finish(
-        ax,
-        f"Left, the {matrices} matrices of an adapter lie apart, and an arrow of the optimizer goes to each. Right, "
-        "they lie behind one another in one tensor, and one arrow does for all.",
     )
 
 
@@ -471,3 +432,23 @@ def staircase(rungs: Sequence[Mapping], rival: Mapping | None = None, title: str
         below.set_xticks(numbers, [f"{rung['number']}\n{rung['label']}" for rung in rungs], fontsize=10.3)
     said = "; ".join(f"{r['number']} {r['name']}, {r['gb']:.1f} GB, {r['speed']:,.0f} tokens per second" for r in rungs)
     finish(above, f"Two rows of bars by rung, peak memory above and speed below. {said}.")
+
+
+def gradient_moves(moves: Sequence[tuple[str, float]]) -> None:
+    """By how much each rung moves the gradient, against the rung before it: (number and name, share)."""
+    most = max(share for _, share in moves)
+    far = [name.split(" ")[0] for name, share in moves if share > 0.3 * most]
+    with plots.style():
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(moves) + 0.9))
+        places = range(len(moves))
+        ax.barh(places, [share for _, share in moves], color=tint(BLUE, 0.55), edgecolor=INK, linewidth=0.8)
+        for place, (_, share) in zip(places, moves, strict=True):
+            ax.text(share + 0.01 * most, place, f"{share:.1%}", va="center", fontsize=10.5)
+        ax.set_yticks(places, [name for name, _ in moves], fontsize=10.5)
+        ax.invert_yaxis()
+        ax.set(xlim=(0, 1.12 * most), title=f"Rungs {' and '.join(far)} move the gradient, the others hardly")
+        ax.set_xlabel("distance to the gradient of the rung before, in % of its length")
+        ax.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        ax.grid(visible=False, axis="y")
+    told = "; ".join(f"{name} {share:.1%}" for name, share in moves)
+    finish(ax, f"A bar for each rung: how far its gradient is from that of the rung before. {told}.")

@@ -1,53 +1,78 @@
-"""Checks of notebook 12: bytes of logits, the share of padding, the longest text for a T4, which lever for whom."""
+"""Checks of notebook 12: a layer with two large results, peaks by hand, the longest text for a T4, levers for six."""
+
+import torch
 
 from . import Hint, call, exercise, matched, number
 
 
 @exercise("12-1")
-def check_logits(answer) -> str:
-    whole, piece = (number(value, name) for value, name in zip(answer, ("all_gb", "piece_gb"), strict=True))
-    truth, part = 4 * 2048 * 128_256 * 12 / 1e9, 1024 * 128_256 * 12 / 1e9
-    if abs(whole - truth) < 0.01 * truth:
-        if abs(piece - part) < 0.01 * part:
-            return f"{truth:.2f} GB whole, {part:.2f} GB in pieces: {truth / part:.0f} times less."
-        raise Hint("piece_gb is the same product for 1,024 tokens.")
-    if abs(whole / truth - 1e9) < 1e7:
-        raise Hint("this is in bytes; a GB is 10⁹ of them.")
-    if abs(piece - part * 32_000 / 128_256) < 0.01 * part:  # of the whole it is a quarter, as of one text of four
-        raise Hint("these are Mistral's logits; Llama 3 has 128,256 words.")
-    if abs(whole - truth / 3) < 0.01 * truth:
-        raise Hint("this is one copy; at the peak there are three.")
-    if abs(whole - truth / 2) < 0.01 * truth:
-        raise Hint("a number in float32 has 4 bytes.")
-    if abs(whole - truth / 4) < 0.01 * truth:
-        raise Hint("a batch has four texts.")
-    raise Hint("multiply tokens, vocabulary, bytes per number and copies, and divide by 1e9.")
+def check_fused(answer, *, operations) -> str:
+    def given(rows, width):
+        chance = torch.Generator().manual_seed(rows)
+        shapes = ((rows, width), (width, 2 * width), (width, 16), (16, 2 * width))
+        return [torch.randn(shape, generator=chance, dtype=torch.float64) for shape in shapes]
+
+    for (x, W, A, B), s in ((given(64, 128), 0.5), (given(48, 96), 2.0)):
+        before = [tensor.clone() for tensor in (x, W, A, B)]
+        found = []
+        noted = operations(lambda given=before, s=s, found=found: found.append(call(answer, *given, s)))
+        value, update = found[0], s * (x @ A @ B)
+        truth = x @ W + update
+        if not all(torch.equal(*pair) for pair in zip(before, (x, W, A, B), strict=True)):
+            raise Hint("your function changes what it was given: only a result of your own may be overwritten.")
+        if not torch.is_tensor(value) or value.shape != truth.shape:
+            raise Hint("the result should be a tensor of the shape of `x @ W`.")
+        if not torch.allclose(value, truth):
+            for wrong, why in (
+                (x @ W + update / s, "the scale s is missing"),
+                (update, "the product x @ W is missing"),
+            ):
+                if torch.allclose(value, wrong):
+                    raise Hint(f"{why}.")
+            raise Hint("the result differs from that of `plain`.")
+        large = sum(numbers >= x.numel() for _, numbers in noted)
+        if large > 2:
+            raise Hint(
+                f"the result is right, but {large} operations have large results: scale where there are few numbers, "
+                "and look for an operation of torch that multiplies two matrices and adds to a third."
+            )
+    return "two large results, where `plain` has four."
 
 
 @exercise("12-2")
-def check_padding(answer, *, lengths: list[int]) -> str:
-    def share(sizes, batch):
-        groups = [sizes[i : i + batch] for i in range(0, len(sizes), batch)]
-        return 1 - sum(sizes) / sum(max(group) * len(group) for group in groups)
+def check_peaks(answer) -> str:
+    stays, kept, logits, block = 5.0, 40 * 0.1, 4.0, 1.5
+    truth = {
+        "now": stays + kept + max(logits, block),
+        "pieces": stays + kept + max(logits / 8, block),
+        "offloading": stays + max(logits, block),
+        "both": stays + max(logits / 8, block),
+    }
+    if not isinstance(answer, dict) or set(answer) != set(truth):
+        raise Hint(f"give a dict with {', '.join(truth)}.")
+    value = {name: number(answer[name], name) for name in truth}
+    if abs(value["now"] - (stays + kept + logits + block)) < 0.05:
+        raise Hint("while the logits are there, no block is at work: they are two moments.")
+    if abs(value["pieces"] - (stays + kept + logits / 8)) < 0.05:
+        raise Hint("pieces: that is how high the logits reach now. Is it still the highest moment?")
+    if abs(value["offloading"] - (stays + block)) < 0.05:
+        raise Hint("offloading: the logits are still there, all at once.")
+    why = {
+        "now": "what is there when the logits are: all that stays, and the inputs of all 40 blocks.",
+        "pieces": "compare two moments, that of the logits and that of the first block computed again.",
+        "offloading": "the 4 GB of inputs are gone; which moment is the highest now?",
+        "both": "neither the inputs nor all logits are there; which moment is the highest now?",
+    }
+    for name, gb in truth.items():
+        if abs(value[name] - gb) > 0.2:  # whoever counts an input or two that are just being copied is right as well
+            raise Hint(f"{name}: {why[name]}")
+    return (
+        f"inputs and logits are {kept:g} GB each, but alone one lever saves {truth['now'] - truth['pieces']:g} GB and "
+        f"the other {truth['now'] - truth['offloading']:g}."
+    )
 
-    for sizes, batch in (([10, 10, 5, 5], 2), ([10, 5, 10, 5], 2), ([8, 4, 2], 2), (lengths, 8)):
-        value, truth = number(call(answer, sizes, batch), "what padding_share returns"), share(sizes, batch)
-        if abs(value - truth) < 1e-9:
-            continue
-        if abs(value - (1 - truth)) < 1e-9:
-            raise Hint("this is the share that is not padding.")
-        if abs(value - (1 - sum(sizes) / (max(sizes) * len(sizes)))) < 1e-9:
-            raise Hint("each batch is padded to its own longest turn, not to the longest of all.")
-        if abs(value - (1 / (1 - truth) - 1)) < 1e-9:
-            raise Hint("divide by the computed tokens, padding included.")
-        raise Hint(
-            f"for lengths {sizes[:4]} … in batches of {batch} it is {truth:.3f}: take turns in this order and divide "
-            "all padding by all tokens."
-        )
-    return f"{share(lengths, 8):.0%} of what batches of 8 compute here is padding, {share(lengths, 32):.0%} with 32."
 
-
-T4_GB = 15.3  # a T4's 15.8, less half a GB for the CUDA context
+T4_GB = 14.5  # a T4's 15, less half a GB for the CUDA context
 
 
 @exercise("12-3")
@@ -67,12 +92,21 @@ def check_longest(answer, *, forecast) -> str:
 
 @exercise("12-4")
 def check_levers(answer) -> str:
-    truth = {"A": "packing", "B": "CUDA graph", "C": "offloading", "D": "loss in pieces"}
+    truth = {
+        "A": "packing",
+        "B": "CUDA graph",
+        "C": "offloading",
+        "D": "loss in pieces",
+        "E": "no checkpointing",
+        "F": "offloading",
+    }
     why = {
         "A": "A's card has room. What does it compute that nobody needs?",
         "B": "B's GPU has little to do, so giving it less to do won't help. What is it waiting for?",
         "C": "C's peak comes from what is kept, one state for each of many blocks. Where could that wait?",
         "D": "D's peak is a spike between the two passes, and its vocabulary is huge. What exists just then?",
+        "E": "E has memory to spare, and its GPU does most of the forward pass twice. For what?",
+        "F": "F's teeth stand on a hill. What is the hill made of?",
     }
-    matched(answer, truth, why)
-    return "padding, waiting, what is kept, and logits: first find out which of them you pay for."
+    matched(answer, truth, why, ("fused adapters",))
+    return "padding, waiting, what is kept, logits, work done twice: first find out which of them you pay for."

@@ -9,6 +9,7 @@ from .. import plots
 __all__ = [
     "exact_rows",
     "gains",
+    "highest",
     "ladder",
     "lever_rows",
     "preset_rows",
@@ -25,9 +26,10 @@ __all__ = [
     "sweep_machines",
     "sweep_summary",
     "takeaways",
+    "unpaged_said",
 ]
 
-FIRST, UNSLOTH = "standard recipe", "Unsloth"
+FIRST, TOP, UNSLOTH = "standard recipe", "+ CUDA graph", "Unsloth"  # what lies above the top is told apart
 LABELS = {  # of the rungs, as a recording names them, below a bar
     FIRST: "standard\nrecipe",
     "no float32 upcast": "no\nupcast",
@@ -36,7 +38,6 @@ LABELS = {  # of the rungs, as a recording names them, below a bar
     "+ Liger kernels": "Liger\nkernels",
     "+ offloading": "off-\nloading",
     "+ CUDA graph": "CUDA\ngraph",
-    "+ optimizer not paged": "not\npaged",
 }
 
 
@@ -71,18 +72,20 @@ def _wide(best: dict) -> str:
     return next(name for name in best if name.startswith("q and v") and name != "q and v, r=16")
 
 
-def sweep_by_rate(sweep: dict) -> Figure:
-    """How far each recipe gets, by learning rate: the mean of the seeds that choose the rate."""
+def sweep_by_rate(sweep: dict, only: str = "") -> Figure:
+    """How far each recipe whose name begins so gets, by learning rate: the mean of the seeds that choose the rate."""
     plots.style()
     fig, ax = plots.plt.subplots(figsize=(7.0, 3.9))
     for k, name in enumerate(sweep_best(sweep)):
+        if not name.startswith(only):
+            continue
         runs = [run for run in sweep["runs"] if run["recipe"] == name and run["seed"] in sweep["choosing"]]
         rates = sorted({run["rate"] for run in runs})
         means = [_mean(run["exact_match"] for run in runs if run["rate"] == rate) for rate in rates]
         ax.plot(rates, means, label=_spoken(name), color=plots.PALETTE[k], marker=plots.MARKERS[k])
     ax.set(xscale="log", xlabel="learning rate", ylabel="share of exact answers", ylim=(0, 1.02))
     ax.set_title("Which learning rate is best depends on the recipe")
-    every = sorted({run["rate"] for run in sweep["runs"]})
+    every = sorted({run["rate"] for run in sweep["runs"] if run["recipe"].startswith(only)})
     ax.set_xticks(every, [f"{rate:g}" for rate in every])
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
@@ -133,7 +136,7 @@ def sweep_finding(sweep: dict) -> str:
     def gap(one: str, other: str) -> str:
         values = [best[one]["by seed"][seed] - best[other]["by seed"][seed] for seed in seeds]
         mean, low, high = quality.mean_interval(values)
-        return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})"
+        return f"**{100 * mean:+.0f} points** ({100 * low:+.0f} to {100 * high:+.0f})".replace("-", "−")
 
     wide = _wide(best)
     every, wider = best["all layers, r=16"]["by seed"], best[wide]["by seed"]
@@ -144,7 +147,9 @@ def sweep_finding(sweep: dict) -> str:
             f"All layers against q and v alone, both of rank 16: {gap('all layers, r=16', 'q and v, r=16')}. Is that "
             f"because there are more numbers to train? Against q and v with as many, which takes rank "
             f"{wide.split('=')[1]}: {gap('all layers, r=16', wide)}. {where}",
-            f"And the rank? Rank 64 against rank 2, on all layers: {gap('all layers, r=64', 'all layers, r=2')}.",
+            f"And the rank? With adapters on all layers, rank 64 against rank 2: "
+            f"{gap('all layers, r=64', 'all layers, r=2')}. With adapters on q and v alone, rank "
+            f"{wide.split('=')[1]} against rank 16: {gap(wide, 'q and v, r=16')}.",
             f"(Differences are taken seed by seed, over {len(seeds)} seeds; in brackets are 95% intervals. "
             f"{sweep_machines(sweep)}".rstrip()
             + ")",
@@ -168,26 +173,25 @@ def agreement(losses: list[float], others: list[float]) -> float:
     return max(abs(a / b - 1) for a, b in zip(losses, others, strict=True))
 
 
-def lever_rows(found: Mapping[str, dict]) -> list[dict]:
-    """Rows of what `finetune.cost` measured; the first is what the others are compared with."""
-    plain, rows = next(iter(found.values())), []
-    for name, cost in found.items():
+def lever_rows(*rounds: Mapping[str, dict]) -> list[dict]:
+    """Rows of what `finetune.cost` measured, in rounds; the first lever is what the others are compared with.
+
+    A change of speed is open by the rule of the ladder, with rounds in place of processes.
+    """
+    first = rounds[0]
+    plain, rows = next(iter(first.values())), []
+    speeds = {name: [found[name]["turns"] / found[name]["seconds"] for found in rounds] for name in first}
+    usual = next(iter(speeds.values()))
+    for name, cost in first.items():
         alike = cost["turns"] == plain["turns"]  # packed batches hold other turns: their losses are not to be compared
         size = f"{cost['kept'] / 1e6:.1f} MB kept" if cost["kept"] else f"{cost['peak'] / 1e9:.2f} GB peak"
-        row = {
-            "lever": name,
-            "turns/s": cost["turns"] / cost["seconds"],
-            "slowest–fastest step": _span(cost["turns"], cost["span"]),
-            "tokens a turn": cost["tokens"] / cost["turns"],
-        }
-        gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike else None
-        rows.append({**row, "memory": size, "losses differ by": gap})
+        change = "open"
+        if len(rounds) > 1 and _apart(speeds[name], usual):
+            change = _spoken_change(f"{100 * (_mean(speeds[name]) / _mean(usual) - 1):+.0f}%")
+        row = {"lever": name, **{f"round {k}": f"{speed:.1f}" for k, speed in enumerate(speeds[name], 1)}}
+        gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike and cost is not plain else None
+        rows.append(row | {"change": None if cost is plain else change, "memory": size, "losses differ by": gap})
     return rows
-
-
-def _span(count: float, seconds: list[float]) -> str:
-    """How many a second in the slowest step and in the fastest."""
-    return f"{count / max(seconds):,.0f}–{count / min(seconds):,.0f}"
 
 
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
@@ -235,7 +239,7 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def rungs(recorded: dict, batch: int, length: int) -> list[dict]:
-    """The rungs of one shape, numbered from 0, as `draw.staircase` takes them; `faster` is None where it is open."""
+    """The rungs of one shape up to `TOP`, numbered from 0, for `draw.staircase`; `faster` is None where it is open."""
     found, processes = [], _by_process(recorded, batch, length)
     for row in ladder(recorded, batch, length):
         if row["recipe"] == UNSLOTH:
@@ -243,8 +247,16 @@ def rungs(recorded: dict, batch: int, length: int) -> list[dict]:
         change = row.get("change of speed")
         rung = {"number": len(found), "name": row["recipe"].removeprefix("+ "), "label": LABELS.get(row["recipe"], "")}
         rung |= {"gb": row["peak GB"], "speed": row["tokens/s"], "by process": processes[row["recipe"]]}
-        found.append(rung | {"faster": None if change in (None, "open") else change})
+        found.append(rung | {"faster": None if change in (None, "open") else _spoken_change(change)})
+        if row["recipe"] == TOP:
+            break
     return found
+
+
+def _spoken_change(change: str) -> str:
+    """ "-5%" with a minus sign, and "+169%" as "2.7 times"."""
+    share = float(change.rstrip("%")) / 100
+    return f"{1 + share:.1f} times" if share >= 1 else change.replace("-", "−")
 
 
 def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) -> str:
@@ -260,11 +272,23 @@ def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) ->
             way = "falls" if change < 0 else "rises"
             text = f"the peak {way} from {before['gb']:.1f} to **{rung['gb']:.1f} GB**"
         if rung["faster"] is None:
-            text += ", and whether the step is faster, two processes can't tell"
+            text += ", and whether it is faster is open"
+        elif rung["faster"].endswith("times"):
+            text += f", and the speed is **{rung['faster']}** that of the rung below"
         else:
-            text += f", and the speed changes by **{rung['faster'].replace('-', '−')}**"
+            text += f", and the speed changes by **{rung['faster']}**"
         said.append(f"At {batch} × {length} tokens, {text}.")
     return " ".join(said)
+
+
+def unpaged_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
+    """What an optimizer that isn't paged changed about the top of the ladder, shape by shape."""
+    said = []
+    for batch, length in shapes:
+        rows = ladder(recorded, batch, length)
+        change = next(row["change of speed"] for row in rows if row["recipe"] == "+ optimizer not paged")
+        said.append(f"{change.replace('-', '−')} at {batch} × {length}")
+    return ", ".join(said)
 
 
 def later_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
@@ -308,32 +332,31 @@ def gains(recorded: dict, shapes: Sequence[tuple[int, int]]) -> dict[tuple[int, 
 def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     """Three things that the recorded ladder tells, with what holds in every process."""
     steps = {shape: rungs(recorded, *shape) for shape in shapes}
-    faster, spreads, best = [], [], []
+    gained, best, spread = [], [], 0.0
     for (batch, length), found in steps.items():
-        first, last = found[0]["by process"], found[-1]["by process"]
-        faster.append(
-            f"{min(last) / max(first):.1f} to {max(last) / min(first):.1f} times as fast at {batch} × {length}"
+        first, last = found[0], found[-1]
+        low = min(last["by process"]) / max(first["by process"])
+        high = max(last["by process"]) / min(first["by process"])
+        gained.append(
+            f"at {batch} × {length} from {first['gb']:.1f} to {last['gb']:.1f} GB, and {low:.1f} to {high:.1f} times "
+            "as fast"
         )
-        rows = _by_process(recorded, batch, length).values()
-        spreads.append(f"{max(max(row) / min(row) for row in rows) - 1:.0%} at {batch} × {length}")
-        settled = [f"{rung['name']} ({rung['faster'].replace('-', '−')})" for rung in found if rung["faster"]]
-        best.append(f"At {batch} × {length}: {', '.join(settled) or 'none'}.")
-    gb = [f"{found[0]['gb']:.1f} to {found[-1]['gb']:.1f} GB" for found in steps.values()]
+        spread = max(spread, *(max(rung["by process"]) / min(rung["by process"]) - 1 for rung in found))
+        settled = [rung for rung in found if rung["faster"]]
+        told = ", ".join(f"{rung['name']} ({rung['faster']})" for rung in settled) or "none"
+        if len(settled) > 2:
+            most = max(settled, key=lambda rung: rung["speed"] / found[rung["number"] - 1]["speed"])
+            told = f"{len(settled)} of {len(found) - 1}, most of all {most['name']} ({most['faster']})"
+        best.append(f"At {batch} × {length}: {told}.")
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
     return "\n".join(
         (
-            f"1. **From rung 0 to the top, a step takes less memory and less time.** It is {'; '.join(faster)} "
-            f"tokens, whichever "
-            f"processes you compare. The peak falls from {'; from '.join(gb)}.",
-            "2. **Which lever makes it faster depends on the size of the step.** These are the changes in speed "
-            "that two "
-            f"processes could show. {' '.join(best)} A large step keeps the GPU busy, so it pays to give it less "
-            f"work. In "
-            "a small one the GPU probably waits for Python, and nothing that we could show helps until the graph takes "
-            "Python out of the way.",
-            f"3. **Don't read too much into a single rung.** Of {len(changes)} changes in speed, "
-            f"{changes.count(None)} are open, because two processes of the same recipe differ by up to "
-            f"{', '.join(spreads)}.",
+            f"1. **The top is better at every size**: {'; '.join(gained)}, whichever processes you compare.",
+            f"2. **Which lever changes the speed depends on the size.** These changes are sure. {' '.join(best)} A "
+            "large step keeps the GPU busy, so it pays to give it less work. A small one probably waits for Python, "
+            "until the graph takes Python out of the way.",
+            f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
+            f"because two processes of one rung differ by up to {spread:.0%}.",
         )
     )
 
@@ -346,14 +369,31 @@ def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         rival = next((row for row in found if row["recipe"] == UNSLOTH), None)
         if rival is None:
             continue
-        ahead = [
-            str(rung["number"])
-            for rung in rungs(recorded, batch, length)
-            if min(rung["by process"]) > max(rows[UNSLOTH]) and _apart(rung["by process"], rows[UNSLOTH])
+        above = [rung for rung in rungs(recorded, batch, length) if rung["speed"] > rival["tokens/s"]]
+        sure = [
+            r for r in above if min(r["by process"]) > max(rows[UNSLOTH]) and _apart(r["by process"], rows[UNSLOTH])
         ]
-        shown = f"rungs {', '.join(ahead)} are faster for sure" if ahead else "no rung is faster for sure"
+        open_ = [rung for rung in above if rung not in sure]
+        shown = _listed(sure, "faster") if sure else "no rung is faster for sure"
+        shown += f" ({_listed(open_, 'open')})" if open_ else ""
         said.append(f"at {batch} × {length} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
     return f"Compared with Unsloth: {'; '.join(said)}." if said else ""
+
+
+def _listed(found: Sequence[Mapping], what: str) -> str:
+    """ "rungs 4 and 6 are faster" or "rung 5 is open"."""
+    numbers = [str(rung["number"]) for rung in found]
+    several = len(numbers) > 1
+    return f"rung{'s' * several} {' and '.join(numbers)} {'are' if several else 'is'} {what}"
+
+
+def highest(budget, kind: str) -> float:
+    """The most GB that tensors of a kind, such as "logits", take at one moment of a forecast step."""
+    held = most = 0
+    for name, change in zip(budget.timeline.kinds, budget.timeline.deltas, strict=True):
+        held += change if name == kind else 0
+        most = max(most, held)
+    return most / 1e9
 
 
 def exact_rows(recorded: dict) -> list[dict]:

@@ -1,6 +1,5 @@
 """The likely wrong answers to each exercise of notebook 12, and a part of the hint that each must get."""
 
-SHARE = "lengths = [len(finetune.encode(tokenizer, pair)['input_ids']) for pair in pairs]\n\n\n"
 FORECAST = (
     "def forecast_gb(length):\n"
     "    ways = {'fused': True, 'chunked': True, 'offload': True, 'upcast': False}\n"
@@ -8,46 +7,38 @@ FORECAST = (
     "    return found.allocator_bytes / 1e9\n\n\n"
 )
 
+
+def fused(body: str) -> str:
+    return f'def fused(x, W, A, B, s):\n{body}\n\n\nexercises.check("12-1", fused, operations=finetune.operations)'
+
+
+def peaks(now: float, pieces: float, offloading: float, both: float) -> str:
+    given = f'{{"now": {now}, "pieces": {pieces}, "offloading": {offloading}, "both": {both}}}'
+    return f'peaks = {given}\nexercises.check("12-2", peaks)'
+
+
+def helps(a: str, b: str, c: str, d: str, e: str, f: str) -> str:
+    given = ", ".join(f'"{letter}": "{word}"' for letter, word in zip("ABCDEF", (a, b, c, d, e, f), strict=True))
+    return f'helps = {{{given}}}\nexercises.check("12-4", helps)'
+
+
 WRONG = {
     "12-1": [
-        (
-            "all_gb = 4 * 2048 * 128_256 * 4 / 1e9\npiece_gb = 1024 * 128_256 * 4 / 1e9\n"
-            'exercises.check("12-1", [all_gb, piece_gb])',
-            "there are three",
-        ),
-        (
-            "all_gb = 2048 * 128_256 * 12 / 1e9\npiece_gb = 1024 * 128_256 * 12 / 1e9\n"
-            'exercises.check("12-1", [all_gb, piece_gb])',
-            "four texts",
-        ),
-        (
-            "all_gb = 4 * 2048 * 32_000 * 12 / 1e9\npiece_gb = 1024 * 32_000 * 12 / 1e9\n"
-            'exercises.check("12-1", [all_gb, piece_gb])',
-            "Llama 3 has 128,256",
-        ),
-        (
-            "all_gb = 4 * 2048 * 128_256 * 12 / 1e9\npiece_gb = all_gb / 4\n"
-            'exercises.check("12-1", [all_gb, piece_gb])',
-            "same product for 1,024 tokens",
-        ),
+        (fused("    return x @ W + s * (x @ A @ B)"), "4 operations have large results"),
+        (fused("    return x @ W + (s * (x @ A)) @ B"), "3 operations have large results"),
+        (fused("    return torch.addmm(x @ W, x @ A, B)"), "s is missing"),
+        (fused("    W.addmm_(A, B, alpha=s)\n    return x @ W"), "changes what it was given"),
+        (fused("    return (s * (x @ A)) @ B"), "x @ W is missing"),
+        (fused("    return x"), "of the shape"),
     ],
     "12-2": [
-        (
-            SHARE + "def padding_share(lengths, batch):\n"
-            "    return 1 - sum(lengths) / (max(lengths) * len(lengths))\n\n\n"
-            'exercises.check("12-2", padding_share, lengths=lengths)',
-            "its own longest turn",
-        ),
-        (
-            SHARE + "def padding_share(lengths, batch):\n"
-            "    groups = [lengths[i : i + batch] for i in range(0, len(lengths), batch)]\n"
-            "    return sum(lengths) / sum(max(group) * len(group) for group in groups)\n\n\n"
-            'exercises.check("12-2", padding_share, lengths=lengths)',
-            "not padding",
-        ),
+        (peaks(13, 9.5, 9, 6.5), "still the highest"),
+        (peaks(14.5, 10.5, 9, 6.5), "no block is at work"),
+        (peaks(13, 10.5, 6.5, 6.5), "still there, all at once"),
+        (peaks(13, 10.5, 9, 5.5), "both: neither"),
     ],
     "12-3": [
-        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than the 15.3"),
+        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than the 14.5"),
         (
             FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)',
             "512 tokens more would fit",
@@ -55,19 +46,24 @@ WRONG = {
     ],
     "12-4": [
         (
-            'helps = {"A": "loss in pieces", "B": "CUDA graph", "C": "offloading", "D": "packing"}\n'
-            'exercises.check("12-4", helps)',
+            helps("loss in pieces", "CUDA graph", "offloading", "packing", "no checkpointing", "offloading"),
             "that nobody needs",
         ),
         (
-            'helps = {"A": "packing", "B": "offloading", "C": "CUDA graph", "D": "loss in pieces"}\n'
-            'exercises.check("12-4", helps)',
+            helps("packing", "fused adapters", "offloading", "loss in pieces", "no checkpointing", "offloading"),
             "waiting for",
         ),
         (
-            'helps = {"A": "packing", "B": "CUDA graph", "C": "loss in pieces", "D": "offloading"}\n'
-            'exercises.check("12-4", helps)',
+            helps("packing", "CUDA graph", "loss in pieces", "loss in pieces", "no checkpointing", "offloading"),
             "each of many blocks",
+        ),
+        (
+            helps("packing", "CUDA graph", "offloading", "loss in pieces", "CUDA graph", "offloading"),
+            "most of the forward pass twice",
+        ),
+        (
+            helps("packing", "CUDA graph", "offloading", "loss in pieces", "no checkpointing", "loss in pieces"),
+            "on a hill",
         ),
     ],
 }
