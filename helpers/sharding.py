@@ -69,8 +69,8 @@ def start() -> None:
         distributed.all_gather_object(cards, torch.cuda.mem_get_info()[1])
         if rank() == 0 and max(cards) > 1.05 * min(cards):
             print(
-                f"The cards differ, from {min(cards) / 1e9:.1f} to {max(cards) / 1e9:.1f} GB. All of them hold the same, "
-                "so the smallest one decides what fits."
+                f"The cards differ, from {min(cards) / 1e9:.1f} to {max(cards) / 1e9:.1f} GB. All of them hold the "
+                "same, so the smallest one decides what fits."
             )
 
 
@@ -101,8 +101,8 @@ class _Stored:
     def __call__(self, name: str, parameter: nn.Parameter) -> torch.Tensor:
         if name not in self.place:
             raise CourseError(
-                f"The weights of {self.model_id} lack the tensor {name}, or have another name for it: layer by layer only "
-                "checkpoints can be read whose names are the model's. Train it on one GPU."
+                f"The weights of {self.model_id} lack the tensor {name}, or have another name for it, and what is read "
+                "layer by layer needs the model's names: train it on one GPU."
             )
         values = self.files[self.place[name]].get_tensor(name)
         if values.shape != parameter.shape:
@@ -113,10 +113,10 @@ class _Stored:
 def build(model_id, recipe: Recipe, scheme: str = "nf4-dq") -> nn.Module:
     """Make a model with new adapters, of which this process holds its shards; return the peft model, to be trained.
 
-    `model_id` as in `models.resolve`: random weights of exact shapes, or a checkpoint's files, which every process reads
-    tensor by tensor. `start` comes before. The base's bytes are those that one process alone would have, and so are the
-    adapters'. Raises CourseError if the forecast of a training step does not fit, for recipes whose levers need one
-    process, and for a checkpoint that lacks tensors.
+    `model_id` as in `models.resolve`: random weights of exact shapes, or a checkpoint's files, which every process
+    reads tensor by tensor. `start` comes before. The base's bytes are those that one process alone would have, and so
+    are the adapters'. Raises CourseError if the forecast of a training step does not fit, for recipes whose levers need
+    one process, and for a checkpoint that lacks tensors.
     """
     choice, device = models.resolve(model_id, scheme), schemes.device_of("auto")
     for lever in ("graph", "one_tensor", "compiled"):
@@ -128,8 +128,8 @@ def build(model_id, recipe: Recipe, scheme: str = "nf4-dq") -> nn.Module:
         free = models.free_memory(device)
         if needed.allocator_bytes > free:
             raise CourseError(
-                f"A step of {choice.model_id} needs {needed.allocator_bytes / 1e9:.1f} GB on each of {world()} GPUs, and "
-                f"{free / 1e9:.1f} GB are free: take more GPUs, a smaller --length or --batch, or a smaller model."
+                f"A step of {choice.model_id} needs {needed.allocator_bytes / 1e9:.1f} GB on each of {world()} GPUs, "
+                f"and {free / 1e9:.1f} GB are free: take more GPUs, a smaller --length or --batch, or a smaller model."
             )
     dtype = schemes.rest_dtype(scheme, recipe.compute_dtype, device)
     if dtype == torch.float16:
@@ -254,10 +254,10 @@ class Parts:
         from torch import distributed
 
         gradients = self.hand_out()
-        squares = torch.stack(torch._foreach_norm(gradients)).square_().sum()
+        squares = nn.utils.get_total_norm(gradients).square()
         distributed.all_reduce(squares)
         length = squares.sqrt()
-        torch._foreach_mul_(gradients, torch.clamp(most / (length + 1e-6), max=1.0))
+        nn.utils.clip_grads_with_norm_(self.parameters, most, length)
         return length
 
 

@@ -324,14 +324,19 @@ def test_presets_against_what_a_gpu_measured_within_its_cap(row):
 SCALE = results.read_recording(part="scale", quiet=True).values["scale"]
 
 
-@pytest.mark.parametrize("name", [name for name, run in SCALE["runs"].items() if "peak_bytes" in run])
+@pytest.mark.parametrize("name", [name for name, run in SCALE["runs"].items() if run.get("model") != "mini"])
 def test_every_gpu_of_several_against_what_was_measured(name):
-    shards = SCALE["gpus"] if name == "FSDP" else 1
-    batch = SCALE["gpus"] if name == "one GPU, the batch of all" else 1
-    found = memory.predict(
-        models.mistral_7b_config(), stage="train", context=SCALE["length"], batch=batch, upcast=False, shards=shards
-    ).allocator_bytes
-    assert SCALE["runs"][name]["peak_bytes"] == pytest.approx([found] * len(SCALE["runs"][name]["peak_bytes"]), rel=0.1)
+    """Liger's kernels keep less than a forecast knows; without them it is within 5%."""
+    run, gpus = SCALE["runs"][name], SCALE["gpus"]
+    several = {"shards": gpus} if name.startswith(("FSDP", "70B")) else {"replicas": gpus if "DDP" in name else 1}
+    recipe = finetune.Recipe(**run["recipe"])
+    found = memory.predict(models.config(run["model"]), recipe=recipe, **several).allocator_bytes
+    least = 0.88 if recipe.liger else 0.95
+    for peak in run["peak_bytes"]:
+        assert least * found < peak < 1.05 * found
+    if "24 GiB" in name:
+        assert max(run["reserved_bytes"]) < 24 * 2**30 - memory.forecast.CUDA_CONTEXT
+        assert run["same_after_reloading"] and max(run["host_bytes"]) < 16e9
 
 
 def test_offloading_makes_depth_cost_no_activations():
@@ -359,9 +364,11 @@ def test_shards_divide_parameters_and_not_constants():
         assert quarter.parts[part] == pytest.approx(whole.parts[part] / 4, rel=1e-6)
     for part in ("absmax", "second_level", "tables", "activations"):
         assert half.parts[part] == quarter.parts[part] == whole.parts[part]
-    # embeddings and head whole, and two of 32 layers
+    # the head whole, and two of 32 layers
     layers = whole.parts["codes"] + whole.parts["norms"] + whole.parts["adapters"]
-    assert half.parts["unsharded"] == pytest.approx(2 * 131_072_000 * 2 + layers / 16, rel=1e-3)
+    assert half.parts["unsharded"] == pytest.approx(131_072_000 * 2 + layers / 16, rel=1e-3)
+    copies = memory.predict(models.mistral_7b_config(), stage="train", context=256, upcast=False, replicas=2)
+    assert copies.allocator_bytes - whole.allocator_bytes == copies.parts["buckets"] == whole.parts["adapters"]
     for stage, shards in (("load", 2), ("train", 0)):
         with pytest.raises(CourseError, match="shards"):
             memory.predict(models.mistral_7b_config(), stage=stage, context=256, shards=shards)

@@ -27,8 +27,8 @@ def resumable(folder: str | Path, recipe: Recipe) -> Path:
     saved = json.loads((complete[-1] / RECIPE).read_text(encoding="utf-8"))
     if (made_by := saved.get("processes", 1)) != sharding.world():
         raise CourseError(
-            f"{complete[-1].name} was made by {made_by} process(es), and this run has {sharding.world()}: they would read "
-            f"other texts in each step. Go on with --num_processes {made_by}, or start anew."
+            f"{complete[-1].name} was made by {made_by} process(es), and this run has {sharding.world()}: they would "
+            f"read other texts in each step. Go on with --num_processes {made_by}, or start anew."
         )
     mine = asdict(recipe)
     other = [

@@ -101,9 +101,10 @@ def _auto(scheme: str) -> Choice:
 def resolve(model_id="auto", scheme: str = "nf4-dq") -> Choice:
     """Find out what `MODEL_ID` means on this machine; loads and downloads nothing, and decodes SmolLM2 the first time.
 
-    `model_id` is "auto", "mini", "smollm2", "mistral-7b", a hub id ("owner/name"), a local folder, or shapes with random
-    weights: "mistral-7b-shape", "llama-70b-shape" or the file of a configuration (….json). "auto" takes the real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub
-    within 3 s, else Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
+    `model_id` is "auto", "mini", "smollm2", "mistral-7b", a hub id ("owner/name"), a local folder, or shapes with
+    random weights: "mistral-7b-shape", "llama-70b-shape", or the file of a configuration (….json). "auto" takes the
+    real Mistral-7B if a GPU can hold it in `scheme` and it is cached or granted by the hub within 3 s, else
+    Mini-Mistral; `reason` says which and why. Raises CourseError where nothing can be loaded.
     """
     check(scheme)
     if isinstance(model_id, Choice):

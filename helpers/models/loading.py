@@ -42,9 +42,8 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
 
     `model_id` as in `resolve` (or its `Choice`); `scheme` is one of fp32 fp16 bf16 int8 fp4 nf4 nf4-dq.
     `compute_dtype` is that of quantized layers' products and of all that is not quantized; the first three schemes
-    are their own. The forecast is compared with free memory first. Safetensors only; no
-    remote code. For
-    "mistral-7b-shape" the tokenizer is Mini-Mistral's: its ids are valid, the text it makes is noise.
+    are their own. The forecast is compared with free memory first. Safetensors only; no remote code. For random
+    weights the tokenizer is Mini-Mistral's: its ids are valid, the text it makes is noise.
     Raises CourseError with one sentence that says what to do.
     """
     check(scheme)
@@ -87,7 +86,7 @@ def load(model_id="auto", scheme: str = "nf4-dq", compute_dtype="auto", device="
     if model.generation_config.pad_token_id is None:  # what `generate` does by itself, with a notice at every call
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
-    return model, tokenizer(choice)
+    return model, tokenizer(choice, folder)
 
 
 def _check_share(model: nn.Module, model_id: str, scheme: str) -> None:
@@ -177,11 +176,12 @@ def _from_folder(folder: Path, model_id: str, scheme: str, dtype, device: torch.
     return model
 
 
-def tokenizer(choice):
-    """The tokenizer of a model; for shapes with random weights it is Mini-Mistral's."""
+def tokenizer(choice, folder: Path | None = None):
+    """The tokenizer of a model, from `folder` or where its files lie; for random weights it is Mini-Mistral's."""
     from transformers import AutoTokenizer
 
-    folder = mini_path() if choice.kind == "shape" else choice.folder or hub.cached(choice.model_id)
+    if folder is None:
+        folder = mini_path() if choice.kind == "shape" else choice.folder or hub.cached(choice.model_id)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError) as error:
