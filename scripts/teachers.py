@@ -48,7 +48,8 @@ def facts(notebook: nbformat.NotebookNode) -> dict:
         "time": TIME.search(cells[0])[1],
         "opening": OPENING.search(cells[1])[1],
         "mistakes": [in_a_line(box) for box in MISTAKE.findall(text)],
-        "questions": re.findall(r"<summary>(.*?)</summary>", end),
+        # a summary is HTML, and the rest Markdown
+        "questions": [re.sub("</?code>", "`", html.unescape(q)) for q in re.findall(r"<summary>(.*?)</summary>", end)],
     }
 
 

@@ -85,6 +85,7 @@ def test_a_solution_is_folded_and_a_guess_has_its_buttons(site):
 
 def test_every_notebook_has_a_page_for_teachers(site):
     text = (site / "teachers.html").read_text("utf-8")
+    assert "&lt;code" not in text  # tags that were read as words
     sheets = re.findall(r'<section class="sheet" id="(.+?)">\n(.*?)</section>', text, re.S)
     assert [name for name, _ in sheets] == [teachers.anchor(name) for name in NAMES]
     assert {name[:2] for name in NAMES} <= set(teachers.by_hand()), "site/teachers.json: an entry for each notebook"
