@@ -22,7 +22,7 @@ STOPS = {
     "13": ("Formats", "which 4 bits?"),
     "14": ("llama.cpp", "the way out?"),
     "15": ("Inside", "how, exactly?"),
-    "16": ("More cards", "two GPUs?"),
+    "16": ("Cards", "why two?"),
 }
 ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5, "Appendix": 2}
 

@@ -36,6 +36,7 @@ PARTS = {  # groups of a forecast, in the order in which they are stacked, with 
     "activations, a decoded layer": (tint(ORANGE, 0.7), ""),
     "workspace and CUDA context": (LIGHT, ""),
 }
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 
 
 def several_gpus(blocks: int = 4) -> None:
@@ -73,7 +74,7 @@ def shards_of_four(weights: Sequence[float]) -> None:
     ax = canvas(2.5)
     half = len(weights) // 2
     for x, title in ((2.5, "it waits"), (28, "it works"), (53.5, "it waits again")):
-        say(ax, x + 10, 23.2, title, weight="bold")
+        say(ax, x + 10.6, 23.2, title, weight="bold")
         for gpu, y in enumerate((14.5, 5.5)):
             own = [gpu * half <= i < (gpu + 1) * half for i in range(len(weights))]
             for i, (weight, mine) in enumerate(zip(weights, own, strict=True)):
@@ -82,15 +83,15 @@ def shards_of_four(weights: Sequence[float]) -> None:
                     look = {"color": tint(RED, 0.3), "edgecolor": RED, "hatch": "//"}
                 if not mine and x != 28:
                     text, look = "", {"color": "white", "edgecolor": GRAY, "ls": "--", "linewidth": 0.7}
-                box(ax, x + 5 * i, y, 5, 4, size=10.3, **look)
+                box(ax, x + 5.3 * i, y, 5.3, 4, **look)
                 if text:
-                    pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.6}
-                    say(ax, x + 5 * i + 2.5, y + 2, text, size=10.3, bbox=pad)
+                    pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.2}
+                    say(ax, x + 5.3 * i + 2.65, y + 2, text, size=9.8, bbox=pad)
             if x == 2.5:
                 say(ax, x, y + 5.4, f"GPU {gpu + 1}", ha="left", size=10.3, color=GRAY)
-    for x, text in ((23, "gather"), (48.5, "let go")):
-        arrow(ax, (x, 12), (x + 4.5, 12), color=RED)
-        say(ax, x + 2.2, 9.9, text, size=10.3, color=RED)
+    for x, text in ((24.1, "gather"), (49.6, "let go")):
+        arrow(ax, (x, 12.6), (x + 3.5, 12.6), color=RED)
+        say(ax, x + 1.75, 10.9, text, size=10.3, color=RED)
     say(
         ax,
         38,
@@ -107,7 +108,7 @@ def shards_of_four(weights: Sequence[float]) -> None:
     )
 
 
-def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, name: str) -> None:
+def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title: str) -> None:
     """What a training step takes on one card, stacked by groups of parts (GB), and how much a card has."""
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 1.75 + 0.62 * len(bars)))
@@ -123,17 +124,18 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, name: 
                     i, size, left=left, height=0.6, color=color, hatch=hatch, edgecolor=INK, linewidth=0.7, label=label
                 )
                 left += size
-            ax.text(left + 0.01 * top, i, f"{left:.1f}", va="center", weight="bold", fontsize=11)
+            ax.text(left + 0.01 * top, i, f"{left:.1f}", va="center", weight="bold", fontsize=11, bbox=WHITE, zorder=5)
         ax.axvline(card, color=RED, lw=1.4, ls="--")
         ax.text(card, -0.52, f"a card: {card:.1f} GB ", color=RED, ha="right", va="bottom", fontsize=11)
         ax.set(yticks=range(len(bars)), yticklabels=list(bars), xlim=(0, top), ylim=(len(bars) - 0.55, -0.95))
         ax.set_xlabel("GB on one card, at the highest moment of a step")
         ax.grid(visible=False, axis="y")
-        fits = [bar for bar, parts in bars.items() if sum(parts.values()) <= card]
-        ax.set_title(f"{name}: {len(fits)} of {len(bars)} ways to hold it fit" if fits else f"{name}: it does not fit")
+        ax.set_title(title)
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
     told = "; ".join(f"{bar.replace(chr(10), ' ')}, {sum(parts.values()):.1f} GB" for bar, parts in bars.items())
-    finish(ax, f"{name}, stacked bars of what one card holds: {told}. A dashed line at {card:.1f} GB, what a card has.")
+    finish(
+        ax, f"{title}. Stacked bars of what one card holds: {told}. A dashed line at {card:.1f} GB, what a card has."
+    )
 
 
 def per_gpu(rows: Sequence[Mapping], title: str) -> None:
@@ -150,13 +152,16 @@ def per_gpu(rows: Sequence[Mapping], title: str) -> None:
                 at, found.values(), 0.36, color=tint(color, 0.55), hatch=hatch, edgecolor=INK, linewidth=0.8, label=way
             )
             for x, (batch, value) in zip(at, found.items(), strict=True):
-                ax.text(x, value + 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=11)
+                ax.text(x, value + 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=11, bbox=WHITE)
                 told.append(f"{way}, {batch}: {value:.2f}")
+            for batch in set(batches) - set(found):
+                x = batches.index(batch) + (-0.19 if way == "DDP" else 0.19)
+                ax.text(x, 0.03, f"{way} not\nrecorded", ha="center", va="bottom", fontsize=10, color=GRAY)
         ax.axhline(1, color=INK, lw=1, ls="--")
-        ax.set(xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.28), ylabel="times one GPU, per GPU")
+        ax.set(xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.45), ylabel="times one GPU, per GPU")
         ax.set_xlabel("texts × tokens on each GPU")
         ax.set_title(title)
-        ax.legend(loc="lower right", framealpha=1)
+        ax.legend(loc="upper right", framealpha=1, ncols=2)
         ax.grid(visible=False, axis="x")
     finish(ax, f"Speed per GPU of two, where one GPU alone is 1. {'; '.join(told)}.")
 
@@ -165,14 +170,14 @@ def cards_needed(needed: Mapping[str, Mapping[int, int | None]], tried: tuple[st
     """A grid of models and cards, GB: how many cards of a size hold a model; `tried` is the place that was recorded."""
     sizes = list(next(iter(needed.values())))
     colors = {1: tint(GREEN, 0.25), 2: tint(GREEN, 0.5), 4: tint(GREEN, 0.75)}
-    ax = canvas(1.5 + 0.5 * len(needed))
-    top = 10 * (1.5 + 0.5 * len(needed))
+    ax = canvas(1.3 + 0.5 * len(needed))
+    top = 10 * (1.3 + 0.5 * len(needed))
     say(ax, 38, top - 2.2, title, weight="bold", size=11.5)
     w, left, told = 62 / len(sizes), 12, []
     for i, size in enumerate(sizes):
         say(ax, left + (i + 0.5) * w, top - 5.6, f"{size} GB", size=11)
     for row, (model, counts) in enumerate(needed.items()):
-        y = top - 12 - 5 * row
+        y = top - 11.4 - 5 * row
         say(ax, left - 1.5, y + 2.3, model, ha="right", weight="bold")
         for i, size in enumerate(sizes):
             count, mine = counts[size], (model, size) == tried

@@ -21,7 +21,9 @@ def check_four_gpus(answer) -> str:
         raise Hint("at work: two blocks are right; what else is whole, since the loss reads it?")
     if abs(value["at work"] - truth["at work"]) > 0.01:
         raise Hint("at work: to what waits, add the codes of two whole blocks, and the whole head.")
-    return f"{waiting:g} GB wait on each GPU, and {truth['at work']:g} are there while it works. One GPU would need 19.3."
+    return (
+        f"{waiting:g} GB wait on each GPU, and {truth['at work']:g} are there while it works. One GPU would need 19.3."
+    )
 
 
 @exercise("16-2")
@@ -39,13 +41,17 @@ def check_bytes_that_travel(answer) -> str:
                 if frozen and close(ddp, 2 * share * (frozen + trained)):
                     raise Hint("DDP: frozen weights have no gradient. What is there to send?")
                 if close(ddp, trained) or close(ddp, 2 * trained):
-                    raise Hint("DDP: right for one number of GPUs only. What does a GPU have already, of n equal parts?")
+                    raise Hint(
+                        "DDP: right for one number of GPUs only. What does a GPU have already, of n equal parts?"
+                    )
                 if close(ddp, share * trained):
                     raise Hint("DDP: the parts are summed, and then the sums go back to everyone: two trips.")
                 raise Hint("DDP: each GPU receives what the others have of its part, and then all other sums.")
             if not close(fsdp, share * (2 * (frozen + trained) + trained)):
                 if close(fsdp, share * (frozen + trained + trained)):
-                    raise Hint("FSDP: a block is let go after the forward pass, so it comes once more for the backward pass.")
+                    raise Hint(
+                        "FSDP: a block is let go after the forward pass, so it comes once more for the backward pass."
+                    )
                 if close(fsdp, share * 2 * (frozen + trained)):
                     raise Hint("FSDP: both gathers are there; the gradients of what is trained travel, too.")
                 if close(fsdp, 2 * (frozen + trained) + trained):
