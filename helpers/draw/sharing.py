@@ -86,7 +86,7 @@ def shards_of_four(weights: Sequence[float]) -> None:
                 box(ax, x + 5.3 * i, y, 5.3, 4, **look)
                 if text:
                     pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.2}
-                    say(ax, x + 5.3 * i + 2.65, y + 2, text, size=9.8, bbox=pad)
+                    say(ax, x + 5.3 * i + 2.65, y + 2, text, size=10.2, bbox=pad)
             if x == 2.5:
                 say(ax, x, y + 5.4, f"GPU {gpu + 1}", ha="left", size=10.3, color=GRAY)
     for x, text in ((24.1, "gather"), (49.6, "let go")):
@@ -156,7 +156,7 @@ def per_gpu(rows: Sequence[Mapping], title: str) -> None:
                 told.append(f"{way}, {batch}: {value:.2f}")
             for batch in set(batches) - set(found):
                 x = batches.index(batch) + (-0.19 if way == "DDP" else 0.19)
-                ax.text(x, 0.03, f"{way} not\nrecorded", ha="center", va="bottom", fontsize=10, color=GRAY)
+                ax.text(x, 0.03, f"{way} not\nrecorded", ha="center", va="bottom", fontsize=10.5, color=GRAY)
         ax.axhline(1, color=INK, lw=1, ls="--")
         ax.set(xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.45), ylabel="times one GPU, per GPU")
         ax.set_xlabel("texts × tokens on each GPU")

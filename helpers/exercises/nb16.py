@@ -96,4 +96,5 @@ def check_plan(answer, *, forecast) -> str:
         raise Hint(f"one card of these would do: it takes {alone:.1f} GB, and has {room:.1f}. What are the others for?")
     if length < 8192 and forecast(model, cards, length + 512) <= room:
         raise Hint(f"{here:.1f} GB of {room:.1f}: 512 tokens more would fit as well. What is the longest?")
-    return f"{model} on {cards} cards of {gb:g} GB, with {length:,} tokens: {here:.1f} GB of {room:.1f}; one card would need {alone:.1f}."
+    said = f"{model} on {cards} cards of {gb:g} GB, with {length:,} tokens: {here:.1f} GB of {room:.1f}"
+    return f"{said}; one card would need {alone:.1f}."
