@@ -26,38 +26,40 @@ def check_four_gpus(answer) -> str:
     )
 
 
+CASES = [(gpus, *given) for gpus in (2, 4, 8) for given in ((48e9, 0.8e9), (0.0, 16.0), (3.2e9, 0.16e9))]
+
+
+def _close(value: float, truth: float) -> bool:
+    return abs(value - truth) <= 1e-6 * max(abs(truth), 1)
+
+
 @exercise("16-2")
 def check_bytes_that_travel(answer) -> str:
-    for gpus in (2, 4, 8):
-        for frozen, trained in ((48e9, 0.8e9), (0.0, 16.0), (3.2e9, 0.16e9)):
-            share, given = (gpus - 1) / gpus, (frozen, trained, gpus)
-            ddp = number(call(answer, *given, "DDP"), "what it returns for DDP")
-            fsdp = number(call(answer, *given, "FSDP"), "what it returns for FSDP")
-
-            def close(value, truth):
-                return abs(value - truth) <= 1e-6 * max(abs(truth), 1)
-
-            if not close(ddp, 2 * share * trained):
-                if frozen and close(ddp, 2 * share * (frozen + trained)):
-                    raise Hint("DDP: frozen weights have no gradient. What is there to send?")
-                if close(ddp, trained) or close(ddp, 2 * trained):
-                    raise Hint(
-                        "DDP: right for one number of GPUs only. What does a GPU have already, of n equal parts?"
-                    )
-                if close(ddp, share * trained):
-                    raise Hint("DDP: the parts are summed, and then the sums go back to everyone: two trips.")
-                raise Hint("DDP: each GPU receives what the others have of its part, and then all other sums.")
-            if not close(fsdp, share * (2 * (frozen + trained) + trained)):
-                if close(fsdp, share * (frozen + trained + trained)):
-                    raise Hint(
-                        "FSDP: a block is let go after the forward pass, so it comes once more for the backward pass."
-                    )
-                if close(fsdp, share * 2 * (frozen + trained)):
-                    raise Hint("FSDP: both gathers are there; the gradients of what is trained travel, too.")
-                if close(fsdp, 2 * (frozen + trained) + trained):
-                    raise Hint("FSDP: a GPU need not receive its own shard.")
-                raise Hint("FSDP: two gathers of everything, one trip of the gradients, and never one's own part.")
-    return "right for 2, 4 and 8 GPUs. With more GPUs each receives more: nearly three times what one GPU would hold."
+    for gpus, frozen, trained in CASES:
+        share = (gpus - 1) / gpus
+        value = number(call(answer, frozen, trained, gpus, "DDP"), "what it returns for DDP")
+        if _close(value, 2 * share * trained):
+            continue
+        if frozen and _close(value, 2 * share * (frozen + trained)):
+            raise Hint("DDP: frozen weights have no gradient. What is there to send?")
+        if _close(value, share * trained):
+            raise Hint("DDP: the parts are summed, and then the sums go back to everyone: two trips.")
+        if _close(value, trained) or _close(value, 2 * trained):
+            raise Hint("DDP: right for one number of GPUs only. Of n equal parts, which does a GPU receive?")
+        raise Hint("DDP: each GPU receives what the others have of its part, and then all other sums.")
+    for gpus, frozen, trained in CASES:
+        share = (gpus - 1) / gpus
+        value = number(call(answer, frozen, trained, gpus, "FSDP"), "what it returns for FSDP")
+        if _close(value, share * (2 * (frozen + trained) + trained)):
+            continue
+        if _close(value, share * (frozen + trained + trained)):
+            raise Hint("FSDP: a block is let go after the forward pass, so it comes once more for the backward pass.")
+        if _close(value, share * 2 * (frozen + trained)):
+            raise Hint("FSDP: both gathers are there; the gradients of what is trained travel, too.")
+        if _close(value, 2 * (frozen + trained) + trained):
+            raise Hint("FSDP: a GPU need not receive its own shard.")
+        raise Hint("FSDP: two gathers of everything, one trip of the gradients, and never one's own part.")
+    return "right for 2, 4 and 8 GPUs. The more there are, the more each receives: with FSDP nearly all of it, twice."
 
 
 @exercise("16-3")
