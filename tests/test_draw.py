@@ -79,7 +79,6 @@ DRAWINGS = {
     "packing": ([40, 310, 95, 512, 60, 180, 75, 240], [[3], [1, 5], [7, 2, 6, 4, 0]], 512),
     "parts_of_a_step": (STEP,),
     "peaks": ({"0 standard": STEP, "1 no upcast": STEP, "2 in pieces": STEP, "5 offloading": STEP},),
-    "several_gpus": (),
     "staircase": (
         [
             {"number": i, "name": "a", "label": "a\nlever", "gb": 9 - i, "speed": 100 + i, "by process": [99, 120]}
@@ -165,6 +164,25 @@ DRAWINGS = {
     "road_of_weights": (132, 3.03e12),
     "slots_of_two_blocks": (),
     "work_for_a_byte": (176, LEVELS.tolist()),
+    # notebook 16
+    "cards_needed": ({"7B": {8: 1, 24: 1}, "70B": {8: None, 24: 2}}, ("70B", 24), "A larger card or more of them"),
+    "per_gpu": (
+        [
+            {"way": way, "per GPU": batch, "times one GPU": value}
+            for way, batch, value in (("DDP", "1 × 2048", 1.02), ("FSDP", "1 × 2048", 0.66), ("FSDP", "8 × 2048", 0.96))
+        ],
+        "A full GPU hardly waits",
+    ),
+    "several_gpus": (),
+    "shards_of_four": (EIGHT[:4].tolist(),),
+    "share_of_a_card": (
+        {
+            "one card": {"codes": 34.2, "constants": 1.1, "adapters, gradients, optimizer": 3.3},
+            "each of two": {"codes": 17.1, "constants": 1.1, "whole for a moment": 1.4},
+        },
+        25.8,
+        "A 70B",
+    ),
     "zone": (
         {"4 bits: perplexity, %": (2.9, 2.4, 3.5), "a long name of a row": (0.3,)},
         (float("-inf"), 0.5),

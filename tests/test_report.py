@@ -137,13 +137,20 @@ def test_presets_that_did_not_run_have_a_forecast_alone():
     assert (large["forecast GB"], large["measured GB"], large["tokens/s"]) == (13.3, None, None)
 
 
-def test_several_gpus_are_compared_with_one():
-    run = {"peak_bytes": [5e9], "tokens_a_second": 100, "losses": [2.0]}
-    two = {"peak_bytes": [5e9, 6e9], "tokens_a_second": 150, "losses": [1.5]}
-    rows = report.scale_rows({"runs": {"one GPU": run, "DDP": two, "FSDP": {"failed": "no"}}})
-    assert [(row["run"], row["peak GB of a GPU"], row["times one GPU"]) for row in rows] == [
-        ("one GPU", 5, 1),
-        ("DDP", 6, 1.5),
+def test_several_gpus_are_compared_with_one_at_the_same_batch():
+    def run(world, batch, speed, model="mistral-7b-shape"):
+        recipe = {"batch": batch, "length": 2048}
+        return {"world_size": world, "peak_bytes": [5e9] * world, "tokens_a_second": speed, "recipe": recipe} | {
+            "model": model
+        }
+
+    runs = {"one GPU": run(1, 1, 100), "one GPU, 4 × 2048": run(1, 4, 400), "FSDP, 4 × 2048": run(2, 4, 600)}
+    runs |= {"DDP": run(2, 1, 210), "DDP, 8 × 2048": run(2, 8, 900), "FSDP": {"failed": "no"}}
+    runs |= {"mini, DDP": run(2, 1, 50, "mini"), "70B": run(2, 1, 10, "llama-70b-shape")}
+    rows = report.scale_rows(runs)
+    assert [(row["way"], row["per GPU"], row["times one GPU"]) for row in rows] == [
+        ("DDP", "1 × 2,048", 1.05),
+        ("FSDP", "4 × 2,048", 0.75),
     ]
 
 

@@ -63,7 +63,6 @@ from .ladder import (
     packing,
     parts_of_a_step,
     peaks,
-    several_gpus,
     staircase,
     trips,
 )
@@ -121,6 +120,7 @@ from .rounding import (
     weight_in_bits,
     who_shares_a_scale,
 )
+from .sharing import cards_needed, per_gpu, several_gpus, shards_of_four, share_of_a_card
 from .steps import step_parts, step_timelines
 
 __all__ = [
@@ -212,6 +212,10 @@ __all__ = [
     "scoreboard",
     "scored_options",
     "several_gpus",
+    "share_of_a_card",
+    "shards_of_four",
+    "per_gpu",
+    "cards_needed",
     "sliding_windows",
     "slots_of_two_blocks",
     "small_and_large",

@@ -22,8 +22,9 @@ STOPS = {
     "13": ("Formats", "which 4 bits?"),
     "14": ("llama.cpp", "the way out?"),
     "15": ("Inside", "how, exactly?"),
+    "16": ("Cards", "why two?"),
 }
-ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5, "Appendix": 1}
+ROWS = {"Make the\n4 bits": 5, "Measure,\ntrain,\nshare": 5, "Go\nfurther": 5, "Appendix": 2}
 
 
 def course_map(here: str | None = None) -> bytes:
@@ -37,7 +38,7 @@ def course_map(here: str | None = None) -> bytes:
         for column in range(count):
             number, (title, question) = next(numbers)
             x = left + column * (w + gap)
-            if count == 1:  # the appendix hangs below what it belongs to, 11
+            if name == "Appendix":  # each hangs below what it belongs to, 11 and 12
                 x += w + gap
                 arrow(ax, (x + w / 2, y + 6.1), (x + w / 2, y + h + 0.1), color=BLUE, mutation_scale=8)
             marked = number == here
@@ -47,9 +48,11 @@ def course_map(here: str | None = None) -> bytes:
             box(ax, x, y, w, h, f"{number} {title}", color=color, bold=marked, size=10.5, **look)
             said = "you are here" if marked else question
             say(ax, x + w / 2, y - 1.9, said, size=10.5, color=ink, weight=weight, va="baseline")
-            if column:
+            if column and name != "Appendix":
                 arrow(ax, (x - gap + 0.1, y + h / 2), (x - 0.1, y + h / 2), color=BLUE, mutation_scale=8)
-        if row and count > 1:  # from the end of the row above, around its questions, to the beginning of this one
+        if (
+            row and name != "Appendix"
+        ):  # from the end of the row above, around its questions, to the beginning of this one
             right, above, middle = left + 5 * (w + gap) - gap, y + 8.5 + h / 2, left + w / 2
             ax.plot(
                 [right, right + 0.6, right + 0.6, middle], [above, above, y + h + 1.2, y + h + 1.2], color=BLUE, lw=1.3

@@ -35,7 +35,6 @@ __all__ = [
     "packing",
     "parts_of_a_step",
     "peaks",
-    "several_gpus",
     "staircase",
     "trips",
 ]
@@ -369,36 +368,6 @@ def packing(lengths: Sequence[int], rows: Sequence[Sequence[int]], width: int) -
         f"{len(lengths)} texts as bars. Left, each padded to the longest, {computed[0]:,} places, {shares[0]:.0%} "
         f"padding. In the middle, packed into {len(rows)} rows, {computed[1]:,} places, {shares[1]:.0%} padding. "
         f"Right, the mask of row {shown + 1}: a triangle for each text, so that no text sees another.",
-    )
-
-
-def several_gpus(blocks: int = 4) -> None:
-    """Two GPUs, each with the whole model and half of the batch, or each with half of every block."""
-    ax = canvas(3.3)
-    for x0, title in ((2, "DDP: a whole model each"), (41, "FSDP: half a model each")):
-        shared = title.startswith("FSDP")
-        say(ax, x0, 31.0, title, ha="left", weight="bold")
-        for g, y in enumerate((18.0, 5.4)):
-            box(ax, x0, y, 33, 10.2, color="white", edgecolor=GRAY)
-            say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {2 * g + 1} and {2 * g + 2}", ha="left", size=10.3)
-            for i in range(blocks):
-                x = x0 + 1.2 + 7.9 * i
-                for half in range(2):  # 0 is the upper one
-                    own, at = not shared or half == g, (x, y + 1.0 + (0 if half else 2.7))
-                    if own:
-                        box(ax, *at, 6.8, 2.7, color=tint(GREEN, 0.55))
-                    elif i == 2:
-                        box(ax, *at, 6.8, 2.7, color=tint(RED, 0.3), hatch="//", edgecolor=RED)
-                    else:
-                        box(ax, *at, 6.8, 2.7, color="white", edgecolor=GRAY, ls="--", linewidth=0.7)
-    arrow(ax, (36.6, 22.0), (36.6, 11.0), color=RED, arrowstyle="<|-|>")
-    say(ax, 18.5, 2.4, "only gradients travel, once per step", size=10.3, color=RED)
-    arrow(ax, (61.4, 18.6), (61.4, 12.2), color=RED, arrowstyle="<|-|>")
-    say(ax, 57.5, 2.4, "block 3 is completed, then block 4, …", size=10.3, color=RED)
-    finish(
-        ax,
-        "Two GPUs with two texts each. DDP: each holds all blocks, and only gradients travel. FSDP: each holds half of "
-        "every block, and one block at a time is completed from the other GPU, here block 3.",
     )
 
 

@@ -420,11 +420,20 @@ def preset_rows(presets: Mapping[str, object], forecasts: Mapping[str, float], r
     return rows
 
 
-def scale_rows(scale: dict) -> list[dict]:
-    """One GPU against several, from `benchmarks/scale_bench.py`."""
-    runs = {name: run for name, run in scale["runs"].items() if "peak_bytes" in run}
-    alone, rows = runs["one GPU"]["tokens_a_second"], []
+def scale_rows(runs: Mapping[str, dict]) -> list[dict]:
+    """DDP and FSDP against one GPU, from `benchmarks/scale_bench.py`: speeds per GPU, at the same batch on each GPU.
+
+    Rows are those of Mistral-7B's shapes; a batch that one GPU did not run alone has nothing to be compared with.
+    """
+    runs = {name: run for name, run in runs.items() if "peak_bytes" in run and run["model"] == "mistral-7b-shape"}
+    alone = {run["recipe"]["batch"]: run["tokens_a_second"] for run in runs.values() if run["world_size"] == 1}
+    rows = []
     for name, run in runs.items():
-        row = {"run": name, "peak GB of a GPU": max(run["peak_bytes"]) / 1e9, "tokens/s": run["tokens_a_second"]}
-        rows.append({**row, "times one GPU": run["tokens_a_second"] / alone, "first loss": f"{run['losses'][0]:.4f}"})
-    return rows
+        batch, length = run["recipe"]["batch"], run["recipe"]["length"]
+        if run["world_size"] == 1 or batch not in alone:
+            continue
+        speed = run["tokens_a_second"] / run["world_size"] / alone[batch]
+        row = {"way": name.partition(",")[0], "per GPU": f"{batch} × {length:,}", "times one GPU": speed}
+        row |= {"tokens/s": run["tokens_a_second"], "one GPU, tokens/s": alone[batch]}
+        rows.append(row | {"peak, GB": max(run["peak_bytes"]) / 1e9})
+    return sorted(rows, key=lambda row: (int(row["per GPU"].split()[0]), row["way"]))
