@@ -37,7 +37,7 @@ def _short(token: str, most: int = 11) -> str:
 def fork(texts: Mapping[str, Sequence[str]], at: int, chances: Mapping[str, Sequence[tuple[str, float]]]) -> None:
     """Where the texts of two models part: their tokens around place `at`, and each one's likeliest tokens there."""
     ax, first = canvas(4.1), max(0, at - 4)
-    title = "One token differs, and from there on the whole text does"
+    title = "One token differs, and from there on each model goes on by itself"
     say(ax, 2, 39.0, title, ha="left", weight="bold", size=12)
     for row, (name, tokens) in enumerate(texts.items()):
         x, y = 12.0, 30.0 - 5.0 * row
