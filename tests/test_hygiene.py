@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import yaml
 
-from helpers import run
+from helpers import exercises, run
 
 ROOT = run.ROOT
 NAMES = run.course_map()
@@ -553,3 +553,10 @@ def test_importing_helpers_is_light():
 def test_style(command):
     done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_first_notebook_counts_the_exercises_that_there_are():
+    """Its committed output is older than exercises that were added since."""
+    cells = nbformat.read(run.NOTEBOOKS / "00_check_your_setup.ipynb", as_version=4).cells
+    (shown,) = [cell.outputs[0].data["text/markdown"] for cell in cells if cell.get("id") == "progress-code"]
+    assert shown.startswith(f"**0 of {len(exercises.all_names())} exercises done.**")
