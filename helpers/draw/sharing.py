@@ -156,7 +156,7 @@ def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
             )
             for x, (batch, value) in zip(at, found.items(), strict=True):
                 if batch == elsewhere:
-                    ax.text(x, 0.45, "another\ncomputer", ha="center", va="center", fontsize=10, bbox=WHITE)
+                    ax.text(x, 0.45, "another\ncomputer", ha="center", va="center", fontsize=10.3, bbox=WHITE)
                 ax.text(x, value + 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=11, bbox=WHITE)
                 told.append(f"{way}, {batch}: {value:.2f}")
             for batch in set(batches) - set(found):
