@@ -172,9 +172,10 @@ DRAWINGS = {
             for way, batch, value in (("DDP", "1 × 2048", 1.02), ("FSDP", "1 × 2048", 0.66), ("FSDP", "8 × 2048", 0.96))
         ],
         "A full GPU hardly waits",
+        "8 × 2048",
     ),
     "several_gpus": (),
-    "shards_of_four": (EIGHT[:4].tolist(),),
+    "shards_of_four": (EIGHT[:4].tolist(), [-0.325, -0.15, -0.65, -0.15]),
     "share_of_a_card": (
         {
             "one card": {"codes": 34.2, "constants": 1.1, "adapters, gradients, optimizer": 3.3},

@@ -48,63 +48,63 @@ def several_gpus(blocks: int = 4) -> None:
         for g, y in enumerate((18.0, 5.4)):
             box(ax, x0, y, 33, 10.2, color="white", edgecolor=GRAY)
             say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {2 * g + 1} and {2 * g + 2}", ha="left", size=10.3)
+            step, w = (6.1, 5.2) if shared else (7.9, 6.8)
             for i in range(blocks):
-                x = x0 + 1.2 + 7.9 * i
                 for half in range(2):  # 0 is the upper one
-                    own, at = not shared or half == g, (x, y + 1.0 + (0 if half else 2.7))
-                    if own:
-                        box(ax, *at, 6.8, 2.7, color=tint(GREEN, 0.55))
-                    elif i == 2:
-                        box(ax, *at, 6.8, 2.7, color=tint(RED, 0.3), hatch="//", edgecolor=RED)
-                    else:
-                        box(ax, *at, 6.8, 2.7, color="white", edgecolor=GRAY, ls="--", linewidth=0.7)
+                    look = {"color": tint(GREEN, 0.55)}
+                    if shared and half != g:
+                        look = {"color": "white", "edgecolor": GRAY, "ls": "--", "linewidth": 0.7}
+                    box(ax, x0 + 1.2 + step * i, y + (1.0 if half else 3.7), w, 2.7, **look)
+            if shared:  # a whole block beside the shards
+                look = {"color": tint(RED, 0.3), "hatch": "//", "edgecolor": RED}
+                box(ax, x0 + 26.6, y + 1.0, w, 5.4, **look)
+                pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.8}
+                say(ax, x0 + 26.6 + w / 2, y + 3.7, "3", size=10.5, bbox=pad)
     arrow(ax, (36.6, 22.0), (36.6, 11.0), color=RED, arrowstyle="<|-|>")
     say(ax, 18.5, 2.4, "only gradients travel, once per step", size=10.3, color=RED)
-    arrow(ax, (61.4, 18.6), (61.4, 12.2), color=RED, arrowstyle="<|-|>")
-    say(ax, 57.5, 2.4, "block 3 is completed, then block 4, …", size=10.3, color=RED)
+    arrow(ax, (70.2, 18.6), (70.2, 12.2), color=RED, arrowstyle="<|-|>")
+    say(ax, 57.5, 2.4, "beside: block 3 whole, then block 4, …", size=10.3, color=RED)
     finish(
         ax,
         "Two GPUs with two texts each. DDP: each holds all blocks, and only gradients travel. FSDP: each holds half of "
-        "every block, and one block at a time is completed from the other GPU, here block 3.",
+        "every block, and beside them one whole block at a time, gathered from both GPUs, here block 3.",
     )
 
 
-def shards_of_four(weights: Sequence[float]) -> None:
-    """Two GPUs with a half of four weights each, in three moments: waiting, gathered for a block's work, let go."""
-    ax = canvas(2.5)
+def shards_of_four(weights: Sequence[float], gradients: Sequence[float]) -> None:
+    """Two GPUs with a half of four weights each: waiting, gathered beside it for a block's work, and its gradient."""
+    ax = canvas(2.9)
     half = len(weights) // 2
-    for x, title in ((2.5, "it waits"), (28, "it works"), (53.5, "it waits again")):
-        say(ax, x + 10.6, 23.2, title, weight="bold")
-        for gpu, y in enumerate((14.5, 5.5)):
-            own = [gpu * half <= i < (gpu + 1) * half for i in range(len(weights))]
-            for i, (weight, mine) in enumerate(zip(weights, own, strict=True)):
-                text, look = f"{weight:.2f}".replace("-", "−"), {"color": tint(GREEN, 0.55)}
-                if not mine:
-                    look = {"color": tint(RED, 0.3), "edgecolor": RED, "hatch": "//"}
-                if not mine and x != 28:
-                    text, look = "", {"color": "white", "edgecolor": GRAY, "ls": "--", "linewidth": 0.7}
-                box(ax, x + 5.3 * i, y, 5.3, 4, **look)
-                if text:
-                    pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.2}
-                    say(ax, x + 5.3 * i + 2.65, y + 2, text, size=10.2, bbox=pad)
-            if x == 2.5:
-                say(ax, x, y + 5.4, f"GPU {gpu + 1}", ha="left", size=10.3, color=GRAY)
-    for x, text in ((24.1, "gather"), (49.6, "let go")):
-        arrow(ax, (x, 12.6), (x + 3.5, 12.6), color=RED)
-        say(ax, x + 1.75, 10.9, text, size=10.3, color=RED)
-    say(
-        ax,
-        38,
-        2.0,
-        "green: its own shard, always there; hatched: came over the wire, and is given back",
-        size=10.3,
-        color=GRAY,
-    )
+    green, pink = {"color": tint(GREEN, 0.55)}, {"color": tint(PINK, 0.6)}
+    hatched = {"color": tint(RED, 0.3), "edgecolor": RED, "hatch": "//"}
+    for x, title in ((7.3, "it waits"), (35.8, "it works"), (66.4, "its gradient")):
+        say(ax, x, 27.2, title, weight="bold")
+    for gpu, y in enumerate((18.0, 8.6)):
+        own = range(gpu * half, (gpu + 1) * half)
+        say(ax, 2, y + 5.4, f"GPU {gpu + 1}", ha="left", size=10.3, color=GRAY)
+        places = [(2 + 5.3 * k, 5.3, weights[i], ".2f", green) for k, i in enumerate(own)]
+        places += [(19 + 5.3 * k, 5.3, weights[i], ".2f", green) for k, i in enumerate(own)]
+        places += [(31.4 + 5.3 * i, 5.3, weight, ".2f", hatched) for i, weight in enumerate(weights)]
+        places += [(59.4 + 7 * k, 7, gradients[i], ".3f", pink) for k, i in enumerate(own)]
+        for x, w, number, digits, look in places:
+            box(ax, x, y, w, 4, **look)
+            pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.2}
+            say(ax, x + w / 2, y + 2, f"{number:{digits}}".replace("-", "−"), size=10.2, bbox=pad)
+    for x, above, text in ((15.8, "", "gather"), (56.0, "let go", "sum up")):
+        arrow(ax, (x - 2, 15.9), (x + 2, 15.9), color=RED)
+        say(ax, x, 17.3, above, size=10.3, color=RED)
+        say(ax, x, 14.3, text, size=10.3, color=RED)
+    told = "green: its own shard, which stays; hatched: the whole block, gathered beside it"
+    say(ax, 38, 4.4, told, size=10.3, color=GRAY)
+    say(ax, 38, 1.7, "pink: the mean gradient, only for the weights of its own shard", size=10.3, color=GRAY)
     told = ", ".join(f"{w:.2f}" for w in weights)
     finish(
         ax,
         f"Four weights, {told}, on two GPUs in three moments. Each GPU holds its half while the block waits. While the "
-        "block works both hold all four. Then each keeps its half alone.",
+        "block works both hold all four beside their half. Then all four are let go, and each GPU receives the other's "
+        "gradients for its half: it keeps their mean, "
+        + " and ".join(", ".join(f"{v:.3f}" for v in part) for part in (gradients[:half], gradients[half:]))
+        + ".",
     )
 
 
@@ -124,7 +124,10 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title:
                     i, size, left=left, height=0.6, color=color, hatch=hatch, edgecolor=INK, linewidth=0.7, label=label
                 )
                 left += size
-            ax.text(left + 0.01 * top, i, f"{left:.1f}", va="center", weight="bold", fontsize=11, bbox=WHITE, zorder=5)
+        for i, parts in enumerate(bars.values()):  # beyond the line, if it would cut the number
+            total = sum(parts.values())
+            at = card if 0 <= card - total < 0.1 * top else total
+            ax.text(at + 0.01 * top, i, f"{total:.1f}", va="center", weight="bold", fontsize=11, bbox=WHITE, zorder=5)
         ax.axvline(card, color=RED, lw=1.4, ls="--")
         ax.text(card, -0.52, f"a card: {card:.1f} GB ", color=RED, ha="right", va="bottom", fontsize=11)
         ax.set(yticks=range(len(bars)), yticklabels=list(bars), xlim=(0, top), ylim=(len(bars) - 0.55, -0.95))
@@ -138,8 +141,8 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title:
     )
 
 
-def per_gpu(rows: Sequence[Mapping], title: str) -> None:
-    """Speed per GPU as a share of one GPU alone, for each batch: pairs of bars, DDP and FSDP."""
+def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
+    """Speed per GPU as a share of one GPU alone, for each batch: DDP and FSDP; `elsewhere`: a batch of another host."""
     batches = list(dict.fromkeys(row["per GPU"] for row in rows))
     colors, told = {"DDP": BLUE, "FSDP": GREEN}, []
     with plots.style():
@@ -152,6 +155,8 @@ def per_gpu(rows: Sequence[Mapping], title: str) -> None:
                 at, found.values(), 0.36, color=tint(color, 0.55), hatch=hatch, edgecolor=INK, linewidth=0.8, label=way
             )
             for x, (batch, value) in zip(at, found.items(), strict=True):
+                if batch == elsewhere:
+                    ax.text(x, 0.45, "another\ncomputer", ha="center", va="center", fontsize=10.3, bbox=WHITE)
                 ax.text(x, value + 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=11, bbox=WHITE)
                 told.append(f"{way}, {batch}: {value:.2f}")
             for batch in set(batches) - set(found):
@@ -163,7 +168,8 @@ def per_gpu(rows: Sequence[Mapping], title: str) -> None:
         ax.set_title(title)
         ax.legend(loc="upper right", framealpha=1, ncols=2)
         ax.grid(visible=False, axis="x")
-    finish(ax, f"Speed per GPU of two, where one GPU alone is 1. {'; '.join(told)}.")
+    other = f" {elsewhere} was recorded on another computer." if elsewhere else ""
+    finish(ax, f"Speed per GPU of two, where one GPU alone is 1. {'; '.join(told)}.{other}")
 
 
 def cards_needed(needed: Mapping[str, Mapping[int, int | None]], tried: tuple[str, int], title: str) -> None:
@@ -185,5 +191,5 @@ def cards_needed(needed: Mapping[str, Mapping[int, int | None]], tried: tuple[st
             look = {"edgecolor": RED, "linewidth": 2.4} if mine else {"edgecolor": "white", "linewidth": 1.5}
             box(ax, left + i * w, y, w - 0.3, 4.6, text, color=colors.get(count, LIGHT), bold=mine, size=10.5, **look)
             told.append(f"{model} on {size} GB: {text}")
-    say(ax, 38, 2.2, "red frame: measured; all others are forecasts", size=10.3, color=GRAY)
+    say(ax, 38, 2.2, "thick frame: measured; all others are forecasts", size=10.3, color=GRAY)
     finish(ax, f"How many cards hold a model. {'; '.join(told)}. Measured: {tried[0]} on {tried[1]} GB.")

@@ -68,7 +68,7 @@ def check_ways(answer) -> str:
     why = {
         "A": "A's model fits on one card with room to spare. What does A want, more room or more speed?",
         "B": "B's step needs 41 GB. Could a card of 24 hold a whole copy?",
-        "C": "C's cards differ, and what each of them holds doesn't. Which one decides?",
+        "C": "C's cards get equal work. Which one decides how soon a step ends, and could it hold a copy?",
         "D": "D's step needs 9.0 GB on one card. Is that less than a card of 8 GB has?",
         "E": "E's card is idle most of the time. What would a second one do most of the time?",
     }
