@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 from .errors import CourseError
 
-__all__ = ["OPTIMIZERS", "PRESETS", "Recipe", "preset"]
+__all__ = ["IN_SHARDS", "OPTIMIZERS", "PRESETS", "Recipe", "preset"]
 
 # transformers' names; "auto" is AdamW with states in 8 bits, paged, where there is a GPU
+IN_SHARDS = "adamw_torch_fused"  # "auto" on several GPUs that share a model: states are divided, so 8 bits gain little
 OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd")
 
 
@@ -16,7 +17,8 @@ class Recipe:
 
     What decides the result comes first; from `checkpointing` on, levers that change what a step costs and not, but
     for rounding, what it computes (`helpers.levers` says how each works). `upcast` is the habit of peft's
-    `prepare_model_for_kbit_training`. `optimizer` "auto" is AdamW, in 8 bits and paged on a GPU. `target_modules` is
+    `prepare_model_for_kbit_training`. `optimizer` "auto" is AdamW, in 8 bits and paged on a GPU, and `IN_SHARDS` where
+    several share a model. `target_modules` is
     "all-linear" or names separated by commas. `compute_dtype` "auto" goes by the GPU's capability.
     """
 

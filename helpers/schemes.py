@@ -64,7 +64,7 @@ def bnb_config(scheme: str, dtype="auto", device="auto", sharded: bool = False):
     """transformers' `BitsAndBytesConfig` of a scheme, or None for fp32, fp16 and bf16.
 
     Every field is set: the defaults are fp4, no double quantization and float32 compute. `sharded` keeps the codes as
-    numbers of the compute dtype instead of bytes, the same bits: FSDP wants all tensors of a layer to be of one dtype.
+    numbers of the compute dtype instead of bytes, the same bits, which is how FSDP has been tried with them.
     """
     from transformers import BitsAndBytesConfig
 

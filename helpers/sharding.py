@@ -131,6 +131,8 @@ def build(model_id, recipe: Recipe, scheme: str = "nf4-dq") -> nn.Module:
                 f"A step of {choice.model_id} needs {needed.allocator_bytes / 1e9:.1f} GB on each of {world()} GPUs, "
                 f"and {free / 1e9:.1f} GB are free: take more GPUs, a smaller --length or --batch, or a smaller model."
             )
+    if scheme == "int8":
+        raise CourseError("int8 keeps its codes where FSDP does not look for them: take nf4-dq, or one GPU.")
     dtype = schemes.rest_dtype(scheme, recipe.compute_dtype, device)
     if dtype == torch.float16:
         raise CourseError(
@@ -164,7 +166,7 @@ def _fill(model: nn.Module, source, config, device: torch.device) -> None:
     units += list(decoder.layers)
     names = {module: name.removeprefix("base_model.model.") for name, module in model.named_modules()}
     unit_of = {module: unit for unit in units for module in unit.modules()}
-    filled, current = {}, None
+    filled, current = {}, None  # by the parameter that it takes the place of, since modules may share one
     for module in list(names):
         unit = unit_of.get(module)
         if current is not None and unit is not current:
@@ -174,13 +176,14 @@ def _fill(model: nn.Module, source, config, device: torch.device) -> None:
             _draw_adapter(module, device)
         if "lora_" not in names[module]:
             for name, parameter in list(module.named_parameters(recurse=False)):
-                if parameter not in filled:
-                    values = source(f"{names[module]}.{name}".replace(".base_layer", ""), parameter)
-                    filled[parameter] = _plain(module, shapes.finished(module, name, parameter, values))
-                setattr(module, name, filled[parameter])
+                if parameter in filled:
+                    setattr(module, name, filled[parameter])
+                    continue
+                values = source(f"{names[module]}.{name}".replace(".base_layer", ""), parameter)
+                setattr(module, name, _plain(module, shapes.finished(module, name, parameter, values)))
+                if unit is None:  # a unit's own is not kept, or the whole layer would stay alive here
+                    filled[parameter] = getattr(module, name)
         shapes.fill_buffers(module, config, device)
-        if current is not None:
-            filled = {}  # or the whole layer would stay alive here
     _cut(model, mesh)
     in_order = [unit for unit in units if unit in set(decoder.layers)]
     for layer, following in zip(in_order, in_order[1:], strict=False):

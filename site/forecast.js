@@ -88,14 +88,14 @@ const forecast = (() => {
     return parts;
   }
 
-  // LoRA on all linear layers, in 32 bits, and paged 8-bit AdamW as bitsandbytes keeps it
-  function adapters(config, rank) {
+  // LoRA on all linear layers, in 32 bits, and AdamW: paged and in 8 bits as bitsandbytes keeps it, or in 32 in shards
+  function adapters(config, rank, shards) {
     const parts = { adapters: 0, optimizer: 0, optimizer_paged: 0 };
     for (const [inputs, outputs] of layers(config)) {
       for (const n of [rank * inputs, outputs * rank]) {
-        const eight = n >= 4096; // smaller states stay in 32 bits
+        const eight = shards == 1 && n >= 4096; // smaller states stay in 32 bits
         parts.adapters += config.num_hidden_layers * 4 * n;
-        parts[n >= 100_000 ? "optimizer_paged" : "optimizer"] += config.num_hidden_layers * 2 * n * (eight ? 1 : 4);
+        parts[shards == 1 && n >= 100_000 ? "optimizer_paged" : "optimizer"] += config.num_hidden_layers * 2 * n * (eight ? 1 : 4);
         if (eight) parts.optimizer += config.num_hidden_layers * 2 * 4 * Math.ceil(n / 256);
       }
     }
@@ -122,7 +122,7 @@ const forecast = (() => {
     const read = preset ? configOf(JSON.stringify(FORECASTS.presets[preset])) : { config: question.config };
     const config = read.config, train = stage == "train";
     let parts = weights(config, scheme, train), whole = true, said = "";
-    if (train) parts = { ...parts, ...adapters(config, rank) };
+    if (train) parts = { ...parts, ...adapters(config, rank, shards) };
     if (stage == "load") {
       parts.kv_cache = cache(config, scheme, batch, context);
     } else {

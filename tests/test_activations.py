@@ -354,10 +354,13 @@ def test_offloading_makes_depth_cost_no_activations():
 
 
 def test_shards_divide_parameters_and_not_constants():
+    asked = {"stage": "train", "context": 256, "upcast": False}
     whole, half, quarter = (
-        memory.predict(models.mistral_7b_config(), stage="train", context=256, upcast=False, shards=n)
-        for n in (1, 2, 4)
+        memory.predict(models.mistral_7b_config(), **asked, optimizer="adamw_torch_fused", shards=n) for n in (1, 2, 4)
     )
+    usual = memory.predict(models.mistral_7b_config(), **asked, shards=2)
+    assert usual.parts == half.parts  # what "auto" is there, and not the 8 bits of one GPU
+    assert "optimizer_paged" not in usual.parts and usual.parts["optimizer"] == 2 * usual.parts["adapters"]
     assert "unsharded" not in whole.parts
     for part in ("codes", "embeddings", "adapters", "optimizer"):
         assert half.parts[part] == pytest.approx(whole.parts[part] / 2, rel=1e-6)
@@ -367,7 +370,7 @@ def test_shards_divide_parameters_and_not_constants():
     # the head whole, and two of 32 layers
     layers = whole.parts["codes"] + whole.parts["norms"] + whole.parts["adapters"]
     assert half.parts["unsharded"] == pytest.approx(131_072_000 * 2 + layers / 16, rel=1e-3)
-    copies = memory.predict(models.mistral_7b_config(), stage="train", context=256, upcast=False, replicas=2)
+    copies = memory.predict(models.mistral_7b_config(), **asked, optimizer="adamw_torch_fused", replicas=2)
     assert copies.allocator_bytes - whole.allocator_bytes == copies.parts["buckets"] == whole.parts["adapters"]
     for stage, shards in (("load", 2), ("train", 0)):
         with pytest.raises(CourseError, match="shards"):

@@ -82,11 +82,17 @@ def built(tmp_path_factory):
     whole = models.shape_model(models.config(str(folder / "shape.json")), "fp32", device="cpu", seed=3)
     whole.save_pretrained(folder / "stored", max_shard_size="500KB")
     models.tokenizer(models.resolve("mini")).save_pretrained(folder / "stored")
+    tied = {**config, "tie_word_embeddings": True}
+    (folder / "tied.json").write_text(json.dumps(tied))
+    shared = models.shape_model(models.config(str(folder / "tied.json")), "fp32", device="cpu", seed=3)
+    shared.save_pretrained(folder / "stored-tied")
+    models.tokenizer(models.resolve("mini")).save_pretrained(folder / "stored-tied")
     whole.save_pretrained(folder / "lacking")
     state = load_file(folder / "lacking" / "model.safetensors")
     save_file({n: t for n, t in state.items() if "layers.1.mlp.up" not in n}, folder / "lacking" / "model.safetensors")
     (folder / "driver.py").write_text(DRIVER)
-    places = {"shape": str(folder / "shape.json"), "stored": str(folder / "stored"), "lacking": str(folder / "lacking")}
+    places = {name: str(folder / name) for name in ("stored", "stored-tied", "lacking")}
+    places |= {"shape": str(folder / "shape.json"), "tied": str(folder / "tied.json")}
     given = [str(folder / "driver.py"), str(folder), json.dumps(RECIPE), json.dumps(places)]
     code, said = launched(*given)
     assert code == 0, said[-3000:]
@@ -94,18 +100,20 @@ def built(tmp_path_factory):
     return folder, places, reports
 
 
-@pytest.mark.parametrize("name", ["shape", "stored"])
+MADE = ["shape", "stored", "tied", "stored-tied"]
+
+
+@pytest.mark.parametrize("name", MADE)
 def test_shards_together_are_the_model_of_one_process(built, name):
     folder, places, reports = built
     assert len(list((folder / "stored").glob("*.safetensors"))) > 1
+    assert "lm_head.weight" not in load_file(folder / "stored-tied" / "model.safetensors")
     one, _ = models.load(places[name], "nf4-dq", "float32")
-    codes = {
-        n: m.weight for n, m in one.named_modules() if hasattr(m.weight if hasattr(m, "weight") else 0, "quant_state")
-    }
+    quantized = [layer for layer in models.linear_layers(one).values() if hasattr(layer.weight, "quant_state")]
     adapted = finetune.add_adapters(one, finetune.Recipe(**RECIPE))
     there = load_file(folder / f"{name}.safetensors")
     constants = load_file(folder / f"{name}-constants.safetensors")
-    assert len(constants) == len(codes) == 3 * 7
+    assert len(constants) == len(quantized) == 3 * 7
     for n, parameter in adapted.named_parameters():
         # codes travel as numbers of the compute dtype, the same bytes
         mine = parameter.detach().reshape(-1).contiguous().view(torch.uint8)
@@ -118,7 +126,7 @@ def test_shards_together_are_the_model_of_one_process(built, name):
     assert torch.allclose(there["logits"], logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["shape", "stored"])
+@pytest.mark.parametrize("name", MADE)
 def test_each_process_holds_its_half_and_adapters_come_back_to_where_they_were(built, name):
     _, _, reports = built
     for rank in (0, 1):
@@ -133,7 +141,9 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused_by_its_name(built):
         assert "lack the tensor model.layers.1.mlp.up_proj.weight" in report["lacking"]
 
 
-def test_levers_of_one_process_are_refused():
+def test_what_one_process_can_do_alone_is_refused():
+    with pytest.raises(CourseError, match="int8 keeps its codes where FSDP"):
+        sharding.build("mini", finetune.Recipe(), "int8")
     for lever in ("graph", "one_tensor", "compiled"):
         with pytest.raises(CourseError, match=f"{lever} is for a whole model"):
             sharding.build("mini", finetune.Recipe(**{lever: True}))
@@ -179,13 +189,7 @@ class Dies(TrainerCallback):
 program._Line = Dies
 trainer = training.trainer
 training.trainer = lambda *given: trainer(*given[:5], [*given[5], Dies()], *given[6:])
-try:
-    program.main()
-except RuntimeError as error:
-    said = program._left_alone(error)
-    if said is None:
-        raise
-    raise SystemExit(said)
+program.main()
 """
 
 
@@ -209,3 +213,28 @@ def test_a_run_goes_on_after_one_of_its_processes_died(tmp_path):
     assert resumed.keys() == straight.keys() and len(straight) == 84
     for name, tensor in straight.items():
         assert torch.allclose(resumed[name], tensor, atol=1e-6), name
+
+
+FULL = """
+from helpers.finetune import __main__ as program
+
+save = program.publish.save
+
+def on_a_full_disk(model, tokenizer, folder, *given):
+    if folder.name == "full":
+        raise OSError(28, "No space left on device")
+    return save(model, tokenizer, folder, *given)
+
+program.publish.save = on_a_full_disk
+program.main()
+"""
+
+
+def test_what_was_trained_in_shards_is_kept_where_its_folder_is_full(tmp_path):
+    """It is whole, in a new folder of the system's, which the message names."""
+    (tmp_path / "full.py").write_text(FULL)
+    given = ["--held-out", "0", "--steps", "1", "--batch", "2", "--length", "64", "--compute-dtype", "float32"]
+    code, said = launched(str(tmp_path / "full.py"), *given, "--out", str(tmp_path / "full"), TMPDIR=str(tmp_path))
+    (kept,) = tmp_path.glob("adapter-*")
+    assert code != 0 and "No space left on device" in said and f"What was trained is in {kept}" in said
+    assert len(load_file(kept / "adapter_model.safetensors")) == 84

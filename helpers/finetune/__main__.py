@@ -21,6 +21,8 @@ from .training import finished, train
 
 __all__ = ["main"]
 
+LOST = ("gloo", "NCCL", "onnection closed", "onnection reset")  # in what is raised where another process is gone
+
 
 def main(arguments_given: Sequence[str] | None = None) -> dict:
     """Fine-tune, print losses and exact match before and after, and save the adapter if a folder is named."""
@@ -65,16 +67,19 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     shown = [_Line()] if rank == 0 else []
 
     def keep(run) -> None:
-        if sharded:
-            whole = sharding.gathered(run.model)  # from all processes
-            write = functools.partial(run.model.save_pretrained, state_dict=whole)
-            if rank == 0:
-                publish.save(run.model, tokenizer, options.out, choice, write)
-        elif rank == 0:
-            _save(run, tokenizer, options.out, choice)
+        adapted, write = finished(run), None
+        if sharded:  # gathered from all processes
+            write = functools.partial(adapted.save_pretrained, state_dict=sharding.gathered(adapted))
+        if rank == 0:
+            _save(adapted, tokenizer, options.out, choice, write)
 
     folder = {"checkpoints": options.checkpoints, "resume": options.resume, "keep": keep if options.out else None}
-    adapted, curve = train(model, tokenizer, pairs, recipe, shown, **folder)
+    try:
+        adapted, curve = train(model, tokenizer, pairs, recipe, shown, **folder)
+    except RuntimeError as error:
+        if sharding.world() > 1 and any(word in str(error) for word in LOST):
+            raise CourseError(_left_alone(options.checkpoints)) from error
+        raise
     after = exact_match(answers(adapted, tokenizer, kept), kept) if asking else None
     report = {"recipe": asdict(recipe), "losses": curve, "exact_match": {"before": before, "after": after}}
     if rank == 0:
@@ -82,13 +87,13 @@ def main(arguments_given: Sequence[str] | None = None) -> dict:
     return report
 
 
-def _save(run, tokenizer, out: Path, choice) -> None:
+def _save(adapted, tokenizer, out: Path, choice, write=None) -> None:
     """Save what was trained; where that fails after all, in a new folder of the system's, and say where."""
     try:
-        publish.save(finished(run), tokenizer, out, choice)
+        publish.save(adapted, tokenizer, out, choice, write)
     except (CourseError, OSError) as error:
         instead = Path(tempfile.mkdtemp(prefix="adapter-"))
-        publish.save(finished(run), tokenizer, instead, choice)
+        publish.save(adapted, tokenizer, instead, choice, write)
         raise CourseError(f"{error} What was trained is in {instead}.") from error
 
 
@@ -101,13 +106,9 @@ class _Line(TrainerCallback):
             print(f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f} ", end=end, file=sys.stderr)
 
 
-def _left_alone(error: BaseException) -> str | None:
-    """What to say where this process stops only because another one did, or None."""
-    lost = ("gloo", "NCCL", "onnection closed", "onnection reset")
-    if sharding.world() == 1 or not any(word in str(error) for word in lost):
-        return None
-    at = sys.argv.index("--checkpoints") + 1 if "--checkpoints" in sys.argv[:-1] else 0
-    whole = checkpoints_in(sys.argv[at]) if at else []
+def _left_alone(checkpoints: Path | None) -> str:
+    """What to say where this process stops only because another one did."""
+    whole = checkpoints_in(checkpoints) if checkpoints else []
     after = f"go on from {whole[-1].name} with --resume" if whole else "no checkpoint was kept: start anew"
     return f"Process {sharding.rank()} stops, since another one ended (its message says why): {after}."
 
@@ -117,10 +118,6 @@ if __name__ == "__main__":
         main()
     except CourseError as error:
         raise SystemExit(str(error)) from None
-    except RuntimeError as error:
-        if (said := _left_alone(error)) is None:
-            raise
-        raise SystemExit(said) from None
     except KeyboardInterrupt as stopped:
         print(f"\nStopped{f' {stopped}' if str(stopped) else ''}.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback
 from .. import files, levers, memory, models, plots, schemes, sharding
 from ..adapters import add_adapters
 from ..errors import CourseError
-from ..recipe import Recipe
+from ..recipe import IN_SHARDS, Recipe
 from .checkpoints import resumable, whole_or_gone, write_recipe
 from .data import Packed, Question, check_ids, encode, pack
 
@@ -36,10 +36,7 @@ def arguments(recipe: Recipe, folder: str | Path, device: torch.device, save_ste
     if recipe.graph and half == torch.float16:
         raise CourseError("graph needs bfloat16, which this GPU has no hardware for: leave it off.")
     usual = "paged_adamw_8bit" if cuda else "adamw_torch"
-    if (
-        sharding.wanted()
-    ):  # states are in shards, too, and what is left is not worth 8 bits and a launch for each tensor
-        usual = "adamw_torch_fused"
+    usual = IN_SHARDS if sharding.wanted() else usual
     settings = TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,

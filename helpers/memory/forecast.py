@@ -11,7 +11,7 @@ from torch import nn
 from .. import quiet, schemes
 from ..adapters import prepare
 from ..errors import CourseError
-from ..recipe import Recipe
+from ..recipe import IN_SHARDS, Recipe
 from ..skeleton import config_of, quantize_on_meta, quantized_types, skeleton
 from . import activations
 from .budget import PARTS, MemoryBudget
@@ -123,6 +123,8 @@ def predict(
     _check(scheme, context, batch, stage, adapters)
     if shards < 1 or shards > 1 and stage != "train":
         raise CourseError(f'shards={shards} for "{stage}": a model is sharded over 1 GPU or more, and in training.')
+    if shards > 1 and recipe.optimizer == "auto":
+        recipe = replace(recipe, optimizer=IN_SHARDS)
     config = config_of(model)
     asked = {"model": config, "scheme": scheme, "context": context, "batch": batch, "compute_dtype": compute_dtype}
     asked |= {"stage": stage, "recipe": recipe, "adapters": adapters, "shards": shards, "cuda": cuda}
@@ -274,21 +276,26 @@ def _question(config, dtype: torch.dtype, asked: dict) -> str:
     return f"{config.to_json_string()} {attention} {dtype} {sorted(settings.items())!r}"
 
 
+def _step(config, dtype: torch.dtype, asked: dict) -> str:
+    """`_question` for the timeline of a step, which neither the optimizer nor other GPUs change."""
+    return _question(config, dtype, asked | {"recipe": replace(asked["recipe"], optimizer="auto"), "shards": 1})
+
+
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
     """The timeline of one prefill or training step; the last few are remembered."""
-    key = _question(config, dtype, asked), asked["batch"], asked["context"]
+    key = _step(config, dtype, asked), asked["batch"], asked["context"]
     if key not in TIMELINES:
         if len(TIMELINES) >= REMEMBERED:
             TIMELINES.pop(next(iter(TIMELINES)))
         TIMELINES[key] = _rehearse(config, dtype, asked)
-        PEAKS[key] = TIMELINES[key].peak
+        PEAKS[key] = TIMELINES[key].at_peak()
     return TIMELINES[key]
 
 
 REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
 AT_REST: dict[str, tuple[dict[str, int], list[str], int]] = {}
 TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
-PEAKS: dict[tuple[str, int, int], int] = {}  # of all that were ever made: a number each
+PEAKS: dict[tuple[str, int, int], dict[str, int]] = {}  # of all that were ever made: bytes by part
 
 
 def _rehearse(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
@@ -312,14 +319,15 @@ def _totals(budget: MemoryBudget):
     config, dtype = asked["model"], schemes.rest_dtype(asked["scheme"], asked["compute_dtype"], "cpu")
     grows = {"gradients", "kv_cache", "activations", "logits", "dequantized"}
     fixed = sum(size for part, size in budget.parts.items() if part not in grows)
-    question = None if asked["stage"] == "load" else _question(config, dtype, asked)
+    question = None if asked["stage"] == "load" else _step(config, dtype, asked)
 
     def total(batch: int, length: int) -> int:
         if question is None:
             return fixed + batch * kv_bytes(config, length, dtype)
         if (question, batch, length) not in PEAKS:
             _rehearsed(config, dtype, {**asked, "batch": batch, "context": length})
-        return fixed + PEAKS[question, batch, length]
+        peak = PEAKS[question, batch, length]
+        return fixed + sum(ceil(size / asked["shards"]) if part in SHARDED else size for part, size in peak.items())
 
     return total
 

@@ -1,5 +1,7 @@
 """Models of known shapes: Mistral-7B's configuration, and any configuration filled with random weights."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -7,6 +9,20 @@ from .. import memory
 from ..schemes import bnb_config, check, device_of, rest_dtype
 
 __all__ = ["SHAPES", "llama_70b_config", "mistral_7b_config", "shape_model"]
+
+
+# what both families share, as in their files on the hub
+COMMON = {
+    "vocab_size": 32000,
+    "num_key_value_heads": 8,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "dtype": "bfloat16",
+}
 
 
 def mistral_7b_config():
@@ -17,45 +33,16 @@ def mistral_7b_config():
     """
     from transformers import MistralConfig
 
-    return MistralConfig(
-        vocab_size=32000,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        hidden_act="silu",
-        max_position_embeddings=32768,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        sliding_window=4096,
-        tie_word_embeddings=False,
-        bos_token_id=1,
-        eos_token_id=2,
-        dtype="bfloat16",
-    )
+    sizes = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    return MistralConfig(**copy.deepcopy(COMMON), **sizes, max_position_embeddings=32768, sliding_window=4096)
 
 
 def llama_70b_config():
     """Llama-2-70B's configuration, written out as well. Source: config.json of meta-llama/Llama-2-70b-hf on the hub."""
     from transformers import LlamaConfig
 
-    return LlamaConfig(
-        vocab_size=32000,
-        hidden_size=8192,
-        intermediate_size=28672,
-        num_hidden_layers=80,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        hidden_act="silu",
-        max_position_embeddings=4096,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        tie_word_embeddings=False,
-        bos_token_id=1,
-        eos_token_id=2,
-        dtype="bfloat16",
-    )
+    sizes = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+    return LlamaConfig(**copy.deepcopy(COMMON), **sizes, max_position_embeddings=4096)
 
 
 SHAPES = {"mistral-7b-shape": mistral_7b_config, "llama-70b-shape": llama_70b_config}
