@@ -57,10 +57,13 @@ test: $(EVAL) browser  ## run the tests, WORKERS=2 at a time (PYTEST="-k results
 test-all: $(EVAL) browser smollm2  ## run every test there is, those that are slow by nature too
 	$(BIN)/python -m pytest --numprocesses "$(WORKERS)" --dist loadscope --no-loadscope-reorder -m "" $(PYTEST)
 
+# in a container one is often root, and Jupyter starts for root only if that is said
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 # threads that wait for each other soon let go of their core: spinning made a model three times slower beside other programs
 lab: $(STAMP)  ## open JupyterLab on your copy of the notebooks, without outputs
 	$(BIN)/python -m helpers.learn
-	GOMP_SPINCOUNT=1000 $(BIN)/python -m jupyterlab learn/00_check_your_setup.ipynb
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m jupyterlab $(AS_ROOT) learn/00_check_your_setup.ipynb
 
 notebooks: $(EVAL)  ## execute the notebooks and write clean outputs back into them
 	$(BIN)/python -m helpers.run --model-id "$(MODEL_ID)" --only "$(ONLY)" --write-back
