@@ -411,7 +411,7 @@ def test_the_guide_is_made_from_the_measurement():
         "29%",
         "+3.20%",
         "−0.50 points",
-        "at least 4.36 GB with adapters on `q_proj` and `v_proj` alone, and 4.77 GB with adapters on all linear layers.",
+        "at least 4.36 GB with adapters on `q_proj` and `v_proj` alone, and 4.77 GB with adapters on all linear",
     ):
         assert figure in text, figure
     assert "not recorded" not in text and "None" not in text and "nan" not in text
