@@ -29,7 +29,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in the guide's own words (`QUOTES`) and, `short`, in a few of ours; how it is tested, a source, what it needs, and its judge."""
+    """A claim in the guide's own words (`QUOTES`) and, `short`, in a few of ours; how it is tested, a source, what it
+    needs, and its judge.
+    """
 
     id: str
     topic: str

@@ -255,8 +255,8 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
     width, told = min(11.0, 72 / most), []
 
     def carry(x, low, high, size):
-        thick = max(0.6, 7 * size / heaviest)
-        look = {"linewidth": thick, "mutation_scale": 7 + 2.2 * thick, "color": PLUM if thick > 0.6 else GRAY}
+        thick = max(0.6, 5.4 * size / heaviest)
+        look = {"linewidth": thick, "mutation_scale": 7 + 1.6 * thick, "color": PLUM if thick > 0.6 else GRAY}
         arrow(ax, (x, low), (x, high), **look)
 
     for row, (title, steps) in enumerate(ways.items()):
@@ -272,15 +272,8 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
             told.append(f"{name} reads {read / 1e3:.1f} kB and writes {written / 1e3:.1f}")
         box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
         told[-len(steps)] = f"{title}, {large} large results: {told[-len(steps)]}"
-    say(
-        ax,
-        2,
-        2.2,
-        f"the thickest arrow: {heaviest / 1e3:.0f} kB, the others to scale",
-        ha="left",
-        size=10.3,
-        color=PLUM,
-    )
+    key = f"the thickest arrow: {heaviest / 1e3:.0f} kB · the others to scale · gray: too few bytes to draw to scale"
+    say(ax, 2, 2.2, key, ha="left", size=10.3, color=PLUM)
     finish(ax, f"Rows of operations over a bar of memory, with arrows as thick as their bytes. {'; '.join(told)}.")
 
 
