@@ -87,7 +87,12 @@ DRAWINGS = {
         {"name": "Unsloth", "gb": 5, "speed": 103},
         "Both fall",
     ),
-    "trips": ({"peft": [("W·x", True), ("A·x", False), ("add", True)], "fused": [("+ W·x", True)]},),
+    "trips": (
+        {
+            "peft": [("W·x", True, 98_000, 66_000), ("A·x", False, 82_000, 4_000), ("add", True, 131_000, 66_000)],
+            "fused": [("+ W·x", True, 164_000, 66_000)],
+        },
+    ),
     "learned_tokens": (["<s>", "[INST]", "a", "b", "[/INST]", "1", "</s>"], [False] * 5 + [True] * 2),
     "less_to_carry": ({"16 bits": 33.55, "4 bits": 8.66},),
     "levels_in_use": (

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .margins import settled
+from .quotes import QUOTES
 
 __all__ = ["CLAIMS", "FAULTS", "Claim", "Verdict", "claim", "combined", "fault", "judge", "witnessed"]
 
@@ -28,7 +29,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in the guide's words and, `short`, in a few; how it is tested, a source, what it needs, and its judge."""
+    """A claim in the guide's own words (`QUOTES`) and, `short`, in a few of ours; how it is tested, a source, what it
+    needs, and its judge.
+    """
 
     id: str
     topic: str
@@ -43,11 +46,11 @@ class Claim:
 CLAIMS: dict[str, Claim] = {}
 
 
-def claim(id: str, topic: str, short: str, words: str, test: str, source: str, *needs: str):
-    """Register the decorated function as the judge of a claim."""
+def claim(id: str, topic: str, short: str, test: str, source: str, *needs: str):
+    """Register the decorated function as the judge of a claim; the guide's words for it are in `quotes.py`."""
 
     def register(rule):
-        CLAIMS[id] = Claim(id, topic, short, words, test, source, needs, rule)
+        CLAIMS[id] = Claim(id, topic, short, QUOTES[id], test, source, needs, rule)
         return rule
 
     return register

@@ -25,7 +25,8 @@ MARGINS = [  # the same for all claims of a kind
     {
         "kind of claim": "“minimal impact” of double quantization",
         "counts as true": f"if perplexity rises by less than {NEGLIGIBLE:.1%}",
-        "why this much": "It is a small part of that loss, so small that our quiz could hardly show it.",
+        "why this much": "It causes a part of what 4 bits lose, so it may not lose more than they may. Our quiz could "
+        "hardly show so small a loss.",
     },
     {
         "kind of claim": "“reduced”, “simplified”, “slightly slower”",

@@ -255,9 +255,13 @@ def training(choice, steps: int = 16, batch: int = 16) -> dict:
     changed, and the memory of a 7B model: a forecast of the least, and on a GPU that trains one the measured peak.
     """
     few = ["q_proj", "v_proj"]
-    seven, least = models.mistral_7b_config(), {"target_modules": few, "upcast": False, "cuda": False}
-    forecast = memory.predict(seven, "nf4-dq", stage="train", context=128, rank=16, **least)
-    measured = {"forecast_gb": forecast.total_bytes / 1e9, "length": 128, "steps": steps, "peak_gb": None}
+    seven, least = models.mistral_7b_config(), {"rank": 16, "upcast": False, "cuda": False}
+    forecasts = [
+        memory.predict(seven, "nf4-dq", stage="train", context=128, target_modules=targets, **least).total_bytes / 1e9
+        for targets in (few, "all-linear")
+    ]
+    measured = {"forecast_gb": forecasts[0], "forecast_all_gb": forecasts[1], "length": 128, "steps": steps}
+    measured["peak_gb"] = None
     measured["weights_gb"] = memory.predict(seven, "nf4-dq").weight_bytes / 1e9
     turns, _ = finetune.questions(batch * steps, register=choice.kind == "mini")
     if torch.cuda.is_available():

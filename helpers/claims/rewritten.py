@@ -172,12 +172,15 @@ def _quality(here: dict, name: str, others: dict[str, dict] | None) -> list[str]
 def _training(here: dict, recorded: dict | None) -> list[str]:
     training = here["training"]
     peak = (recorded or {}).get("training", {}).get("peak_gb") or training.get("peak_gb")
+    every = training.get("forecast_all_gb")  # not in older recordings
+    on_all = f", and {every:.2f} GB with adapters on all linear layers" if every else ", and more with more adapters"
     parts = [
         "#### How to fine-tune it",
         "You can't train 4-bit weights themselves, but you can train adapters through them: that is QLoRA. Mistral-7B "
         f"doesn't fit into 2 GB then, because its weights alone take {training['weights_gb']:.2f} GB. By forecast, a "
-        f"step on one text of {training['length']} tokens takes at least {training['forecast_gb']:.2f} GB"
-        + (f"; with a larger batch, {peak:.2f} GB was measured." if peak else "."),
+        f"step on one text of {training['length']} tokens takes at least {training['forecast_gb']:.2f} GB with "
+        f"adapters on `q_proj` and `v_proj` alone{on_all}."
+        + (f" With these, and a larger batch, {peak:.2f} GB was measured." if peak else ""),
     ]
     if sweep := here.get("sweep"):
         few, every, behind = sweep["q and v"], sweep["all layers"], sweep["behind"]

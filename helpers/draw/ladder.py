@@ -244,25 +244,37 @@ def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piec
     )
 
 
-def trips(ways: Mapping[str, Sequence[tuple[str, bool]]], once: str = "") -> None:
-    """Operations in a row, each with an arrow from memory and one back: (name, whether its result is large)."""
+def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
+    """Operations in a row over memory: (name, whether its result is large, bytes read, bytes written).
+
+    An arrow is as thick as its bytes, up to a least thickness that can be seen.
+    """
     ax = canvas(1.75 * len(ways) + 0.25)
     most = max(len(steps) for steps in ways.values())
+    heaviest = max(max(step[2:]) for steps in ways.values() for step in steps)
     width, told = min(11.0, 72 / most), []
+
+    def carry(x, low, high, size):
+        thick = max(0.6, 5.4 * size / heaviest)
+        look = {"linewidth": thick, "mutation_scale": 7 + 1.6 * thick, "color": PLUM if thick > 0.6 else GRAY}
+        arrow(ax, (x, low), (x, high), **look)
+
     for row, (title, steps) in enumerate(ways.items()):
         y = 17.5 * (len(ways) - row) - 9.2
-        large = sum(big for _, big in steps)
+        large = sum(step[1] for step in steps)
         say(ax, 2, y + 9.4, title, ha="left", weight="bold")
-        say(ax, 74, y + 9.4, f"large results: {large}", ha="right", color=PLUM, size=10.5)
-        for i, (name, big) in enumerate(steps):
+        say(ax, 74, y + 9.4, f"large results: {large}", ha="right", color=BLUE, size=10.5)
+        for i, (name, big, read, written) in enumerate(steps):
             x = 2 + width * i
             box(ax, x + 0.4, y + 2.6, width - 0.8, 4.4, name, color=tint(BLUE, 0.35) if big else "white", size=10.3)
-            look = {"mutation_scale": 9, "linewidth": 2.6 if big else 0.9, "color": PLUM if big else GRAY}
-            arrow(ax, (x + 0.36 * width, y - 0.6), (x + 0.36 * width, y + 2.4), **look)
-            arrow(ax, (x + 0.64 * width, y + 2.4), (x + 0.64 * width, y - 0.6), **look)
+            carry(x + 0.32 * width, y - 0.6, y + 2.4, read)
+            carry(x + 0.70 * width, y + 2.4, y - 0.6, written)
+            told.append(f"{name} reads {read / 1e3:.1f} kB and writes {written / 1e3:.1f}")
         box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
-        told.append(f"{title}: {', '.join(name for name, _ in steps)}; {large} large results")
-    finish(ax, f"Rows of operations over a bar of memory, each reads from it and writes to it. {'. '.join(told)}.")
+        told[-len(steps)] = f"{title}, {large} large results: {told[-len(steps)]}"
+    key = f"the thickest arrow: {heaviest / 1e3:.0f} kB · the others to scale · gray: too few bytes to draw to scale"
+    say(ax, 2, 2.2, key, ha="left", size=10.3, color=PLUM)
+    finish(ax, f"Rows of operations over a bar of memory, with arrows as thick as their bytes. {'; '.join(told)}.")
 
 
 def offloading(blocks: int = 5) -> None:

@@ -13,7 +13,7 @@ from ..adapters import add_adapters, load_adapter
 from ..recipe import PRESETS, Recipe, preset
 from .asking import ANSWER_TOKENS, answers, completions, end_ids, exact_match
 from .data import Question, encode, frame, make_chat_ready, pack, questions, read_jsonl
-from .measure import base_hash, cost, operations, optimizer_bytes, saved_activations
+from .measure import base_hash, cost, operations, optimizer_bytes, saved_activations, traffic
 from .training import Watch, arguments, finished, losses, train, trainer
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "questions",
     "read_jsonl",
     "saved_activations",
+    "traffic",
     "train",
     "trainer",
 ]

@@ -21,7 +21,7 @@ from ..skeleton import quantized_types
 from .data import Question, encode, make_chat_ready
 from .training import losses, trainer
 
-__all__ = ["base_hash", "cost", "operations", "optimizer_bytes", "saved_activations"]
+__all__ = ["base_hash", "cost", "operations", "optimizer_bytes", "saved_activations", "traffic"]
 
 
 class _Clock(TrainerCallback):
@@ -119,25 +119,36 @@ def optimizer_bytes(optimizer) -> int:
 
 
 class _Operations(TorchDispatchMode):
-    """Notes every operation that computes something, by name, and how many numbers its first result has."""
+    """Notes every operation that computes something: name, how many numbers its first result has, bytes in and out."""
 
     def __init__(self):
         super().__init__()
-        self.found: list[tuple[str, int]] = []
+        self.found: list[tuple[str, int, int, int]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        given = {x.untyped_storage().data_ptr() for x in tensors}
         result = func(*args, **(kwargs or {}))
         first, name = tree_leaves(result)[0], func.name().split("::")[1].split(".")[0]
         if isinstance(first, torch.Tensor):
             same = first.untyped_storage().data_ptr() in given  # in place, if its name says so, or only a view
             if name.endswith("_") or not same:
-                self.found.append((name, first.numel()))
+                self.found.append((name, first.numel(), sum(map(_carried, tensors)), _carried(first)))
         return result
 
 
 def operations(function) -> list[tuple[str, int]]:
     """The operations that PyTorch starts for `function()`: name, and numbers of the result. Views start none."""
+    return [(name, numbers) for name, numbers, _, _ in traffic(function)]
+
+
+def traffic(function) -> list[tuple[str, int, int, int]]:
+    """`operations`, and of each also the bytes of the tensors that it reads and of the result that it writes."""
     with _Operations() as noted:
         function()
     return noted.found
+
+
+def _carried(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor; one that repeats its numbers has no more than its storage."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

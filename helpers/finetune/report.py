@@ -352,9 +352,10 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     return "\n".join(
         (
             f"1. **The top is better at every size**: {'; '.join(gained)}, whichever processes you compare.",
-            f"2. **Which lever changes the speed depends on the size.** These changes are sure. {' '.join(best)} A "
-            "large step keeps the GPU busy, so it pays to give it less work. A small one probably waits for Python, "
-            "until the graph takes Python out of the way.",
+            "2. **Which lever changes the speed depends on the size.** These changes aren't open, though luck alone "
+            f"passes that rule in about one case of eleven. {' '.join(best)} A large step keeps the GPU busy, so it "
+            "pays to give it less work. A small one probably waits for Python, until the graph takes Python out of "
+            "the way.",
             f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
             f"because two processes of one rung differ by up to {spread:.0%}.",
         )
