@@ -88,4 +88,4 @@ def check_reports(answer) -> str:
         "F": "F: two separate exams, so nothing is paired. A difference's standard error is √2 times a score's.",
     }
     matched(answer, truth, why)
-    return "a count of changed answers, an interval, or the same measurement on both sides: ask for what's missing."
+    return "a count of changed answers, an interval, or whether the questions were the same: ask for what's missing."
