@@ -39,7 +39,7 @@ def check_crossing(answer) -> str:
         if found < 0:
             raise Hint("a share isn't negative: an update that leads down crosses the lower border.")
         if found > 1:
-            raise Hint("more than all of them can't cross: what if the update is longer than the room between borders?")
+            raise Hint("more than all of them can't cross: what if the update is longer than the room?")
         if abs(found - abs(update) / room / 2) < 1e-9:
             raise Hint("this takes the room from neighbor to neighbor. The borders are half-way to each of them.")
         if abs(found - abs(update) / room * absmax) < 1e-9:
