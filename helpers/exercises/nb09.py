@@ -47,8 +47,8 @@ def check_crossing(answer) -> str:
         if abs(found - abs(update) / gap) < 1e-9:
             raise Hint("the two neighbors aren't equally far away, and the room between the borders depends on both.")
         raise Hint(
-            f"for levels {levels}, code {code}, absmax {absmax} and an update of {update} it is {truth:.3f}. How wide is "
-            "the room between the two borders, and which part of it lies close enough to one of them?"
+            f"for levels {levels}, code {code}, absmax {absmax} and an update of {update} it is {truth:.3f}. How wide "
+            "is the room between the two borders, and which part of it lies close enough to one of them?"
         )
     return "the share grows evenly with the update. From the level itself, it would be none, and then all."
 
