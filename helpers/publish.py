@@ -113,7 +113,7 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
     text = f"""# Adapter for {name}
 
 LoRA of rank {recipe.rank}, trained on {name} in NF4 with double quantization (QLoRA). It belongs to that 4-bit model:
-load it there, unmerged. Merged into another precision it is another model; the table says by how much.
+load it there, unmerged. Merged, it may become another model; the table says how far each merge is from unmerged.
 
 ## Measured
 

@@ -248,24 +248,32 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     unit = 6.2
     upright = unit * 10 * WIDTH / ACROSS  # as long as `unit` is across
     tall = min(most, max([1.0, *(rest for _, rest in found.values())])) * upright
-    ax = canvas((tall + 14.5) / 10)
-    top = tall + 12.4
+    ax = canvas((tall + 16.7) / 10)
+    top = tall + 14.6
+    made_of = dict.fromkeys("AC", "steps, scales") | {
+        "B": "16-bit rounding",
+        "D": "error of the base",
+        "E": "long steps",
+    }
     wide = 74 / max(len(found), 1)
     ax.plot([3.2, 3.2 + unit], [top, top], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
     say(ax, 10.4, top, "the update that was meant", color=OCHRE, ha="left", size=10.5)
-    arrow(ax, (39, top), (45, top), color=INK, linewidth=2.2, mutation_scale=13)
-    say(ax, 46, top, "the real change", ha="left", size=10.5)
+    say(ax, 35, top, "the real change:", ha="left", size=10.5)
+    for x, color, bits in ((50, GREEN, "4 bits"), (63, BLUE, "16 bits")):
+        arrow(ax, (x, top), (x + 4.5, top), color=color, linewidth=2.2, mutation_scale=13)
+        say(ax, x + 5.3, top, bits, color=color, ha="left", size=10.5)
     for k, (letter, (share, rest)) in enumerate(found.items()):
-        x, y = 3.2 + k * wide, 7.2
+        x, y = 3.2 + k * wide, 9.4
         across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * upright
         ax.plot([x, x + unit], [y, y], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt", zorder=1)
         ax.plot([x, x, x + across, x + across], [y, y, y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
         color = {"A": GREEN, "C": GREEN, "E": GREEN}.get(letter, BLUE)
         arrow(ax, (x, y), (x + across, y + up), color=color, linewidth=2.2, mutation_scale=13)
-        say(ax, x + unit / 2, 3.6, f"{share:.0%} along", color=OCHRE, size=10.4)
-        say(ax, x + unit / 2, 1.4, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.4)
+        say(ax, x + unit / 2, 5.4, f"{100 * share:.3g}% along", color=OCHRE, size=10.4)
+        said = f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}"
+        say(ax, x + unit / 2, 2.2, f"{said}:\n{made_of.get(letter, '')}", color=GRAY, size=10.2)
         say(ax, x - 1.4, y + 1.2, letter, weight="bold", size=13)
-    told = "; ".join(f"{letter} {share:.0%} along, rest {rest:.2f}" for letter, (share, rest) in found.items())
+    told = "; ".join(f"{letter} {100 * share:.3g}% along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
         "A small drawing for each merge: a thick line for the update that was meant, and an arrow for the real "

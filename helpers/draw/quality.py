@@ -129,8 +129,7 @@ def scored_options(question: str, options: Sequence[Sequence[tuple[str, float]]]
     top = 10 * ax.figure.get_figheight()
     sums = [sum(value for _, value in option) for option in options]
     chosen = int(np.argmin(sums))
-    say(ax, 31, top - 2.0, "each option's tokens, with their nats", ha="left", color=GRAY, size=10.3)
-    say(ax, 75.5, top - 2.0, "in all", ha="right", color=GRAY, size=10.3)
+    say(ax, 31, top - 2.0, "each option's tokens, with their nats, and the sum", ha="left", color=GRAY, size=10.3)
     middle = top - 4.4 - 3.1 * len(options)
     lines = [textwrap.fill(part, 24) for part in _plain(question).replace("↵", "\n").split("\n")]
     text = "\n".join(lines)
@@ -142,15 +141,16 @@ def scored_options(question: str, options: Sequence[Sequence[tuple[str, float]]]
         x = 31.0
         for token, value in option:
             w = max(3.6, 1.02 * len(_plain(token)) + 0.9)
-            if x + w > 66:
+            if x + w > 62:
                 say(ax, x + 1.5, y + 1.6, "…")
+                x += 3
                 break
             _token(ax, x, y, w, 3.4, token, value)
             say(ax, x + w / 2, y - 1.4, _number(abs(value)), color=OCHRE, size=10.3)
             x += w
         mark = ("✓" if i == right else "✗") if i == chosen else ""
         weight = "bold" if i == chosen else "normal"
-        say(ax, 75.5, y + 1.6, f"{_number(abs(total))} {mark}".strip(), ha="right", weight=weight)
+        say(ax, x + 1.2, y + 1.6, f"= {_number(abs(total))} {mark}".strip(), ha="left", weight=weight)
     finish(
         ax,
         f"A question and {len(options)} options that continue it, token by token. The sums of their surprise are "
@@ -291,7 +291,7 @@ def luck_by_changes(questions: int, net: int, changed: Sequence[int], p_values: 
     ax.set_yticks([1, 0.05, 1e-2, 1e-4, 1e-6], ["1", "0.05", "0.01", "0.0001", "0.000001"])
     ax.minorticks_off()
     ax.set_xlabel("answers that changed, lost and won together (% of all questions)")
-    ax.set_title(f"{net} answers lost in all: luck or not depends on how many changed")
+    ax.set_title(f"A net loss of {net}: luck or not depends on how many answers changed")
     plots.show(
         fig,
         f"The p-value of a net loss of {net} in {questions:,} answers rises with the share that changed, and reaches "

@@ -78,14 +78,14 @@ def check_two_models(answer) -> str:
 
 @exercise("07-4")
 def check_reports(answer) -> str:
-    truth = {"A": "worse", "B": "worse", "C": "cannot tell", "D": "changed", "E": "cannot tell", "F": "cannot tell"}
+    truth = {"A": "worse", "B": "worse", "C": "cannot tell", "D": "better", "E": "cannot tell", "F": "cannot tell"}
     why = {
         "A": "A: don't go by the scores. Count where `a_16` has r and `a_4` has w, and the reverse; then compute p.",
-        "B": "B: 258 answers changed, and 42 is a lot more than a coin's usual unevenness. Compute p for 150 and 108.",
-        "C": "C has the same net loss as B, but more changed answers. Compute p for 400 and 358.",
-        "D": "D: far above what other arithmetic does to the same weights. But does KL say for better or for worse?",
+        "B": "B: only the 96 changed answers count, not all 2,000. Compute p for 60 and 36.",
+        "C": "C has the same net loss as B, but more changed answers. Compute p for 120 and 96.",
+        "D": "D: KL is far from zero, but doesn't say for better or for worse. Do the answers? Compute p for 4, 14.",
         "E": "E: same texts and windows, so the two can be compared. But on which side of zero is the interval?",
-        "F": "F compares two measurements that differ in more than the bits. In what else?",
+        "F": "F: two separate exams, so nothing is paired. A difference's standard error is √2 times a score's.",
     }
     matched(answer, truth, why)
-    return "a count of changed answers, an interval, or the same measurement on both sides: ask for what's missing."
+    return "a count of changed answers, an interval, or whether the questions were the same: ask for what's missing."

@@ -1,4 +1,4 @@
-"""Checks of notebook 09: updates that are lost, what twenty adapters take, which merge a file comes from."""
+"""Checks of notebook 09: updates that are lost or cross, what twenty adapters take, which merge a file comes from."""
 
 from . import Hint, call, exercise, matched, number, numbers
 
@@ -28,31 +28,29 @@ def check_three_updates(answer, *, absmax) -> str:
 
 
 @exercise("09-2")
-def check_lost(answer) -> str:
+def check_crossing(answer) -> str:
     levels = [-1.0, -0.6, -0.25, 0.0, 0.2, 0.5, 1.0]
-    for code, absmax in ((3, 1.0), (3, 0.04), (4, 2.0), (1, 0.5), (5, 1.0)):
-        low, high = numbers(call(answer, list(levels), code, absmax), 2, "two numbers, the lowest and the highest")
-        up, down = (levels[code + 1] - levels[code]) / 2, (levels[code] - levels[code - 1]) / 2
-
-        def like(below, above, pair=(low, high)):
-            return abs(pair[0] - below) < 1e-9 and abs(pair[1] - above) < 1e-9
-
-        if like(-down * absmax, up * absmax):
+    for code, absmax, update in ((3, 1.0, 0.05), (3, 0.04, -0.002), (4, 2.0, 0.1), (1, 0.5, 0.3), (5, 1.0, -0.02)):
+        found = number(call(answer, list(levels), code, absmax, update), "what crossing returns")
+        room, gap = (levels[code + 1] - levels[code - 1]) / 2 * absmax, (levels[code + 1] - levels[code]) * absmax
+        truth = min(1.0, abs(update) / room)
+        if abs(found - truth) < 1e-9:
             continue
-        if like(-2 * down * absmax, 2 * up * absmax):
-            raise Hint("these are the distances to the neighbors. Where does rounding begin to take the neighbor?")
-        if like(-down, up):
+        if found < 0:
+            raise Hint("a share isn't negative: an update that leads down crosses the lower border.")
+        if found > 1:
+            raise Hint("more than all of them can't cross: what if the update is longer than the room?")
+        if abs(found - abs(update) / room / 2) < 1e-9:
+            raise Hint("this takes the room from neighbor to neighbor. The borders are half-way to each of them.")
+        if abs(found - abs(update) / room * absmax) < 1e-9:
             raise Hint("levels are in units of the block's absmax, and updates aren't.")
-        if like(-up * absmax, up * absmax) or like(-down * absmax, down * absmax):
-            raise Hint("the two neighbors aren't equally far away.")
-        if like(down * absmax, up * absmax):
-            raise Hint("the lowest one is negative: it leads down.")
-        if like(up * absmax, -down * absmax):
-            raise Hint("the lowest one comes first.")
+        if abs(found - abs(update) / gap) < 1e-9:
+            raise Hint("the two neighbors aren't equally far away, and the room between the borders depends on both.")
         raise Hint(
-            f"for levels {levels}, code {code} and absmax {absmax} it is {-down * absmax:g} and {up * absmax:g}."
+            f"for levels {levels}, code {code}, absmax {absmax} and an update of {update} it is {truth:.3f}. How wide "
+            "is the room between the two borders, and which part of it lies close enough to one of them?"
         )
-    return "between the two, an update leaves no trace in the code. Beyond them, it does too much."
+    return "the share grows evenly with the update. From the level itself, it would be none, and then all."
 
 
 @exercise("09-3")

@@ -1,6 +1,11 @@
 """The likely wrong answers to each exercise of notebook 07, and a part of the hint that each must get."""
 
-SHOWS, REST = 'exercises.check("07-4", {"C": "cannot tell", "F": "cannot tell", ', "})"
+TRUTH = {"A": "worse", "B": "worse", "C": "cannot tell", "D": "better", "E": "cannot tell", "F": "cannot tell"}
+
+
+def shows(**wrong):
+    return f'exercises.check("07-4", {TRUTH | wrong})'
+
 
 WRONG = {
     "07-1": [
@@ -40,9 +45,12 @@ WRONG = {
         ("exercises.check('07-3', [0.25, 0.37])", "in bits"),
     ],
     "07-4": [
-        (f'{SHOWS}"A": "cannot tell", "B": "worse", "D": "changed", "E": "cannot tell"{REST}', "Count where"),
-        (f'{SHOWS}"A": "worse", "B": "worse", "D": "worse", "E": "cannot tell"{REST}', "for better or for worse"),
-        (f'{SHOWS}"A": "worse", "B": "worse", "D": "changed", "E": "worse"{REST}', "which side of zero"),
-        (f'{SHOWS}"A": "worse", "B": "cannot tell", "D": "changed", "E": "worse"{REST}', "Compute p for 150"),
+        (shows(A="cannot tell"), "Count where"),
+        (shows(B="cannot tell"), "Compute p for 60"),
+        (shows(C="worse"), "Compute p for 120"),
+        (shows(D="worse"), "for better or for worse"),
+        (shows(D="cannot tell"), "Compute p for 4, 14"),
+        (shows(E="worse"), "which side of zero"),
+        (shows(F="worse"), "two separate exams"),
     ],
 }

@@ -1,5 +1,10 @@
 """The likely wrong answers to each exercise of notebook 09, and a part of the hint that each must get."""
 
+
+def crossing(share: str) -> str:
+    return f'exercises.check("09-2", lambda levels, code, absmax, update: {share})'
+
+
 WRONG = {
     "09-1": [
         ("exercises.check('09-1', [8, 13, 7], absmax=0.5)", "multiplied by the absmax"),
@@ -9,31 +14,13 @@ WRONG = {
     ],
     "09-2": [
         (
-            "def lost(levels, code, absmax):\n"
-            "    return (levels[code - 1] - levels[code]) * absmax, (levels[code + 1] - levels[code]) * absmax\n"
-            'exercises.check("09-2", lost)',
-            "distances to the neighbors",
+            crossing("min(1, abs(update) / ((levels[code + 1] - levels[code - 1]) * absmax))"),
+            "from neighbor to neighbor",
         ),
-        (
-            "def lost(levels, code, absmax):\n"
-            "    half = (levels[code + 1] - levels[code]) / 2 * absmax\n"
-            "    return -half, half\n"
-            'exercises.check("09-2", lost)',
-            "equally far away",
-        ),
-        (
-            "def lost(levels, code, absmax):\n"
-            "    return (levels[code - 1] - levels[code]) / 2, (levels[code + 1] - levels[code]) / 2\n"
-            'exercises.check("09-2", lost)',
-            "units of the block's absmax",
-        ),
-        (
-            "def lost(levels, code, absmax):\n"
-            "    below, above = levels[code] - levels[code - 1], levels[code + 1] - levels[code]\n"
-            "    return below / 2 * absmax, above / 2 * absmax\n"
-            'exercises.check("09-2", lost)',
-            "the lowest one is negative",
-        ),
+        (crossing("min(1, abs(update) / ((levels[code + 1] - levels[code]) * absmax))"), "depends on both"),
+        (crossing("min(1, abs(update) / ((levels[code + 1] - levels[code - 1]) / 2))"), "units of the block's absmax"),
+        (crossing("min(1, update / ((levels[code + 1] - levels[code - 1]) / 2 * absmax))"), "isn't negative"),
+        (crossing("abs(update) / ((levels[code + 1] - levels[code - 1]) / 2 * absmax)"), "more than all of them"),
     ],
     "09-3": [
         ("exercises.check('09-3', [289.66, 20 * 4 * 0.16777])", "the base they share"),
