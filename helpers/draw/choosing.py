@@ -229,7 +229,18 @@ def name_points(ax, points: dict[str, tuple[float, float]], legend) -> None:
     dots = {name: ax.transData.transform(at) for name, at in points.items()}
     taken = [Bbox.from_extents(*(at - size * unit), *(at + size * unit)) for at in dots.values()]
     taken.append(legend.get_window_extent())
-    directions = [(1, 0.7), (1, -0.7), (0.5, 1), (0.5, -1), (0, 1), (0, -1), (-0.5, 1), (-0.5, -1), (-1, 0.7), (-1, -0.7)]
+    directions = [
+        (1, 0.7),
+        (1, -0.7),
+        (0.5, 1),
+        (0.5, -1),
+        (0, 1),
+        (0, -1),
+        (-0.5, 1),
+        (-0.5, -1),
+        (-1, 0.7),
+        (-1, -0.7),
+    ]
     places = [(far * across, far * up) for far in (7, 18, 26, 34, 42, 50, 60, 72) for across, up in directions]
     for name in sorted(points, key=points.get):
         for across, up in places:
@@ -242,7 +253,9 @@ def name_points(ax, points: dict[str, tuple[float, float]], legend) -> None:
             said = ax.annotate(name, points[name], (across, up), arrowprops=None if near else line, **look)
             said.update_positions(ax.figure.canvas.get_renderer())
             room = Text.get_window_extent(said).padded(2)  # without its line
-            steps = [dots[name] + unit * part * np.array([across, up]) for part in ([] if near else (0.35, 0.6, 0.8, 0.95))]
+            steps = [
+                dots[name] + unit * part * np.array([across, up]) for part in ([] if near else (0.35, 0.6, 0.8, 0.95))
+            ]
             free = not any(room.overlaps(other) for other in taken) and ax.bbox.containsx(room.x1)
             if free and ax.bbox.containsy(room.y0) and not any(b.contains(*at) for b in taken for at in steps):
                 taken.append(room)

@@ -182,8 +182,8 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
         box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
-    bottom = ("add,\nnorm", "q, k, v", "position,\nKV cache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\nmultiply",
-              "down")  # fmt: skip
+    bottom = ("add,\nnorm", "q, k, v", "position,\nKV cache,\nattention", "o", "add,\nnorm", "gate, up",
+              "SiLU,\nmultiply", "down")  # fmt: skip
     say(ax, 1.5, 17.6, "The same, fused", ha="left", weight="bold")
     say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
@@ -222,7 +222,10 @@ def moves_between_threads(threads: int = 4, each: int = 2) -> None:
     count, w, x0 = threads * each, 6.3, 22
     found, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
     at = {}
-    for y, holders, said in ((21.0, found, "the thread that\nfinds its levels"), (4.2, dealt, "the thread that\nmultiplies them")):
+    for y, holders, said in (
+        (21.0, found, "the thread that\nfinds its levels"),
+        (4.2, dealt, "the thread that\nmultiplies them"),
+    ):
         colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
         at[y] = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
         say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
@@ -230,13 +233,15 @@ def moves_between_threads(threads: int = 4, each: int = 2) -> None:
         say(ax, x, 27.2, f"byte {i}", size=10.3, color=GRAY)
         moves = found[i] != dealt[i]
         arrow(ax, (x, 20.6), (x, 8.6), color=RED if moves else GRAY, linewidth=1.8 if moves else 1.0)
-    box(ax, x0, 12.4, count * w, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45), size=10.5)
+    box(
+        ax, x0, 12.4, count * w, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45), size=10.5
+    )
     stay = sum(a == b for a, b in zip(found, dealt, strict=True))
     say(ax, x0 + count * w / 2, 1.6, "red: from one thread to another", size=10.5, color=RED)
     finish(
         ax,
-        f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. Below, "
-        f"bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two different "
+        f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. "
+        f"Below, bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two different "
         "threads, so their levels move through shared memory.",
     )
 
