@@ -241,8 +241,8 @@ def moves_between_threads(threads: int = 4, each: int = 2) -> None:
     finish(
         ax,
         f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. "
-        f"Below, bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two different "
-        "threads, so their levels move through shared memory.",
+        f"Below, bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two "
+        "different threads, so their levels move through shared memory.",
     )
 
 
