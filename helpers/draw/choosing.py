@@ -242,7 +242,7 @@ def name_points(ax, points: dict[str, tuple[float, float]], legend) -> None:
         (-1, -0.7),
     ]
     places = [(far * across, far * up) for far in (7, 18, 26, 34, 42, 50, 60, 72) for across, up in directions]
-    for name in sorted(points, key=points.get):
+    for name in sorted(points, key=points.get, reverse=True):
         for across, up in places:
             line = {"arrowstyle": "-", "color": GRAY, "lw": 0.7, "shrinkA": 0, "shrinkB": 3}
             near = max(abs(across), abs(up)) < 10
@@ -253,13 +253,12 @@ def name_points(ax, points: dict[str, tuple[float, float]], legend) -> None:
             said = ax.annotate(name, points[name], (across, up), arrowprops=None if near else line, **look)
             said.update_positions(ax.figure.canvas.get_renderer())
             room = Text.get_window_extent(said).padded(2)  # without its line
-            steps = [
-                dots[name] + unit * part * np.array([across, up]) for part in ([] if near else (0.35, 0.6, 0.8, 0.95))
-            ]
+            parts = [] if near else np.linspace(0.3, 1, 16)
+            steps = [dots[name] + unit * part * np.array([across, up]) for part in parts]
             free = not any(room.overlaps(other) for other in taken) and ax.bbox.containsx(room.x1)
             if free and ax.bbox.containsy(room.y0) and not any(b.contains(*at) for b in taken for at in steps):
                 taken.append(room)
-                taken += [Bbox.from_extents(*(at - 2), *(at + 2)) for at in steps]
+                taken += [Bbox.from_extents(*(at - 4), *(at + 4)) for at in steps]
                 break
             said.remove()
 
