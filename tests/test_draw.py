@@ -164,6 +164,7 @@ DRAWINGS = {
         {"our first kernel": {"x": 0.5, "codes": 0.5, "absmax": 0.5, "levels": 1.0}, "the second": {"codes": 0.125}},
     ),
     "more_rows": (32,),
+    "moves_between_threads": (),
     "pair_of_a_byte": (176, LEVELS.tolist(), LEVELS.bfloat16().view(torch.int16).tolist()),
     "renumbered_columns": (),
     "road_of_weights": (132, 3.03e12),

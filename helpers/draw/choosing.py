@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from .. import plots
 from .canvas import (
@@ -219,24 +222,62 @@ def changes_with_intervals(
     plots.show(fig, alt)
 
 
+def name_points(ax, points: dict[str, tuple[float, float]], legend) -> None:
+    """Name each point beside it, or further off with a thin line, so that no name covers a point or another name."""
+    ax.figure.canvas.draw()
+    unit, size = ax.figure.dpi / 72, 5  # pixels of a point of type, and half of a dot
+    dots = {name: ax.transData.transform(at) for name, at in points.items()}
+    taken = [Bbox.from_extents(*(at - size * unit), *(at + size * unit)) for at in dots.values()]
+    taken.append(legend.get_window_extent())
+    directions = [
+        (1, 0.7),
+        (1, -0.7),
+        (0.5, 1),
+        (0.5, -1),
+        (0, 1),
+        (0, -1),
+        (-0.5, 1),
+        (-0.5, -1),
+        (-1, 0.7),
+        (-1, -0.7),
+    ]
+    places = [(far * across, far * up) for far in (7, 18, 26, 34, 42, 50, 60, 72) for across, up in directions]
+    for name in sorted(points, key=points.get, reverse=True):
+        for across, up in places:
+            line = {"arrowstyle": "-", "color": GRAY, "lw": 0.7, "shrinkA": 0, "shrinkB": 3}
+            near = max(abs(across), abs(up)) < 10
+            sides = ("left", "center", "right")[1 - (across > 0) + (across < 0)], "bottom" if up > 0 else "top"
+            if abs(across) < abs(up):
+                sides = "center", sides[1]
+            look = {"textcoords": "offset points", "fontsize": 10.5, "ha": sides[0], "va": sides[1]}
+            said = ax.annotate(name, points[name], (across, up), arrowprops=None if near else line, **look)
+            said.update_positions(ax.figure.canvas.get_renderer())
+            room = Text.get_window_extent(said).padded(2)  # without its line
+            parts = [] if near else np.linspace(0.3, 1, 16)
+            steps = [dots[name] + unit * part * np.array([across, up]) for part in parts]
+            free = not any(room.overlaps(other) for other in taken) and ax.bbox.containsx(room.x1)
+            if free and ax.bbox.containsy(room.y0) and not any(b.contains(*at) for b in taken for at in steps):
+                taken.append(room)
+                taken += [Bbox.from_extents(*(at - 4), *(at + 4)) for at in steps]
+                break
+            said.remove()
+
+
 def outputs_and_rise(
     outputs: dict[str, float], rises: dict[str, float], colors: dict[str, str], title: str, alt: str
 ) -> None:
     """Each method as a point: error of its layers' outputs to the right, rise of perplexity upward, both as shares.
 
-    `colors` is as in `changes_with_intervals`. The two outermost of each axis are named, and those of the second kind.
+    `colors` is as in `changes_with_intervals`. Every point is named.
     """
     plots.style()
     fig, ax = plt.subplots(figsize=(WIDTH + 0.4, 3.6))
-    across, up = sorted(outputs, key=outputs.get), sorted(rises, key=rises.get)
-    named = {*across[:2], *across[-2:], up[0], *up[-2:], *list(colors.values())[1]}
     for color, (kind, names) in zip((GREEN, BLUE, ORANGE), colors.items(), strict=False):
         ax.plot([100 * outputs[n] for n in names], [100 * rises[n] for n in names], "o", color=color, ms=7, label=kind)
-    for name in named:
-        ax.annotate(name, (100 * outputs[name], 100 * rises[name]), (7, 5), textcoords="offset points", fontsize=10.5)
     ax.set(xlabel="squared error of the layers' outputs, % (further left is more exact)", title=title)
     ax.set_ylabel("rise of perplexity, %\n(lower is better)")
     ax.set_ylim(bottom=0)
     ax.margins(x=0.12, y=0.12)
-    ax.legend(loc="upper left", fontsize=10)
+    legend = ax.legend(loc="upper left", fontsize=10)
+    name_points(ax, {name: (100 * outputs[name], 100 * rises[name]) for name in outputs}, legend)
     plots.show(fig, alt)

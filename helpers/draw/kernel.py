@@ -36,6 +36,7 @@ __all__ = [
     "lane_tile",
     "loads_for_eight",
     "more_rows",
+    "moves_between_threads",
     "pair_of_a_byte",
     "renumbered_columns",
     "road_of_weights",
@@ -173,7 +174,7 @@ def more_rows(texts: int) -> None:
 def few_kernels(plain: int, fused: int, layers: int) -> None:
     """The operations of a transformer block, each a kernel or more; below, the same in eight kernels."""
     ax = canvas(3.7)
-    top = ("norm", "q", "k", "v", "position", "cache", "attention", "o",
+    top = ("norm", "q", "k", "v", "position", "KV cache", "attention", "o",
            "add", "norm", "gate", "up", "SiLU", "multiply", "down", "add")  # fmt: skip
     products = {"q", "k", "v", "o", "gate", "up", "down", "q, k, v", "gate, up"}
     say(ax, 1.5, 35.2, "One block, as transformers has it", ha="left", weight="bold")
@@ -181,8 +182,8 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
         box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
-    bottom = ("add,\nnorm", "q, k, v", "position,\ncache,\nattention", "o", "add,\nnorm", "gate, up", "SiLU,\nmultiply",
-              "down")  # fmt: skip
+    bottom = ("add,\nnorm", "q, k, v", "position,\nKV cache,\nattention", "o", "add,\nnorm", "gate, up",
+              "SiLU,\nmultiply", "down")  # fmt: skip
     say(ax, 1.5, 17.6, "The same, fused", ha="left", weight="bold")
     say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
@@ -215,6 +216,36 @@ def amdahl(p: float, s: float) -> None:
     )
 
 
+def moves_between_threads(threads: int = 4, each: int = 2) -> None:
+    """Bytes as threads load them, several to each, and as they multiply them, dealt out one by one; moves between."""
+    ax = canvas(3.1)
+    count, w, x0 = threads * each, 6.3, 22
+    found, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
+    at = {}
+    for y, holders, said in (
+        (21.0, found, "the thread that\nfinds its levels"),
+        (4.2, dealt, "the thread that\nmultiplies them"),
+    ):
+        colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
+        at[y] = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
+        say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
+    for i, x in enumerate(at[21.0]):
+        say(ax, x, 27.2, f"byte {i}", size=10.3, color=GRAY)
+        moves = found[i] != dealt[i]
+        arrow(ax, (x, 20.6), (x, 8.6), color=RED if moves else GRAY, linewidth=1.8 if moves else 1.0)
+    box(
+        ax, x0, 12.4, count * w, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45), size=10.5
+    )
+    stay = sum(a == b for a, b in zip(found, dealt, strict=True))
+    say(ax, x0 + count * w / 2, 1.6, "red: from one thread to another", size=10.5, color=RED)
+    finish(
+        ax,
+        f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. "
+        f"Below, bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two "
+        "different threads, so their levels move through shared memory.",
+    )
+
+
 def inside_a_multiprocessor() -> None:
     """One warp of 32 lanes with registers of their own, and what a multiprocessor's lanes share."""
     ax = canvas(3.3)
@@ -224,7 +255,7 @@ def inside_a_multiprocessor() -> None:
     rows = (
         (23.6, "a warp: 32 lanes", [tint(BLUE, 0.6)] * 32, "each is a thread; all do the same at once"),
         (17.0, "registers", [tint(BLUE, 0.25)] * 32, "a lane sees only its own"),
-        (4.6, "shared memory", [tint(ORANGE, 0.6)] * 32, "32 banks; each answers one lane at a time"),
+        (4.6, "shared memory", [tint(ORANGE, 0.6)] * 32, "32 banks; each gives out one entry at a time"),
     )
     for y, name, colors, said in rows:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
@@ -237,8 +268,8 @@ def inside_a_multiprocessor() -> None:
     finish(
         ax,
         "A multiprocessor. A warp has 32 lanes, and each has registers that no other lane sees. A tensor core "
-        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory has 32 banks, each of which answers one lane at a "
-        "time.",
+        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory has 32 banks, each of which gives out one entry at "
+        "a time.",
     )
 
 
