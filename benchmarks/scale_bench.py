@@ -3,7 +3,8 @@
     python -m benchmarks.scale_bench [--gpus 2] [--only "70b;7b;gradients"] [result.json]
 
 - 70b: Llama-2-70B's shapes in shards, 1 × 512 tokens a GPU with every process held to a 24 GiB card, and 1 × 2048
-  without that limit; the adapter is saved, and read back into the shards;
+  without that limit; both again with shards that wait on the host, the first on 8 GiB; the adapter is saved, and read
+  back into the shards;
 - 7b: one process with one sequence (speed) and with as many as all GPUs together have (loss), DDP, FSDP; 1 × 2048
   tokens a GPU, where the host decides, and 4 and 8 × 2048, where GPUs do;
 - gradients: of the first step on Mini-Mistral's questions, of DDP and FSDP against one process with the batch of all.
@@ -34,7 +35,7 @@ from helpers import finetune, memory, models, results, sharding
 from helpers.memory.forecast import CUDA_CONTEXT
 
 ROOT = Path(__file__).resolve().parent.parent
-CARD = 24 * 2**30  # bytes of a card that is sold with 24 GB
+CARD, SMALL_CARD = 24 * 2**30, 8 * 2**30  # bytes of cards that are sold with 24 and 8 GB
 COMMON = {"learning_rate": 2e-4, "fused": True, "chunked": True, "optimizer": "adamw_torch_fused"}
 
 
@@ -144,6 +145,7 @@ def launched(config: str, processes: int, out: Path, asked: dict) -> dict:
     out.mkdir()
     start = ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "helpers" / "configs" / f"{config}.yaml")]
     start += ["--num_processes", str(processes)]
+    start += ["--fsdp_offload_params", "true"] if asked.get("on_host") else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, *(start if config else []), __file__, "--worker", str(out), "--asked", json.dumps(asked)]
     begun = time.perf_counter()
@@ -159,6 +161,7 @@ def launched(config: str, processes: int, out: Path, asked: dict) -> dict:
     if config == "fsdp":
         row["same_after_reloading"] = all(report["same_after_reloading"] for report in reports)
     several = {{"fsdp": "shards", "ddp": "replicas"}[config]: processes} if config else {}
+    several |= {"on_host": True} if asked.get("on_host") else {}
     recipe = finetune.Recipe(**asked["recipe"])
     forecast = memory.predict(models.config(asked["model"]), recipe=recipe, **several)
     return row | {"forecast_bytes": forecast.allocator_bytes, "forecast_parts": dict(forecast.parts)}
@@ -193,7 +196,9 @@ def main() -> None:
     if options.gpus < 2:
         parser.error("this compares several GPUs with one, and fewer than two were found.")
     gpus, only = options.gpus, options.only.split(";")
-    large = {"model": "llama-70b-shape", "recipe": COMMON | {"steps": 8, "batch": 1}}
+    short = COMMON | {"steps": 8, "batch": 1, "length": 512}
+    large = {"model": "llama-70b-shape"}
+    on_host = large | {"on_host": True}
     middle = {"model": "mistral-7b-shape", "recipe": COMMON | {"batch": 1, "length": 2048, "liger": True}}
 
     def batch(number: int) -> dict:
@@ -201,8 +206,10 @@ def main() -> None:
 
     small = {"model": "mini", "recipe": COMMON | {"steps": 1, "batch": 8, "length": 128}, "gradients": True}
     runs = {
-        "70B, 24 GiB each": ("fsdp", gpus, large | {"recipe": large["recipe"] | {"length": 512}, "card": CARD}),
-        "70B": ("fsdp", gpus, large | {"recipe": large["recipe"] | {"length": 2048}}),
+        "70B, 24 GiB each": ("fsdp", gpus, large | {"recipe": short, "card": CARD}),
+        "70B": ("fsdp", gpus, large | {"recipe": short | {"length": 2048}}),
+        "70B, on the host, 8 GiB each": ("fsdp", gpus, on_host | {"recipe": short, "card": SMALL_CARD}),
+        "70B, on the host": ("fsdp", gpus, on_host | {"recipe": short | {"length": 2048}}),
         "one GPU": ("", 1, batch(1)),
         "DDP": ("ddp", gpus, batch(1)),
         "FSDP": ("fsdp", gpus, batch(1)),

@@ -8,7 +8,7 @@ from torch import nn
 
 from .errors import CourseError
 
-__all__ = ["decode_by_whole_tensor", "dense", "linear_layers", "quant_state", "refuse_transposed"]
+__all__ = ["decode_by_whole_tensor", "dense", "linear_layers", "quant_state", "refuse_transposed", "working_device"]
 
 TRANSPOSED = ("gpt2", "openai", "decision_transformer", "imagegpt")  # folders of transformers.models with Conv1D
 
@@ -95,6 +95,13 @@ def quant_state(layer: nn.Module):
     """bitsandbytes' state of a 4-bit layer, or None: at its weight, or at the layer where weights are in shards."""
     state = getattr(layer.weight, "quant_state", None)
     return getattr(layer, "quant_state", None) if state is None else state
+
+
+def working_device(model: nn.Module) -> torch.device:
+    """Where a model computes: where its parameters are, or the GPU for which its shards wait on the host."""
+    first = next(model.parameters())
+    mesh = getattr(first, "device_mesh", None)
+    return first.device if mesh is None else torch.device(mesh.device_type)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from torch import nn
 from torch.autograd import Function
 
 from .errors import CourseError
-from .layers import dense, quant_state
+from .layers import dense, quant_state, working_device
 
 __all__ = ["GraphedStep", "Offload", "OneTensor", "chunk_loss", "compile_layers", "fuse_adapters", "use_liger"]
 
@@ -307,7 +307,7 @@ def use_liger(model: nn.Module) -> None:
             'The package liger-kernel is not installed: `pip install -e ".[liger]"`, or leave liger off.'
         ) from None
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if base.config.model_type != "mistral" or base.device.type != "cuda":
+    if base.config.model_type != "mistral" or working_device(base).type != "cuda":
         raise CourseError("Liger's kernels are used here for Mistral models on a CUDA GPU: leave liger off.")
     apply_liger_kernel_to_mistral(cross_entropy=False, fused_linear_cross_entropy=False, model=base)
 

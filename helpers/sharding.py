@@ -18,7 +18,7 @@ from .errors import CourseError, first_line
 from .models import hub, shapes
 from .recipe import Recipe
 
-__all__ = ["Parts", "build", "gathered", "is_sharded", "rank", "spread", "start", "wanted", "world"]
+__all__ = ["Parts", "build", "gathered", "is_sharded", "on_host", "rank", "spread", "start", "wanted", "world"]
 
 ASKED = "ACCELERATE_USE_FSDP"  # what `accelerate launch` sets for a configuration with FSDP
 
@@ -36,6 +36,11 @@ def world() -> int:
 def wanted() -> bool:
     """Whether the run was launched with a configuration that asks for shards."""
     return os.environ.get(ASKED, "false") == "true" or os.environ.get("COURSE_SHARDS") == "true"
+
+
+def on_host() -> bool:
+    """Whether shards wait in the computer's memory (`fsdp_offload_params: true` in the configuration)."""
+    return os.environ.get("FSDP_OFFLOAD_PARAMS", "false") == "true"
 
 
 def start() -> None:
@@ -124,7 +129,7 @@ def build(model_id, recipe: Recipe, scheme: str = "nf4-dq") -> nn.Module:
             raise CourseError(f"{lever} is for a whole model in one process, and this one is in shards: leave it off.")
     config = skeleton.config_of(models.config(choice))
     if device.type == "cuda":
-        needed = memory.predict(config, scheme, recipe=recipe, shards=world())
+        needed = memory.predict(config, scheme, recipe=recipe, shards=world(), on_host=on_host())
         free = models.free_memory(device)
         if needed.allocator_bytes > free:
             raise CourseError(
@@ -195,11 +200,12 @@ def _cut(module: nn.Module, mesh) -> None:
     """Leave this process its part of a module's parameters, unless they belong to a unit that was cut before."""
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
-    on_host = os.environ.get("FSDP_OFFLOAD_PARAMS", "false") == "true"
+    cuda = mesh.device_type == "cuda"
+    waiting = CPUOffloadPolicy(pin_memory=cuda) if on_host() else OffloadPolicy()
     # no dtype is changed on the way: codes are not numbers, whatever dtype they travel in
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-    fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=CPUOffloadPolicy() if on_host else OffloadPolicy())
-    if mesh.device_type == "cpu":
+    fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=waiting)
+    if not cuda:
         module.set_force_sum_reduction_for_comms(True)  # gloo has no mean
 
 
@@ -257,7 +263,8 @@ class Parts:
         from torch import distributed
 
         gradients = self.hand_out()
-        squares = nn.utils.get_total_norm(gradients).square()
+        # parts that wait on the host have their gradients there, and it is the GPUs that talk to each other
+        squares = nn.utils.get_total_norm(gradients).square().to(self.whole[0].device_mesh.device_type)
         distributed.all_reduce(squares)
         length = squares.sqrt()
         nn.utils.clip_grads_with_norm_(self.parameters, most, length)
@@ -269,7 +276,7 @@ def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
     state = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            whole = parameter.detach().full_tensor()
+            whole = parameter.detach().to(parameter.device_mesh.device_type).full_tensor()
             if rank() == 0:
                 state[name] = whole.cpu()
     return state

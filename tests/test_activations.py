@@ -326,17 +326,19 @@ SCALE = results.read_recording(part="scale", quiet=True).values["scale"]
 
 @pytest.mark.parametrize("name", [name for name, run in SCALE["runs"].items() if run.get("model") != "mini"])
 def test_every_gpu_of_several_against_what_was_measured(name):
-    """Liger's kernels keep less than a forecast knows; without them it is within 5%."""
+    """Liger's kernels keep less than a forecast knows; without them it is within 2%, wherever the shards wait."""
     run, gpus = SCALE["runs"][name], SCALE["gpus"]
     several = {"shards": gpus} if name.startswith(("FSDP", "70B")) else {"replicas": gpus if "DDP" in name else 1}
+    several |= {"on_host": True} if "on the host" in name else {}
     recipe = finetune.Recipe(**run["recipe"])
     found = memory.predict(models.config(run["model"]), recipe=recipe, **several).allocator_bytes
-    least = 0.88 if recipe.liger else 0.95
+    least, most = (0.88, 1.05) if recipe.liger else (0.98, 1.02)
     for peak in run["peak_bytes"]:
-        assert least * found < peak < 1.05 * found
-    if "24 GiB" in name:
-        assert max(run["reserved_bytes"]) < 24 * 2**30 - memory.forecast.CUDA_CONTEXT
-        assert run["same_after_reloading"] and max(run["host_bytes"]) < 16e9
+        assert least * found < peak < most * found
+    if "GiB" in name:
+        card = 8 if "on the host" in name else 24
+        assert max(run["reserved_bytes"]) < card * 2**30 - memory.forecast.CUDA_CONTEXT
+        assert run["same_after_reloading"] and max(run["host_bytes"]) < (25e9 if card == 8 else 16e9)
 
 
 def test_offloading_makes_depth_cost_no_activations():
@@ -365,13 +367,21 @@ def test_shards_divide_parameters_and_not_constants():
     for part in ("codes", "embeddings", "adapters", "optimizer"):
         assert half.parts[part] == pytest.approx(whole.parts[part] / 2, rel=1e-6)
         assert quarter.parts[part] == pytest.approx(whole.parts[part] / 4, rel=1e-6)
-    for part in ("absmax", "second_level", "tables", "activations"):
+    for part in ("absmax", "second_level", "tables"):
         assert half.parts[part] == quarter.parts[part] == whole.parts[part]
-    # the head whole, and two of 32 layers
+    # the head whole, and two of 32 layers; in the forward pass three, since one is kept until the next is there
     layers = whole.parts["codes"] + whole.parts["norms"] + whole.parts["adapters"]
-    assert half.parts["unsharded"] == pytest.approx(131_072_000 * 2 + layers / 16, rel=1e-3)
+    longer = memory.predict(models.mistral_7b_config(), **asked | {"context": 4096}, shards=2)
+    for budget, whole_layers in ((half, 3), (longer, 2)):
+        assert budget.parts["unsharded"] == pytest.approx(131_072_000 * 2 + whole_layers * layers / 32, rel=1e-3)
     copies = memory.predict(models.mistral_7b_config(), **asked, optimizer="adamw_torch_fused", replicas=2)
     assert copies.allocator_bytes - whole.allocator_bytes == copies.parts["buckets"] == whole.parts["adapters"]
+    away = memory.predict(models.mistral_7b_config(), **asked, shards=2, on_host=True)
+    held = {"absmax", "second_level", "tables", "buffers", "activations", "dequantized", "logits", "unsharded"}
+    assert set(away.parts) <= held | {"workspace", "context"} and away.parts["absmax"] == half.parts["absmax"]
+    assert away.parts["unsharded"] == pytest.approx(131_072_000 * 2 + 3 * layers / 32, rel=1e-3)
+    with pytest.raises(CourseError, match="on_host"):
+        memory.predict(models.mistral_7b_config(), **asked, on_host=True)
     for stage, shards in (("load", 2), ("train", 0)):
         with pytest.raises(CourseError, match="shards"):
             memory.predict(models.mistral_7b_config(), stage=stage, context=256, shards=shards)

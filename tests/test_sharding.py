@@ -38,6 +38,7 @@ out, recipe = sys.argv[1], finetune.Recipe(**json.loads(sys.argv[2]))
 sharding.start()
 report = {}
 for name, place in json.loads(sys.argv[3]).items():
+    os.environ["FSDP_OFFLOAD_PARAMS"] = str(name.endswith("host")).lower()
     try:
         model = sharding.build(place, recipe)
     except CourseError as error:
@@ -93,6 +94,7 @@ def built(tmp_path_factory):
     (folder / "driver.py").write_text(DRIVER)
     places = {name: str(folder / name) for name in ("stored", "stored-tied", "lacking")}
     places |= {"shape": str(folder / "shape.json"), "tied": str(folder / "tied.json")}
+    places |= {"shape-on-host": places["shape"], "tied-on-host": places["tied"]}
     given = [str(folder / "driver.py"), str(folder), json.dumps(RECIPE), json.dumps(places)]
     code, said = launched(*given)
     assert code == 0, said[-3000:]
@@ -100,7 +102,7 @@ def built(tmp_path_factory):
     return folder, places, reports
 
 
-MADE = ["shape", "stored", "tied", "stored-tied"]
+MADE = ["shape", "stored", "tied", "stored-tied", "shape-on-host", "tied-on-host"]
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback
 from .. import files, levers, memory, models, plots, schemes, sharding
 from ..adapters import add_adapters
 from ..errors import CourseError
+from ..layers import working_device
 from ..recipe import IN_SHARDS, Recipe
 from .checkpoints import resumable, whole_or_gone, write_recipe
 from .data import Packed, Question, check_ids, encode, pack
@@ -223,7 +224,7 @@ def trainer(
         rows, collate = list(data), DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
     built = _Trainer(
         model=model,
-        args=arguments(recipe, folder, model.device, save_steps),
+        args=arguments(recipe, folder, working_device(model), save_steps),
         train_dataset=rows,
         data_collator=collate,
         callbacks=[*callbacks, _Guard(save_steps > 0)],
@@ -253,15 +254,13 @@ def _try_packing(model: nn.Module, turns: list[dict], collate: Packed) -> None:
         decoder = model.get_base_model().base_model
     if sharding.is_sharded(model):  # shards are gathered on the way through the whole model
         decoder, name = model, "logits"
-    was_training, begin, off = model.training, 0, []
+    was_training, begin, off, device = model.training, 0, [], working_device(model)
     model.eval()
     try:
-        row = {
-            name: tensor.to(model.device) for name, tensor in collate([{"turns": turns}]).items() if name != "labels"
-        }
+        row = {name: tensor.to(device) for name, tensor in collate([{"turns": turns}]).items() if name != "labels"}
         packed = decoder(**row, use_cache=False)[name][0]
         for turn in turns:
-            ids = torch.tensor([turn["input_ids"]], device=model.device)
+            ids = torch.tensor([turn["input_ids"]], device=device)
             alone = decoder(input_ids=ids, use_cache=False)[name][0].float()
             there = packed[begin : begin + len(alone)].float()
             off.append(((there - alone).norm() / alone.norm()).item())

@@ -59,14 +59,23 @@ class Timeline:
     def peak(self) -> int:
         return max(0, int(self.live().max())) if self.deltas else 0
 
-    def at_peak(self) -> dict[str, int]:
-        """Bytes by kind at the moment of the peak."""
+    def at_peak(self, gradients: float = 1.0, forward: int = 0) -> dict[str, int]:
+        """Bytes by kind at the moment of the peak.
+
+        In shards that is another moment: then only the part `gradients` of those counts, and `forward` bytes are held
+        besides until the backward pass begins. If the peak is there, they are "unsharded" in what is returned.
+        """
         if not self.deltas:
             return {}
-        last = int(self.live().argmax())
+        counted = torch.tensor([gradients if kind == "gradients" else 1.0 for kind in self.kinds], dtype=torch.float64)
+        live = (torch.tensor(self.deltas, dtype=torch.float64) * counted).cumsum(0)
+        turn = len(live) if self.backward is None else self.backward
+        live[:turn] += forward
+        last = int(live.argmax())
         held = dict.fromkeys(KINDS, 0)
         for delta, kind in zip(self.deltas[: last + 1], self.kinds, strict=False):
             held[kind] += delta
+        held["unsharded"] = forward if last < turn else 0
         return {kind: size for kind, size in held.items() if size}
 
 

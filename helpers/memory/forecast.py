@@ -89,6 +89,7 @@ def predict(
     adapters: bool = True,
     shards: int = 1,
     replicas: int = 1,
+    on_host: bool = False,
     cuda: bool = True,
     **changes,
 ) -> MemoryBudget:
@@ -107,8 +108,8 @@ def predict(
     Without a recipe it is the standard one: adapters of rank 16 on all linear layers, all that is not quantized put
     into float32 by peft's `prepare_model_for_kbit_training`, and paged 8-bit AdamW. `adapters=False` trains all weights
     of an unquantized scheme. With `shards` of more than 1 it is what each of so many GPUs holds under FSDP, which makes
-    the model layer by layer (`helpers.sharding`); with `replicas` what each holds under DDP: a whole model, and buffers
-    in which gradients travel.
+    the model layer by layer (`helpers.sharding`), and if they wait `on_host`, in the computer's memory, what is left on
+    the GPU; with `replicas` what each holds under DDP: a whole model, and buffers in which gradients travel.
 
     Activations come from a rehearsal on the meta device; see `helpers.memory.activations` for what is kept and why.
     The two later stages add the matrix library's workspace and, as a line of its own that no allocator counts, the
@@ -123,11 +124,14 @@ def predict(
     _check(scheme, context, batch, stage, adapters)
     if shards < 1 or shards > 1 and stage != "train":
         raise CourseError(f'shards={shards} for "{stage}": a model is sharded over 1 GPU or more, and in training.')
+    if on_host and shards < 2:
+        raise CourseError("on_host=True without shards: it is shards that can wait in the computer's memory.")
     if shards > 1 and recipe.optimizer == "auto":
         recipe = replace(recipe, optimizer=IN_SHARDS)
     config = config_of(model)
     asked = {"model": config, "scheme": scheme, "context": context, "batch": batch, "compute_dtype": compute_dtype}
-    asked |= {"stage": stage, "recipe": recipe, "adapters": adapters, "shards": shards, "cuda": cuda}
+    asked |= {"stage": stage, "recipe": recipe, "adapters": adapters, "shards": shards, "on_host": on_host}
+    asked["cuda"] = cuda
     dtype = schemes.rest_dtype(scheme, compute_dtype, "cpu")
     parts, notes, trained = _at_rest(config, dtype, asked)
     timeline = None
@@ -135,11 +139,11 @@ def predict(
         parts["kv_cache"] = batch * kv_bytes(config, context, dtype) if context else 0
     else:
         timeline = _rehearsed(config, dtype, asked)
-        peak = timeline.at_peak()
+        peak = _peak(config, dtype, asked, _layer_bytes(parts, config))
         # the optimizer's step comes after the backward pass, when activations are gone and gradients are whole
         parts |= peak if sum(peak.values()) >= trained else {"gradients": trained}
         if shards > 1:
-            parts = _sharded(parts, config, shards)
+            parts = _sharded(parts, config, shards, on_host)
         if replicas > 1:
             parts["buckets"] = trained
         if cuda:
@@ -245,18 +249,31 @@ def _optimizer(shell: nn.Module, kind: str) -> dict[str, int]:
     return parts
 
 
-def _sharded(parts: dict[str, int], config, shards: int) -> dict[str, int]:
+def _sharded(parts: dict[str, int], config, shards: int, on_host: bool) -> dict[str, int]:
     """Bytes by part on each of `shards` GPUs under FSDP with full sharding.
 
     Parameters, gradients and optimizer states are divided; quantization constants are no parameters, so each GPU has
     all of them. Whole at the peak are the output head, which the loss reads, and two layers: one computes, one is on
-    its way. Embeddings are given back before, unless they are the head.
+    its way. In the forward pass it is three, since what a layer came in is kept until the next one is there (`at_peak`
+    has put it to the peak, if it is there). Embeddings are given back before, unless they are the head. Shards that
+    wait on the host take nothing here. Source: torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py.
     """
-    divided = {part: ceil(size / shards) if part in SHARDED else size for part, size in parts.items()}
-    number = config.get_text_config(decoder=True).num_hidden_layers
+    divided = {part: _own(part, size, shards, on_host) for part, size in parts.items()}
     outside = parts.get("head") or parts.get("embeddings", 0)
+    return divided | {"unsharded": outside + 2 * _layer_bytes(parts, config) + parts.get("unsharded", 0)}
+
+
+def _layer_bytes(parts: dict[str, int], config) -> int:
+    """Bytes of one decoder layer's parameters: what travels when shards are gathered."""
     layers = sum(parts.get(part, 0) for part in ("codes", "linear", "biases", "norms", "adapters"))
-    return divided | {"unsharded": outside + 2 * ceil(layers / number)}
+    return ceil(layers / config.get_text_config(decoder=True).num_hidden_layers)
+
+
+def _own(part: str, size: int, shards: int, on_host: bool) -> int:
+    """What one GPU of `shards` holds of a part of so many bytes."""
+    if part not in SHARDED:
+        return size
+    return 0 if on_host else ceil(size / shards)
 
 
 def _prepared(shell: nn.Module, asked: dict) -> nn.Module:
@@ -278,7 +295,8 @@ def _question(config, dtype: torch.dtype, asked: dict) -> str:
 
 def _step(config, dtype: torch.dtype, asked: dict) -> str:
     """`_question` for the timeline of a step, which neither the optimizer nor other GPUs change."""
-    return _question(config, dtype, asked | {"recipe": replace(asked["recipe"], optimizer="auto"), "shards": 1})
+    alone = {"recipe": replace(asked["recipe"], optimizer="auto"), "shards": 1, "on_host": False}
+    return _question(config, dtype, asked | alone)
 
 
 def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
@@ -288,14 +306,25 @@ def _rehearsed(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
         if len(TIMELINES) >= REMEMBERED:
             TIMELINES.pop(next(iter(TIMELINES)))
         TIMELINES[key] = _rehearse(config, dtype, asked)
-        PEAKS[key] = TIMELINES[key].at_peak()
     return TIMELINES[key]
+
+
+def _peak(config, dtype: torch.dtype, asked: dict, layer: int, step: str = "") -> dict[str, int]:
+    """Bytes by part at the peak of a step; in shards with a `layer` of so many bytes more in the forward pass.
+
+    `step` is `_step` of what is asked, for a caller that has it.
+    """
+    key = step or _step(config, dtype, asked), asked["batch"], asked["context"], asked["shards"], asked["on_host"]
+    if key not in PEAKS:
+        several = {"gradients": 0 if asked["on_host"] else 1 / asked["shards"], "forward": layer}
+        PEAKS[key] = _rehearsed(config, dtype, asked).at_peak(**several if asked["shards"] > 1 else {})
+    return PEAKS[key]
 
 
 REMEMBERED = 16  # timelines; one of a large model takes about a megabyte
 AT_REST: dict[str, tuple[dict[str, int], list[str], int]] = {}
 TIMELINES: dict[tuple[str, int, int], activations.Timeline] = {}
-PEAKS: dict[tuple[str, int, int], dict[str, int]] = {}  # of all that were ever made: bytes by part
+PEAKS: dict[tuple, dict[str, int]] = {}  # of all that were ever made: bytes by part
 
 
 def _rehearse(config, dtype: torch.dtype, asked: dict) -> activations.Timeline:
@@ -319,15 +348,14 @@ def _totals(budget: MemoryBudget):
     config, dtype = asked["model"], schemes.rest_dtype(asked["scheme"], asked["compute_dtype"], "cpu")
     grows = {"gradients", "kv_cache", "activations", "logits", "dequantized"}
     fixed = sum(size for part, size in budget.parts.items() if part not in grows)
-    question = None if asked["stage"] == "load" else _step(config, dtype, asked)
+    if asked["stage"] == "load":
+        return lambda batch, length: fixed + batch * kv_bytes(config, length, dtype)
+    step, layer = _step(config, dtype, asked), _layer_bytes(_at_rest(config, dtype, asked)[0], config)
+    fixed -= _peak(config, dtype, asked, layer, step).get("unsharded", 0)
 
     def total(batch: int, length: int) -> int:
-        if question is None:
-            return fixed + batch * kv_bytes(config, length, dtype)
-        if (question, batch, length) not in PEAKS:
-            _rehearsed(config, dtype, {**asked, "batch": batch, "context": length})
-        peak = PEAKS[question, batch, length]
-        return fixed + sum(ceil(size / asked["shards"]) if part in SHARDED else size for part, size in peak.items())
+        peak = _peak(config, dtype, {**asked, "batch": batch, "context": length}, layer, step)
+        return fixed + sum(_own(part, size, asked["shards"], asked["on_host"]) for part, size in peak.items())
 
     return total
 
