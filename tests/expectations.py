@@ -199,6 +199,9 @@ def generate_and_time(v):
     assert v["claim"].startswith("**true**" if all(twice) else "**true at" if any(twice) else "**false**")
 
 
+SMALL["10_judge_the_claims"] = {"TEXTS": 100, "QUESTIONS": 600}
+
+
 @expect("10_judge_the_claims")
 def judge_the_claims(v):
     found, measured = v["verdicts"], v["measured"]
@@ -226,9 +229,13 @@ def judge_the_claims(v):
     between(measured["sweep"]["behind"][0], 0.1, 0.35, "q and v behind all layers")
 
 
+# half the steps at twice the rate
+SMALL["08_finetune_with_qlora"] = {"MAX_STEPS": 100, "LEARNING_RATE": 1e-3, "HELD_OUT": 100}
+
+
 @expect("08_finetune_with_qlora")
 def finetune_with_qlora(v):
-    assert v["steps"] == SMALL.get("08_finetune_with_qlora", {}).get("MAX_STEPS", 200) == len(v["losses"])
+    assert v["steps"] == SMALL["08_finetune_with_qlora"]["MAX_STEPS"] == len(v["losses"])
     match = v["exact_match"]
     assert match["before"] <= 0.02, "the base answers in a format that it has never seen"
     between(match["after"], 0.8, 0.95, "exact match after QLoRA")
@@ -246,10 +253,13 @@ def finetune_with_qlora(v):
     between(v["mistral_7b_forecast_bytes"]["4x512"] / 1e9, 5.2, 6.8, "GB, forecast of a larger step")
 
 
+SMALL["09_merge_and_share"] = {"HELD_OUT": 100}
+
+
 @expect("09_merge_and_share")
 def merge_and_share(v):
-    assert v["model_id"] == "mini" and v["steps"] == 80 and v["questions"] == 200
-    between(v["tokens"], 700, 780, "tokens of answers")
+    assert v["model_id"] == "mini" and v["steps"] == 80 and v["questions"] == 100
+    between(v["tokens"], 345, 395, "tokens of answers")
     ways, arrived = v["ways"], v["arrived"]
     names = [f"into {base}{then}" for base in ("dequantized", "the original") for then in ("", ", then 4 bits")]
     assert list(ways) == ["unmerged", "4-bit base, no adapter", "into 4 bits", *names]

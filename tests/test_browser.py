@@ -23,6 +23,8 @@ from helpers import run
 
 pytestmark = pytest.mark.browser
 NAMES = run.course_map()
+# what `make test` looks at: each of the others is much like one of these, and `make test-all` looks at all
+QUICK = ("01_round_to_fewer_bits", "05_measure_memory", "02_build_nf4", "10_judge_the_claims", "11_make_it_fast")
 LIVE = ("01_round_to_fewer_bits", "05_measure_memory", "08_finetune_with_qlora")  # widgets, or a display that changes
 BRIEF = {"MODEL_ID": "mini", "MAX_STEPS": 4, "HELD_OUT": 12}  # wherever a notebook has the parameter
 WIDTHS = {1280: True, 1024: False}  # a laptop with the list of files open; a projector, where one closes it
@@ -222,7 +224,12 @@ def closed(page) -> None:
     page.context.close()
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in LIVE else pytest.mark.slow) for name in NAMES])
+def those(names, quick):
+    """Names as parameters, those slow that are not among the quick."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", those(NAMES, set(LIVE) & set(QUICK)))
 def test_a_notebook_run_in_jupyterlab(browser, lab, pictures, name):
     page = opened(browser, lab, name)
     looked_at(page, name, run_all(page))
@@ -234,7 +241,7 @@ def test_a_notebook_run_in_jupyterlab(browser, lab, pictures, name):
     closed(page)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIVE])
+@pytest.mark.parametrize("name", those([name for name in NAMES if name not in LIVE], QUICK))
 def test_a_notebook_read_in_jupyterlab(browser, lab, executed, pictures, name):
     kept = executed(name).kept
     shutil.copy(kept, lab.folder)
