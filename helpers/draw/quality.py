@@ -31,6 +31,7 @@ __all__ = [
     "changed_answers",
     "coin_tosses",
     "damage",
+    "damage_beside",
     "kl_along_a_text",
     "kl_terms",
     "luck_by_changes",
@@ -113,7 +114,8 @@ def sliding_windows(pieces: Sequence[tuple[Sequence[int], int]]) -> None:
         told.append(f"window {i + 1} reads {ids[0]} to {ids[-1]} and scores {scored}")
     if len(pieces) > 1:
         step = pieces[1][0][0] - pieces[0][0][0]
-        brace(ax, left + w * (pieces[0][0][0] - 1), left + w * (pieces[0][0][0] - 1 + step), y - 0.4, f"stride {step}")
+        start = left + w * (pieces[0][0][0] - 1)
+        brace(ax, start, start + w * step, top - 11.0, f"stride {step}")  # under window 1, where window 2 isn't yet
     for x, color, said in ((32, LIGHT, "read only"), (46, tint(ORANGE, 0.65), "read and scored")):
         box(ax, x, y - 3.4, 2.2, 2.2, color=color)
         say(ax, x + 3, y - 2.3, said, ha="left", size=10.3)
@@ -121,7 +123,7 @@ def sliding_windows(pieces: Sequence[tuple[Sequence[int], int]]) -> None:
 
 
 def scored_options(question: str, options: Sequence[Sequence[tuple[str, float]]], right: int) -> None:
-    """A question with a branch to each option, whose tokens carry their nats; the sum at the end, the least in bold.
+    """A question with a branch to each option, whose tokens carry their nats; at the end the sum, the least chosen.
 
     Each option is a list of pairs of token and nats.
     """
@@ -141,16 +143,15 @@ def scored_options(question: str, options: Sequence[Sequence[tuple[str, float]]]
         x = 31.0
         for token, value in option:
             w = max(3.6, 1.02 * len(_plain(token)) + 0.9)
-            if x + w > 62:
+            if x + w > 58:
                 say(ax, x + 1.5, y + 1.6, "…")
                 x += 3
                 break
             _token(ax, x, y, w, 3.4, token, value)
             say(ax, x + w / 2, y - 1.4, _number(abs(value)), color=OCHRE, size=10.3)
             x += w
-        mark = ("✓" if i == right else "✗") if i == chosen else ""
-        weight = "bold" if i == chosen else "normal"
-        say(ax, x + 1.2, y + 1.6, f"= {_number(abs(total))} {mark}".strip(), ha="left", weight=weight)
+        mark, weight = (" (chosen)", "bold") if i == chosen else ("", "normal")
+        say(ax, x + 1.2, y + 1.6, f"= {_number(abs(total))}{mark}", ha="left", weight=weight)
     finish(
         ax,
         f"A question and {len(options)} options that continue it, token by token. The sums of their surprise are "
@@ -320,21 +321,8 @@ def kl_along_a_text(kl: Sequence[float], moved: Sequence[bool], what: str, least
     )
 
 
-def damage(
-    names: Sequence[str],
-    kl: Sequence[Sequence[float]],
-    rise: Sequence[Sequence[float]],
-    seen: Sequence[bool],
-    questions: int,
-    noise: str = "fp32",
-) -> None:
-    """KL and the rise of the loss by scheme, least damage first, with intervals; shaded where the quiz sees it.
-
-    `kl` and `rise` hold value, low and high for each name. `noise` names the same weights, computed otherwise: what
-    is no change, and is marked by a line.
-    """
-    plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 1.7 + 0.36 * len(names)))
+def _damage(ax, names, kl, rise, seen, noise: str) -> None:
+    """One model's rows of `damage` and `damage_beside`: the first name on top, `seen` shaded, `noise` dotted."""
     label = "the quiz sees it"
     for y, told in enumerate(seen):
         if told:
@@ -351,22 +339,67 @@ def damage(
             look = {"fmt": marker, "color": color, "capsize": 3, "label": label}
             ax.errorbar(values, ys + shift, xerr=[values - np.maximum(lows, floor / 10), highs - values], **look)
     if noise in names:
-        said = f"KL of {noise}: no change"
-        ax.axvline(kl[list(names).index(noise)][0], color=INK, ls=":", lw=1.2, label=said)
+        ax.axvline(kl[list(names).index(noise)][0], color=INK, ls=":", lw=1.2, label=f"KL of {noise}: no change")
     for y, (value, *_) in enumerate(rise):
         if value <= 0:  # a log axis has no place for it
-            ax.text(
-                0.01, y + 0.14, "no rise", color=OCHRE, fontsize=10, va="center", transform=ax.get_yaxis_transform()
-            )
-    shown = [f"{name} (same weights)" if name == noise else name for name in names]
-    ax.set_yticks(range(len(names)), shown)
-    ax.set(xscale="log", xlabel="nats per token, with 95% intervals", xlim=(floor, None))
+            look = {"fontsize": 10, "va": "center", "transform": ax.get_yaxis_transform()}
+            ax.text(0.01, y + 0.14, "no rise", color=OCHRE, **look)
+    ax.set_yticks(range(len(names)), [f"{name} (same weights)" if name == noise else name for name in names])
+    ax.set(xscale="log", xlim=(floor, None))
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_title(f"{questions} questions see {sum(seen)} of {len(names) - (noise in names)} changes")
     ax.grid(axis="y", visible=False)
+
+
+def damage(
+    names: Sequence[str],
+    kl: Sequence[Sequence[float]],
+    rise: Sequence[Sequence[float]],
+    seen: Sequence[bool],
+    questions: int,
+    noise: str = "fp32",
+) -> None:
+    """KL and the rise of the loss by scheme, least changed first, with intervals; shaded where the quiz sees it.
+
+    `kl` and `rise` hold value, low and high for each name. `noise` names the same weights, computed otherwise: what
+    is no change, and is marked by a line.
+    """
+    plots.style()
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 1.7 + 0.36 * len(names)))
+    _damage(ax, names, kl, rise, seen, noise)
+    ax.set_xlabel("nats per token, with 95% intervals")
+    changed = len(names) - (noise in names)
+    ax.set_title(f"{questions} questions see a loss in {sum(seen)} of the {changed} changed models")
     fig.legend(loc="outside lower center", ncols=2, fontsize=10)
     plots.show(
         fig,
-        "KL and the rise of the loss by scheme on a log axis, least damage on top; bars that reach the left edge "
-        "include zero. Shaded are the schemes whose damage the quiz can tell from luck.",
+        "KL and the rise of the loss by scheme on a log axis, least changed on top; bars that reach the left edge "
+        "include zero. Shaded are the schemes whose loss the quiz can tell from luck.",
+    )
+
+
+def damage_beside(names: Sequence[str], models: dict[str, tuple], noise: str = "fp32") -> None:
+    """The rows of `damage` for two or more models side by side, with one order of names and one axis for all.
+
+    `models` has (kl, rise, seen) for each model's name.
+    """
+    plots.style()
+    size = (WIDTH + 0.6, 1.9 + 0.36 * len(names))
+    fig, axes = plt.subplots(1, len(models), figsize=size, sharex=True, sharey=True, squeeze=False)
+    told = []
+    for ax, (model, (kl, rise, seen)) in zip(axes[0], models.items(), strict=True):
+        _damage(ax, names, kl, rise, seen, noise)
+        changed = len(names) - (noise in names)
+        ax.set_title(f"{model}:\nthe quiz sees {sum(seen)} of {changed}")
+        ax.set_xlabel("nats per token")
+        told.append(f"with {model} {', '.join(n for n, s in zip(names, seen, strict=True) if s)}")
+    axes[0][0].set_xlim(min(value for kl, *_ in models.values() for value, *_ in kl if value > 0) / 60, None)
+    ticks = [10.0**power for power in (-4, -2, 0)]
+    axes[0][0].set_xticks(ticks, ["0.0001", "0.01", "1"])
+    axes[0][0].minorticks_off()
+    handles = axes[0][-1].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside lower center", ncols=2, fontsize=10)
+    plots.show(
+        fig,
+        f"KL and the rise of the loss by scheme for {' and '.join(models)} with 95% intervals, side by side on one log "
+        f"axis. Shaded is what the quiz can tell from luck: {'; '.join(told)}.",
     )
