@@ -96,7 +96,7 @@ def test_three_things_to_take_hold_in_every_process():
     told = report.takeaways(RECORDED, [(1, 100)])
     # 25–100 against 100–400
     assert "at 1 × 100 from 9.0 to 5.5 GB, and 1.0 to 16.0 times as fast" in told and "by up to 300%" in told
-    assert "one case of eleven. At 1 × 100: none." in told and " sure" not in told
+    assert "aren't open. At 1 × 100: none." in told and " sure" not in told
     assert "Of 2 changes in speed, 2 are open" in told
     told = report.takeaways(certain(100, 200, 50), [(1, 100)])
     assert "a (2.0 times)" in told and "Of 1 changes in speed, 0 are open" in told

@@ -43,7 +43,7 @@ POINTS = 160  # of a curve in each pass; of a stretch the highest moment is draw
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
     "gradients of the adapters": ("gradients", tint(PINK, 0.6)),
     "activations": ("activations", tint(ORANGE, 0.7)),
-    "logits": ("logits", tint(RED, 0.6)),
+    "logits": ("logits", PLUM),
     "a decoded layer": ("dequantized", tint(BLUE, 0.5)),
 }
 TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
@@ -77,7 +77,7 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
     """Memory during a training step, a curve for each budget, and how much memory a card has (GB)."""
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
-        top, told = 1.18 * max(card, *(step.allocator_bytes / 1e9 for step in steps.values())), []
+        top, told = 1.24 * max(card, *(step.allocator_bytes / 1e9 for step in steps.values())), []
         for (name, step), color in zip(steps.items(), (ORANGE, BLUE), strict=True):
             places, gb, _ = _moments(step)
             ax.fill_between(places, gb, color=tint(color, 0.35), lw=0)
@@ -88,15 +88,15 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
             ax.text(places[peak] + 0.04, gb[peak] + 0.01 * top, said, va="bottom", fontsize=11)
             told.append((name, gb[peak]))
         ax.axhline(card, color=RED, lw=1.2, ls="--")
-        ax.text(0.02, card + 0.01 * top, f"a card of {card:.0f} GB", color=RED, va="bottom", fontsize=11)
+        ax.text(0.02, card + 0.01 * top, f"the card has {card:g} GB", color=RED, va="bottom", fontsize=11)
         _passes(ax, -0.02 * top)
         ax.set(ylim=(0, top), ylabel="GB, without the CUDA context")
-        ax.set_title("; ".join(f"{name}: {gb:.0f} GB" for name, gb in told).capitalize().replace("gb", "GB"))
+        ax.set_title("; ".join(f"{name}: {gb:.1f} GB" for name, gb in told).capitalize().replace("gb", "GB"))
     finish(
         ax,
         "Memory during one training step. It rises in the forward pass, is highest about where the backward pass "
         f"begins, and falls until its end. {'; '.join(f'{name}, peak {gb:.1f} GB' for name, gb in told)}; a dashed "
-        f"line at {card:.0f} GB.",
+        f"line at {card:g} GB.",
     )
 
 
@@ -227,12 +227,12 @@ def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piec
     say(ax, 4, 33.6, f"All at once: {whole:.2f} GB", ha="left", weight="bold")
     say(ax, 42, 33.6, f"In pieces: {piece:.2f} GB at a time", ha="left", weight="bold")
     for k in reversed(range(copies)):
-        box(ax, 7 + 1.6 * k, 6.2 + 1.0 * k, 20, 20, color=tint(RED, 0.6))
+        box(ax, 7 + 1.6 * k, 6.2 + 1.0 * k, 20, 20, color=tint(PLUM, 0.6))
     say(ax, 17, 16.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
-    say(ax, 18.6, 3.0, f"{copies} copies", size=10.5)
+    say(ax, 18.6, 3.0, f"{copies} copies, 4 bytes per score", size=10.5)
     box(ax, 46, 6.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
     high = 20 * rows / tokens
-    box(ax, 46, 15.0 - high, 20, high, color=tint(RED, 0.6))
+    box(ax, 46, 15.0 - high, 20, high, color=tint(PLUM, 0.6))
     say(ax, 56, 21.6, "done, and freed", size=10.3, color=GRAY)
     say(ax, 56, 9.4, "still to come", size=10.3, color=GRAY)
     arrow(ax, (68.4, 25.5), (68.4, 7.0), color=GRAY)
@@ -279,7 +279,9 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
 
 def offloading(blocks: int = 5) -> None:
     """Inputs of blocks go to the computer's memory in the forward pass, and come back one by one in the backward."""
-    ax = canvas(3.0)
+    ax = canvas(3.4)
+    key = "green: the block at work · orange: the input of one block"
+    say(ax, 2, 32.2, key, ha="left", size=10.3, color=GRAY)
     for x0, title, at, here in (
         (2, "Forward: inputs leave when used", 3, (3, 4)),
         (40, "Backward: each comes back in time", 3, (2, 3)),
@@ -328,12 +330,13 @@ def launches(steps: Sequence[tuple[str, float, float]]) -> None:
             say(ax, 16.4 + seconds * scale, at - 2.9, f"{1000 * seconds:.0f} ms", ha="left", size=10.5, weight="bold")
             if k:
                 box(ax, 15, at, 0.9, 2.2, color=tint(ORANGE, 0.7), linewidth=0.6)
-                box(ax, 15.4, at - 4.0, seconds * scale - 0.4, 2.2, color=tint(GREEN, 0.6), linewidth=0.6)
+                box(ax, 15.9, at - 4.0, seconds * scale - 0.9, 2.2, color=tint(GREEN, 0.6), linewidth=0.6)
                 continue
-            orders, step, busy = (value * scale / pieces for value in (steps[0][1], alone, min(graph, alone)))
+            orders = (steps[0][1] - min(steps[0][1:]) / pieces) * scale / pieces  # the last kernel ends the step
+            busy, late = min(graph, alone) * scale / pieces, alone * scale - orders
             for piece in range(pieces):
                 box(ax, 15 + orders * piece, at, orders - 0.4, 2.2, color=tint(ORANGE, 0.7), linewidth=0.6)
-                x = 15 + step * (piece + 1) - busy
+                x = 15 + orders + (late - busy) * piece / (pieces - 1)  # no kernel before its order is complete
                 box(ax, x, at - 4.0, busy, 2.2, color=tint(GREEN, 0.6), linewidth=0.6)
         told.append(f"{name}: {1000 * alone:.0f} ms launched from Python, {1000 * graph:.0f} ms as a graph")
     say(ax, 38, 1.5, "orange: Python gives orders · green: the GPU computes", size=10.3, color=GRAY)

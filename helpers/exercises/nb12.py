@@ -1,4 +1,8 @@
-"""Checks of notebook 12: a layer with two large results, peaks by hand, the longest text for a T4, levers for six."""
+"""Checks of notebook 12: a layer with two large results, peaks by hand, a fair comparison, levers for six."""
+
+import functools
+import itertools
+import random
 
 import torch
 
@@ -72,22 +76,64 @@ def check_peaks(answer) -> str:
     )
 
 
-T4_GB = 14.5  # a T4's 15, less half a GB for the CUDA context
+RATES, CHOOSING = (0.0005, 0.001, 0.002), (1, 4, 6)
+
+
+def _runs(chance: random.Random) -> list[dict]:
+    """Runs of two recipes, each with its own best rate and with luck; the choosing seeds are lucky at another rate."""
+    made, spots = [], dict(zip("AB", chance.sample(range(len(RATES)), 2), strict=True))
+    for recipe, rate, seed in itertools.product("AB", RATES, range(8)):
+        share = 0.7 - 0.1 * abs(RATES.index(rate) - spots[recipe]) + chance.uniform(-0.1, 0.1)
+        if seed in CHOOSING:  # what these find best isn't what the others do
+            share = 0.95 * share + 0.3 * (RATES.index(rate) == (spots[recipe] + 1) % len(RATES))
+        made.append({"recipe": recipe, "rate": rate, "seed": seed, "exact_match": share})
+    chance.shuffle(made)
+    return made
+
+
+def _mean(runs: list[dict], recipe: str, rate: float, seeds) -> float:
+    shares = [r["exact_match"] for r in runs if (r["recipe"], r["rate"]) == (recipe, rate) and r["seed"] in seeds]
+    return sum(shares) / len(shares)
+
+
+def _gap(runs: list[dict], chooses, judges) -> float:
+    """A less B, each at the rate that some seeds choose, in the mean of the seeds that judge."""
+
+    def judged(recipe):
+        best = max(RATES, key=lambda rate: _mean(runs, recipe, rate, chooses))
+        return _mean(runs, recipe, best, judges)
+
+    return judged("A") - judged("B")
 
 
 @exercise("12-3")
-def check_longest(answer, *, forecast) -> str:
-    longest = number(answer, "longest")
-    if longest % 512:
-        raise Hint("only multiples of 512 are asked for.")
-    if not 512 <= longest <= 8192:
-        raise Hint("try lengths from 512 to 8,192.")
-    here = forecast(int(longest))
-    if here > T4_GB:
-        raise Hint(f"that takes {here:.2f} GB, more than the {T4_GB} that are there.")
-    if longest < 8192 and forecast(int(longest) + 512) <= T4_GB:
-        raise Hint(f"that takes {here:.2f} GB, and 512 tokens more would fit as well.")
-    return f"{longest:,.0f} tokens by 8, forecast at {here:.2f} GB."
+def check_fair(answer) -> str:
+    every, judging = range(8), [seed for seed in range(8) if seed not in CHOOSING]
+    for luck in range(2):
+        runs = _runs(random.Random(luck))
+        gap = functools.partial(_gap, runs)
+        value = number(call(answer, [dict(run) for run in runs], list(CHOOSING), "A", "B"), "what `fair` returns")
+        truth = gap(CHOOSING, judging)
+        luckiest = [max(run["exact_match"] for run in runs if run["recipe"] == recipe) for recipe in "AB"]
+        wrong = [
+            (-truth, "the sign is the other way round: more than 0 means that `one` is better."),
+            (luckiest[0] - luckiest[1], "you compare the luckiest run of each recipe. What about their other seeds?"),
+        ]
+        wrong += [
+            (_mean(runs, "A", rate, seeds) - _mean(runs, "B", rate, seeds), "you compare both recipes at one rate.")
+            for rate in RATES
+            for seeds in (every, judging, CHOOSING)
+        ]
+        wrong += [
+            (gap(chooses, judges), "a seed that has chosen a rate was lucky with it. May it judge, too?")
+            for chooses in (CHOOSING, every)
+            for judges in (CHOOSING, every)
+        ]
+        wrong += [(gap(chooses, judging), "which seeds may choose the rate?") for chooses in (every, judging)]
+        if abs(value - truth) > 1e-9:
+            why = next((said for other, said in wrong if abs(value - other) < 1e-9), None)
+            raise Hint(why or "first find each recipe's best rate, as a mean of some seeds. Then ask other seeds.")
+    return "each recipe at the rate that some seeds found best, judged by seeds that had no say in it."
 
 
 @exercise("12-4")
@@ -101,7 +147,7 @@ def check_levers(answer) -> str:
         "F": "offloading",
     }
     why = {
-        "A": "A's card has room. What does it compute that nobody needs?",
+        "A": "A's card is full, and its GPU works hard. What does it compute that nobody needs?",
         "B": "B's GPU has little to do, so giving it less to do won't help. What is it waiting for?",
         "C": "C's peak comes from what is kept, one state for each of many blocks. Where could that wait?",
         "D": "D's peak is a spike between the two passes, and its vocabulary is huge. What exists just then?",

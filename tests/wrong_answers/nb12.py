@@ -1,11 +1,33 @@
 """The likely wrong answers to each exercise of notebook 12, and a part of the hint that each must get."""
 
-FORECAST = (
-    "def forecast_gb(length):\n"
-    "    ways = {'fused': True, 'chunked': True, 'offload': True, 'upcast': False}\n"
-    "    found = memory.predict(mistral, 'nf4-dq', stage='train', context=length, batch=8, **ways)\n"
-    "    return found.allocator_bytes / 1e9\n\n\n"
-)
+FAIR = """def fair(runs, choosing, one, other):
+    def mean(recipe, rate, wanted):
+        same = [run for run in runs if (run["recipe"], run["rate"]) == (recipe, rate)]
+        shares = [run["exact_match"] for run in same if wanted(run["seed"])]
+        return sum(shares) / len(shares)
+
+    def chose(seed):
+        return seed in choosing
+
+    def others(seed):
+        return seed not in choosing
+
+    def every(seed):
+        return True
+
+    def judged(recipe):
+        rates = {run["rate"] for run in runs if run["recipe"] == recipe}
+        best = max(rates, key=lambda rate: mean(recipe, rate, CHOOSES))
+        return mean(recipe, best, JUDGES)
+
+    return judged(one) - judged(other)
+
+
+exercises.check("12-3", fair)"""
+
+
+def unfair(chooses: str, judges: str) -> str:
+    return FAIR.replace("CHOOSES", chooses).replace("JUDGES", judges)
 
 
 def fused(body: str) -> str:
@@ -38,10 +60,23 @@ WRONG = {
         (peaks(13, 10.5, 9, 5.5), "both: neither"),
     ],
     "12-3": [
-        (FORECAST + 'longest = 8192\nexercises.check("12-3", longest, forecast=forecast_gb)', "more than the 14.5"),
+        (unfair("every", "every"), "May it judge"),
+        (unfair("chose", "chose"), "May it judge"),
+        (unfair("every", "others"), "may choose the rate"),
+        (unfair("others", "others"), "may choose the rate"),
+        (unfair("chose", "others").replace("judged(one) - judged(other)", "judged(other) - judged(one)"), "the sign"),
+        (unfair("chose", "others").replace("judged(one) - judged(other)", "judged(one)"), "first find"),
         (
-            FORECAST + 'longest = 512\nexercises.check("12-3", longest, forecast=forecast_gb)',
-            "512 tokens more would fit",
+            "def fair(runs, choosing, one, other):\n"
+            "    best = [max(r['exact_match'] for r in runs if r['recipe'] == name) for name in (one, other)]\n"
+            '    return best[0] - best[1]\n\n\nexercises.check("12-3", fair)',
+            "luckiest",
+        ),
+        (
+            unfair("chose", "others").replace(
+                "best = max(rates, key=lambda rate: mean(recipe, rate, chose))", "best = 0.001"
+            ),
+            "at one rate",
         ),
     ],
     "12-4": [
