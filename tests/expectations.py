@@ -300,12 +300,12 @@ def merge_and_share(v):
     assert "path of this machine" in v["refused"]
 
 
-SMALL["07_measure_quality"] = {"WINDOWS": [4, 16, 64]}
+SMALL["07_measure_quality"] = {"WINDOWS": [4, 16, 64], "TEXTS": 50, "QUESTIONS": 80}
 
 
 @expect("07_measure_quality")
 def measure_quality(v):
-    assert v["reference"] == "bf16" and (v["texts"], v["questions"]) == (100, 160)
+    assert v["reference"] == "bf16" and (v["texts"], v["questions"]) == (50, 80)
     falls = v["perplexity_by_window"]
     assert falls == sorted(falls, reverse=True)
     between(falls[0] / falls[-1], 1.3, 2.5, "perplexity of the shortest windows beside that of the longest")
