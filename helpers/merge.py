@@ -13,7 +13,7 @@ from .layers import dense, refuse_transposed
 from .models.loading import same_on_every_cpu
 from .padding import padded
 
-__all__ = ["Arrival", "answer_logs", "arrival", "dense", "dequantized", "reach", "requantized"]
+__all__ = ["Arrival", "answer_logs", "arrival", "at_outputs", "dense", "dequantized", "reach", "requantized"]
 
 
 def dequantized(model: nn.Module) -> nn.Module:
@@ -122,6 +122,39 @@ def arrival(adapted: nn.Module, merged: nn.Module) -> Arrival:
     return Arrival(differing / codes if codes else None, share, noise, (length / size) ** 0.5, layers)
 
 
+@torch.inference_mode()
+def at_outputs(adapted: nn.Module, merged: nn.Module, rows: Sequence[dict]) -> tuple[float, float]:
+    """Like `arrival`, but in what the layers put out: (share of the update's part, rest in lengths of that part).
+
+    The inputs of a layer are those that it gets in `adapted` on `rows`, as made by `finetune.encode`.
+    """
+    ids, mask = padded([row["input_ids"] for row in rows], device=adapted.device)
+    sums, hooks = torch.zeros(3, dtype=torch.float64), []
+
+    def hook(name, pair):
+        def measure(_, inputs, __):
+            x = inputs[0][mask.bool()].float()
+            meant = x @ pair.get_delta_weight("default").float().T
+            real = x @ (dense(merged.get_submodule(name)) - dense(pair.base_layer)).float().T
+            products = (real * meant, meant.square(), real.square())
+            sums.add_(torch.tensor([part.sum(dtype=torch.float64).item() for part in products], dtype=torch.float64))
+
+        return pair.register_forward_hook(measure)
+
+    try:
+        hooks += [hook(name, pair) for name, pair in adapted_layers(adapted).items()]
+        adapted(input_ids=ids, attention_mask=mask, use_cache=False)
+    finally:
+        for one in hooks:
+            one.remove()
+    along, length, change = sums.tolist()
+    if not length:
+        raise CourseError("The adapter adds nothing to any output, so nothing could arrive: train it first.")
+    share = along / length
+    return share, max(0.0, change / length - share**2) ** 0.5
+
+
+@torch.no_grad()
 def reach(on_level: torch.Tensor, weights: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
     """Each weight's update, divided by its distance to the border that it points to: beyond 1 the NF4 code changes.
 

@@ -281,6 +281,10 @@ def merge_and_share(v):
         between(ways[name]["same next token"], 0.88, 0.98, f"same tokens, {name}")
         between(arrived[name][1], 0.97, 1.03, f"share, {name}")
         between(arrived[name][2], 1.5, 5, f"rounding beside the update, {name}")
+        between(v["at_outputs"][name][0], 0.9, 1.1, f"share at outputs, {name}")
+        between(
+            v["at_outputs"][name][1] / arrived[name][2], 0.2, 0.8, f"rest at outputs beside that of weights, {name}"
+        )
     between(arrived["into dequantized"][1], 0.998, 1.002, "share, into dequantized")
     between(arrived["into the original, then 4 bits"][0], 0.04, 0.16, "codes, original then 4 bits")
     between(v["crossed"][1] / v["crossed"][0], 4, 30, "crossing from between levels, beside from a level")

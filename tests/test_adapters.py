@@ -118,6 +118,10 @@ def test_arrival_against_plain_arithmetic(adapted, folder, by_hand):
     found["none"] = merge.arrival(adapted, SimpleNamespace(get_submodule=lambda name: _Dense(by_hand[name][0])))
     assert found["exact"].share == pytest.approx(1, abs=1e-6) and found["exact"].noise < 1e-3
     assert found["none"].share == pytest.approx(0, abs=1e-6) and found["none"].codes is None
+    rows = [{"input_ids": [5, 6, 7, 8]}, {"input_ids": [9, 10]}]
+    for place, truth in ((1, (1, 0)), (0, (0, 0))):
+        held = SimpleNamespace(get_submodule=lambda name, place=place: _Dense(by_hand[name][place]))
+        assert merge.at_outputs(adapted, held, rows) == pytest.approx(truth, abs=2e-3)
     model = merged(four(), folder)
     change, update, weights, differing, codes = [], [], [], 0, 0
     for name, (W, total) in by_hand.items():

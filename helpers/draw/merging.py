@@ -133,7 +133,7 @@ def eight_updates(levels: torch.Tensor, absmax: float, weights: torch.Tensor, up
         crossed.append(int(moved.sum()))
         say(ax, 2, y + 2.4, title, ha="left", weight="bold", size=11)
         rows = (
-            ("start", start, [tint(GREEN, 0.3) if y > 30 else LIGHT] * n, 3),
+            ("start", start, [tint(GREEN if y > 30 else BLUE, 0.3)] * n, 3),
             ("plus the update", update, [tint(ORANGE, 0.3)] * n, 2),
             ("sum", start + update, ["white"] * n, 3),
             ("nearest level", end, [tint(RED, 0.45) if m else tint(GREEN, 0.3) for m in moved.tolist()], 3),
@@ -224,7 +224,7 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
     )
     shares = {name: float((values > 1).mean()) for name, values in ratios.items()}
     bins = np.logspace(-3, 2, 61)
-    for ax, (name, values), color in zip(axes[:, 0], ratios.items(), (GREEN, GRAY), strict=False):
+    for ax, (name, values), color in zip(axes[:, 0], ratios.items(), (GREEN, BLUE), strict=False):
         weights = np.full(values.size, 100 / values.size)
         ax.hist(values, bins, weights=weights, color=tint(color, 0.55))
         ax.axvspan(1, bins[-1], color=tint(RED, 0.2), lw=0, zorder=0)
@@ -247,35 +247,34 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     """
     unit = 6.2
     upright = unit * 10 * WIDTH / ACROSS  # as long as `unit` is across
-    tall = min(most, max([1.0, *(rest for _, rest in found.values())])) * upright
-    ax = canvas((tall + 16.7) / 10)
-    top = tall + 14.6
-    made_of = dict.fromkeys("AC", "steps, scales") | {
-        "B": "16-bit rounding",
-        "D": "error of the base",
-        "E": "long steps",
-    }
-    wide = 74 / max(len(found), 1)
-    ax.plot([3.2, 3.2 + unit], [top, top], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
-    say(ax, 10.4, top, "the update that was meant", color=OCHRE, ha="left", size=10.5)
-    say(ax, 35, top, "the real change:", ha="left", size=10.5)
-    for x, color, bits in ((50, GREEN, "4 bits"), (63, BLUE, "16 bits")):
+    highest = min(most, max([1.0, *(rest for _, rest in found.values())]))
+    y, tall = 10.6, highest * upright
+    ax = canvas((y + tall + 9.2) / 10)
+    top = y + tall + 7.4
+    say(ax, 1, top, "the real change of a merge:", ha="left", size=10.5)
+    for x, color, bits in ((27, GREEN, "in 4 bits"), (43, BLUE, "in 16 bits")):
         arrow(ax, (x, top), (x + 4.5, top), color=color, linewidth=2.2, mutation_scale=13)
         say(ax, x + 5.3, top, bits, color=color, ha="left", size=10.5)
+    for length in range(int(highest) + 1):
+        ax.plot([4.4, 74], [y + length * upright] * 2, color=GRAY if length == 0 else LIGHT, lw=1, zorder=0)
+        say(ax, 3.2, y + length * upright, str(length), color=GRAY, size=10.3)
+    say(ax, 1, y + tall + 3.2, "↑ the rest, in lengths of the update", color=GRAY, ha="left", size=10.3)
+    wide = 68 / max(len(found), 1)
     for k, (letter, (share, rest)) in enumerate(found.items()):
-        x, y = 3.2 + k * wide, 9.4
+        x = 8.5 + k * wide
         across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * upright
         ax.plot([x, x + unit], [y, y], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt", zorder=1)
-        ax.plot([x, x, x + across, x + across], [y, y, y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
+        ax.plot([x + across, x + across], [y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
         color = {"A": GREEN, "C": GREEN, "E": GREEN}.get(letter, BLUE)
         arrow(ax, (x, y), (x + across, y + up), color=color, linewidth=2.2, mutation_scale=13)
-        say(ax, x + unit / 2, 5.4, f"{100 * share:.3g}% along", color=OCHRE, size=10.4)
-        said = f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}"
-        say(ax, x + unit / 2, 2.2, f"{said}:\n{made_of.get(letter, '')}", color=GRAY, size=10.2)
-        say(ax, x - 1.4, y + 1.2, letter, weight="bold", size=13)
+        say(ax, x + unit / 2, 7.4, f"{100 * share:.3g}% arrived", color=OCHRE, size=10.4)
+        say(ax, x + unit / 2, 4.6, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.3)
+        say(ax, x - 1.5, y + 1.5, letter, weight="bold", size=13)
+    ax.plot([4.4, 4.4 + unit], [1.3, 1.3], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
+    say(ax, 12, 1.3, "→ across: the update that was meant, its length is 1", color=OCHRE, ha="left", size=10.5)
     told = "; ".join(f"{letter} {100 * share:.3g}% along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
-        "A small drawing for each merge: a thick line for the update that was meant, and an arrow for the real "
-        f"change. {told}. 100% and 0 would be perfect.",
+        "A small drawing for each merge: a thick line across for the update that was meant, and an arrow for the real "
+        f"change, with the rest as its height. {told}. 100% and 0 would be perfect.",
     )

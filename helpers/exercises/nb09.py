@@ -1,4 +1,4 @@
-"""Checks of notebook 09: updates that are lost or cross, what twenty adapters take, which merge a file comes from."""
+"""Checks of notebook 09: updates that are lost or cross, what twenty adapters take, a gentler training."""
 
 from . import Hint, call, exercise, matched, number, numbers
 
@@ -72,16 +72,27 @@ def check_customers(answer) -> str:
 
 
 @exercise("09-4")
-def check_ship(answer) -> str:
+def check_gentler(answer) -> str:
+    rest_d, rest_e = (number(value, name) for value, name in zip(answer[:2], ("rest_d", "rest_e"), strict=True))
+    if abs(rest_d - 9.3) > 0.15:
+        if abs(rest_d - 3.1) < 0.1:
+            raise Hint("rest_d: the error itself stays as it is, but it is given in lengths of the update.")
+        if abs(rest_d - 3.1 / 3) < 0.1:
+            raise Hint("rest_d: a shorter unit makes the number larger.")
+        raise Hint("rest_d: it is the rounding error of the base. Does that depend on the update, and does its unit?")
+    if abs(rest_e - 2.5 * 3**0.5) > 0.15:
+        if abs(rest_e - 7.5) < 0.1:
+            raise Hint("rest_e: that holds if as many weights cross as before. Do they?")
+        if abs(rest_e - 2.5) < 0.1:
+            raise Hint("rest_e: fewer weights cross, but the steps of those that do are as long as before.")
+        raise Hint("rest_e: how many cross, and how far does each move? A length is the root of a sum of squares.")
     matched(
-        answer,
-        {"P": "D", "Q": "E", "R": "A or C", "S": "apart"},
+        answer[2],
+        {"R": "A or C", "S": "apart"},
         {
-            "P": "P: both merges in 16 bits hold the whole update. In which one is the base's rounding error missing?",
-            "Q": "Q: of the three in 4 bits, in which does the update arrive, on average?",
             "R": "R: next to nothing arrived, so the weights were on levels. More than one way leads there.",
             "S": "S: which of the five can she build at all, and which of those fit? Or may she leave them unmerged?",
         },
-        others=("A", "B", "C"),
+        others=("A", "B", "C", "D", "E"),
     )
-    return "a letter that can be read off a file is worth more than a note that somebody forgot to write."
+    return "the gentler the training, the longer both rests compared with it, and that of D grows faster."

@@ -5,6 +5,10 @@ def crossing(share: str) -> str:
     return f'exercises.check("09-2", lambda levels, code, absmax, update: {share})'
 
 
+def gentler(rest_d: str, rest_e: str = "4.33", r: str = "A or C", s: str = "apart") -> str:
+    return f"exercises.check('09-4', [{rest_d}, {rest_e}, {{'R': '{r}', 'S': '{s}'}}])"
+
+
 WRONG = {
     "09-1": [
         ("exercises.check('09-1', [8, 13, 7], absmax=0.5)", "multiplied by the absmax"),
@@ -29,9 +33,12 @@ WRONG = {
         ("exercises.check('09-3', [14.483, 17.55])", "nothing is shared"),
     ],
     "09-4": [
-        ("exercises.check('09-4', {'P': 'B', 'Q': 'E', 'R': 'A or C', 'S': 'apart'})", "rounding error missing"),
-        ("exercises.check('09-4', {'P': 'D', 'Q': 'C', 'R': 'A or C', 'S': 'apart'})", "on average"),
-        ("exercises.check('09-4', {'P': 'D', 'Q': 'E', 'R': 'A', 'S': 'apart'})", "More than one way"),
-        ("exercises.check('09-4', {'P': 'D', 'Q': 'E', 'R': 'A or C', 'S': 'E'})", "build at all"),
+        (gentler("3.1"), "in lengths of the update"),
+        (gentler("3.1 / 3"), "a shorter unit"),
+        (gentler("9.3", "7.5"), "as many weights cross"),
+        (gentler("9.3", "2.5"), "as long as before"),
+        (gentler("9.3", "1.44"), "root of a sum of squares"),
+        (gentler("9.3", "4.33", "A"), "More than one way"),
+        (gentler("9.3", "4.33", "A or C", "E"), "build at all"),
     ],
 }
