@@ -120,14 +120,16 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title:
     """What a training step takes on one card, stacked by groups of parts (GB), and how much a card has."""
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 1.75 + 0.62 * len(bars)))
+        named = set()
         top = 1.05 * max(card, *(sum(parts.values()) for parts in bars.values()))
         for i, parts in enumerate(bars.values()):
             left = 0.0
             for part, (color, hatch) in PARTS.items():
                 size = parts.get(part, 0)
-                label = part if i == 0 or part == "whole for a moment" and size else None
-                if part == "whole for a moment" and not size:
+                if not size:
                     continue
+                label = None if part in named else part
+                named.add(part)
                 ax.barh(
                     i, size, left=left, height=0.6, color=color, hatch=hatch, edgecolor=INK, linewidth=0.7, label=label
                 )
