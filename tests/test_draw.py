@@ -171,7 +171,11 @@ DRAWINGS = {
     "slots_of_two_blocks": (),
     "work_for_a_byte": (176, LEVELS.tolist()),
     # notebook 16
-    "cards_needed": ({"7B": {8: 1, 24: 1}, "70B": {8: None, 24: 2}}, ("70B", 24), "A larger card or more of them"),
+    "cards_needed": (
+        {"7B": {8: 1, 24: 1}, "70B": {8: "host", 24: None}},
+        [("70B", 8)],
+        "A larger card or more of them",
+    ),
     "per_gpu": (
         [
             {"way": way, "per GPU": batch, "times one GPU": value}
@@ -181,7 +185,7 @@ DRAWINGS = {
         "8 × 2048",
     ),
     "several_gpus": (),
-    "shards_of_four": (EIGHT[:4].tolist(), [-0.325, -0.15, -0.65, -0.15]),
+    "passes_of_a_gpu": (),
     "share_of_a_card": (
         {
             "one card": {"codes": 34.2, "constants": 1.1, "adapters, gradients, optimizer": 3.3},

@@ -122,7 +122,7 @@ from .rounding import (
     weight_in_bits,
     who_shares_a_scale,
 )
-from .sharing import cards_needed, per_gpu, several_gpus, shards_of_four, share_of_a_card
+from .sharing import cards_needed, passes_of_a_gpu, per_gpu, several_gpus, share_of_a_card
 from .steps import step_parts, step_timelines
 
 __all__ = [
@@ -217,7 +217,7 @@ __all__ = [
     "scored_options",
     "several_gpus",
     "share_of_a_card",
-    "shards_of_four",
+    "passes_of_a_gpu",
     "per_gpu",
     "cards_needed",
     "sliding_windows",

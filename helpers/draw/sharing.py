@@ -25,7 +25,7 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["cards_needed", "per_gpu", "several_gpus", "shards_of_four", "share_of_a_card"]
+__all__ = ["cards_needed", "passes_of_a_gpu", "per_gpu", "several_gpus", "share_of_a_card"]
 
 PARTS = {  # groups of a forecast, in the order in which they are stacked, with color and hatch
     "codes": (tint(GREEN, 0.55), ""),
@@ -41,70 +41,78 @@ WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 
 def several_gpus(blocks: int = 4) -> None:
     """Two GPUs, each with the whole model and half of the batch, or each with half of every block."""
-    ax = canvas(3.3)
+    ax = canvas(3.55)
     for x0, title in ((2, "DDP: a whole model each"), (41, "FSDP: half a model each")):
         shared = title.startswith("FSDP")
-        say(ax, x0, 31.0, title, ha="left", weight="bold")
-        for g, y in enumerate((18.0, 5.4)):
+        say(ax, x0, 33.4, title, ha="left", weight="bold")
+        for g, y in enumerate((20.4, 7.8)):
             box(ax, x0, y, 33, 10.2, color="white", edgecolor=GRAY)
             say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {2 * g + 1} and {2 * g + 2}", ha="left", size=10.3)
-            step, w = (6.1, 5.2) if shared else (7.9, 6.8)
+            step, w = (5.2, 4.5) if shared else (7.9, 6.8)
             for i in range(blocks):
                 for half in range(2):  # 0 is the upper one
                     look = {"color": tint(GREEN, 0.55)}
                     if shared and half != g:
                         look = {"color": "white", "edgecolor": GRAY, "ls": "--", "linewidth": 0.7}
                     box(ax, x0 + 1.2 + step * i, y + (1.0 if half else 3.7), w, 2.7, **look)
-            if shared:  # a whole block beside the shards
-                look = {"color": tint(RED, 0.3), "hatch": "//", "edgecolor": RED}
-                box(ax, x0 + 26.6, y + 1.0, w, 5.4, **look)
+            for k, number in enumerate("34" if shared else ""):  # whole blocks beside the shards: at work, on its way
+                look = {"color": tint(RED, 0.3), "hatch": "//", "edgecolor": RED, "ls": "--" if k else "-"}
+                box(ax, x0 + 22.6 + step * k, y + 1.0, w, 5.4, **look)
                 pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.8}
-                say(ax, x0 + 26.6 + w / 2, y + 3.7, "3", size=10.5, bbox=pad)
-    arrow(ax, (36.6, 22.0), (36.6, 11.0), color=RED, arrowstyle="<|-|>")
-    say(ax, 18.5, 2.4, "only gradients travel, once per step", size=10.3, color=RED)
-    arrow(ax, (70.2, 18.6), (70.2, 12.2), color=RED, arrowstyle="<|-|>")
-    say(ax, 57.5, 2.4, "beside: block 3 whole, then block 4, …", size=10.3, color=RED)
+                say(ax, x0 + 22.6 + step * k + w / 2, y + 3.7, number, size=10.5, bbox=pad)
+    arrow(ax, (36.6, 24.4), (36.6, 13.4), color=RED, arrowstyle="<|-|>")
+    say(ax, 18.5, 4.8, "only gradients travel,", size=10.3, color=RED)
+    say(ax, 18.5, 2.2, "once per step", size=10.3, color=RED)
+    for x in (65.9, 71.1):
+        arrow(ax, (x, 21.0), (x, 14.6), color=RED, arrowstyle="<|-|>")
+    say(ax, 57.5, 4.8, "blocks travel, in both passes,", size=10.3, color=RED)
+    say(ax, 57.5, 2.2, "and gradients, once per step", size=10.3, color=RED)
     finish(
         ax,
-        "Two GPUs with two texts each. DDP: each holds all blocks, and only gradients travel. FSDP: each holds half of "
-        "every block, and beside them one whole block at a time, gathered from both GPUs, here block 3.",
+        "Two GPUs with two texts each. DDP: each holds all blocks, and only gradients travel, once per step. FSDP: "
+        "each holds half of every block, and beside the halves whole blocks, gathered from both GPUs: block 3, which "
+        "computes, and block 4, which is on its way. Blocks travel in both passes, and gradients once per step.",
     )
 
 
-def shards_of_four(weights: Sequence[float], gradients: Sequence[float]) -> None:
-    """Two GPUs with a half of four weights each: waiting, gathered beside it for a block's work, and its gradient."""
-    ax = canvas(2.9)
-    half = len(weights) // 2
+def passes_of_a_gpu(blocks: int = 3, size: int = 16) -> None:
+    """What one of two GPUs holds of a few blocks, of `size` bytes each, while they wait and in both passes."""
+    ax = canvas(3.6)
     green, pink = {"color": tint(GREEN, 0.55)}, {"color": tint(PINK, 0.6)}
     hatched = {"color": tint(RED, 0.3), "edgecolor": RED, "hatch": "//"}
-    for x, title in ((7.3, "it waits"), (35.8, "it works"), (66.4, "its gradient")):
-        say(ax, x, 27.2, title, weight="bold")
-    for gpu, y in enumerate((18.0, 8.6)):
-        own = range(gpu * half, (gpu + 1) * half)
-        say(ax, 2, y + 5.4, f"GPU {gpu + 1}", ha="left", size=10.3, color=GRAY)
-        places = [(2 + 5.3 * k, 5.3, weights[i], ".2f", green) for k, i in enumerate(own)]
-        places += [(19 + 5.3 * k, 5.3, weights[i], ".2f", green) for k, i in enumerate(own)]
-        places += [(31.4 + 5.3 * i, 5.3, weight, ".2f", hatched) for i, weight in enumerate(weights)]
-        places += [(59.4 + 7 * k, 7, gradients[i], ".3f", pink) for k, i in enumerate(own)]
-        for x, w, number, digits, look in places:
-            box(ax, x, y, w, 4, **look)
-            pad = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.2}
-            say(ax, x + w / 2, y + 2, f"{number:{digits}}".replace("-", "−"), size=10.2, bbox=pad)
-    for x, above, text in ((15.8, "", "gather"), (56.0, "let go", "sum up")):
-        arrow(ax, (x - 2, 15.9), (x + 2, 15.9), color=RED)
-        say(ax, x, 17.3, above, size=10.3, color=RED)
-        say(ax, x, 14.3, text, size=10.3, color=RED)
-    told = "green: its own shard, which stays; hatched: the whole block, gathered beside it"
-    say(ax, 38, 4.4, told, size=10.3, color=GRAY)
-    say(ax, 38, 1.7, "pink: the mean gradient, only for the weights of its own shard", size=10.3, color=GRAY)
-    told = ", ".join(f"{w:.2f}" for w in weights)
+    order = list(range(blocks))
+    moments = [None, *order, *reversed(order)]
+    left, w, high = 10.5, 65 / len(moments), 4.6
+    top = 22.4
+    for title, first, many in (("waiting", 0, 1), ("forward pass", 1, blocks), ("backward pass", 1 + blocks, blocks)):
+        x0, x1 = left + w * first + 0.5, left + w * (first + many) - 0.5
+        say(ax, (x0 + x1) / 2, 33.2, title, weight="bold", size=10.5)
+        ax.plot([x0, x1], [31.2, 31.2], color=INK, lw=1)
+    for row in order:
+        say(ax, 1, top - 6.1 * row + high / 2 + 1.2, f"block {row + 1}", ha="left", size=10.3)
+    told = []
+    for k, works in enumerate(moments):
+        x = left + w * k + 0.7
+        for row in order:
+            y = top - 6.1 * row + 1.2
+            box(ax, x, y + high / 2, 2.6, high / 2, **green)
+            if row == works:
+                box(ax, x + 3.0, y, 2.6, high, **hatched)
+            if k > blocks and row >= works:
+                box(ax, x + 6.0, y + high / 2, 2.0, high / 2, **pink)
+        held = size * blocks // 2 + (0 if works is None else size)
+        say(ax, left + w * (k + 0.5), 7.2, str(held), weight="bold", size=10.5)
+        told.append(str(held))
+    say(ax, 1, 7.2, "weights,\nbytes", ha="left", size=10.3)
+    for x, look, text in ((6, green, "its shard"), (25, hatched, "a whole block"), (50, pink, "gradient of its shard")):
+        box(ax, x, 1.6, 2.6, 2.3, **look)
+        say(ax, x + 3.6, 2.7, text, ha="left", size=10.3)
     finish(
         ax,
-        f"Four weights, {told}, on two GPUs in three moments. Each GPU holds its half while the block waits. While the "
-        "block works both hold all four beside their half. Then all four are let go, and each GPU receives the other's "
-        "gradients for its half: it keeps their mean, "
-        + " and ".join(", ".join(f"{v:.3f}" for v in part) for part in (gradients[:half], gradients[half:]))
-        + ".",
+        f"What GPU 1 of two holds of {blocks} blocks of {size} bytes. Its shards, half of each block, stay all "
+        f"the time. "
+        "In the forward pass block after block is whole beside them, and in the backward pass again, in reverse, where "
+        f"the gradients of its shards are added. Bytes of weights, moment by moment: {', '.join(told)}.",
     )
 
 
@@ -112,25 +120,24 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title:
     """What a training step takes on one card, stacked by groups of parts (GB), and how much a card has."""
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 1.75 + 0.62 * len(bars)))
-        top = 1.17 * max(card, *(sum(parts.values()) for parts in bars.values()))
+        named = set()
+        top = 1.05 * max(card, *(sum(parts.values()) for parts in bars.values()))
         for i, parts in enumerate(bars.values()):
             left = 0.0
             for part, (color, hatch) in PARTS.items():
                 size = parts.get(part, 0)
-                label = part if i == 0 or part == "whole for a moment" and size else None
-                if part == "whole for a moment" and not size:
+                if not size:
                     continue
+                label = None if part in named else part
+                named.add(part)
                 ax.barh(
                     i, size, left=left, height=0.6, color=color, hatch=hatch, edgecolor=INK, linewidth=0.7, label=label
                 )
                 left += size
-        for i, parts in enumerate(bars.values()):  # beyond the line, if it would cut the number
-            total = sum(parts.values())
-            at = card if 0 <= card - total < 0.1 * top else total
-            ax.text(at + 0.01 * top, i, f"{total:.1f}", va="center", weight="bold", fontsize=11, bbox=WHITE, zorder=5)
+        names = [f"{bar} {sum(parts.values()):.1f} GB" for bar, parts in bars.items()]
         ax.axvline(card, color=RED, lw=1.4, ls="--")
         ax.text(card, -0.52, f"a card: {card:.1f} GB ", color=RED, ha="right", va="bottom", fontsize=11)
-        ax.set(yticks=range(len(bars)), yticklabels=list(bars), xlim=(0, top), ylim=(len(bars) - 0.55, -0.95))
+        ax.set(yticks=range(len(bars)), yticklabels=names, xlim=(0, top), ylim=(len(bars) - 0.55, -0.95))
         ax.set_xlabel("GB on one card, at the highest moment of a step")
         ax.grid(visible=False, axis="y")
         ax.set_title(title)
@@ -163,7 +170,9 @@ def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
                 x = batches.index(batch) + (-0.19 if way == "DDP" else 0.19)
                 ax.text(x, 0.03, f"{way} not\nrecorded", ha="center", va="bottom", fontsize=10.5, color=GRAY)
         ax.axhline(1, color=INK, lw=1, ls="--")
-        ax.set(xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.45), ylabel="times one GPU, per GPU")
+        ax.set(
+            xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.45), ylabel="speed of each GPU\n(one alone: 1)"
+        )
         ax.set_xlabel("texts × tokens on each GPU")
         ax.set_title(title)
         ax.legend(loc="upper right", framealpha=1, ncols=2)
@@ -172,12 +181,17 @@ def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
     finish(ax, f"Speed per GPU of two, where one GPU alone is 1. {'; '.join(told)}.{other}")
 
 
-def cards_needed(needed: Mapping[str, Mapping[int, int | None]], tried: tuple[str, int], title: str) -> None:
-    """A grid of models and cards, GB: how many cards of a size hold a model; `tried` is the place that was recorded."""
+def cards_needed(
+    needed: Mapping[str, Mapping[int, int | str | None]], tried: Sequence[tuple[str, int]], title: str
+) -> None:
+    """A grid of models and cards, GB: how many cards of a size hold a model, or "host" for two with shards on the host.
+
+    `tried` are the places that were recorded.
+    """
     sizes = list(next(iter(needed.values())))
-    colors = {1: tint(GREEN, 0.25), 2: tint(GREEN, 0.5), 4: tint(GREEN, 0.75)}
-    ax = canvas(1.3 + 0.5 * len(needed))
-    top = 10 * (1.3 + 0.5 * len(needed))
+    colors = {1: tint(GREEN, 0.25), 2: tint(GREEN, 0.5), 4: tint(GREEN, 0.75), "host": tint(SKY, 0.45)}
+    top = 13 + 5 * len(needed)
+    ax = canvas(top / 10)
     say(ax, 38, top - 2.2, title, weight="bold", size=11.5)
     w, left, told = 62 / len(sizes), 12, []
     for i, size in enumerate(sizes):
@@ -186,10 +200,12 @@ def cards_needed(needed: Mapping[str, Mapping[int, int | None]], tried: tuple[st
         y = top - 11.4 - 5 * row
         say(ax, left - 1.5, y + 2.3, model, ha="right", weight="bold")
         for i, size in enumerate(sizes):
-            count, mine = counts[size], (model, size) == tried
-            text = "more than 4" if count is None else f"{count} card{'s' * (count > 1)}"
+            count, mine = counts[size], (model, size) in tried
+            text = {None: "more than 4", "host": "2 + host"}.get(count) or f"{count} card{'s' * (count > 1)}"
             look = {"edgecolor": RED, "linewidth": 2.4} if mine else {"edgecolor": "white", "linewidth": 1.5}
             box(ax, left + i * w, y, w - 0.3, 4.6, text, color=colors.get(count, LIGHT), bold=mine, size=10.5, **look)
             told.append(f"{model} on {size} GB: {text}")
-    say(ax, 38, 2.2, "thick frame: measured; all others are forecasts", size=10.3, color=GRAY)
-    finish(ax, f"How many cards hold a model. {'; '.join(told)}. Measured: {tried[0]} on {tried[1]} GB.")
+    told_below = "thick frame: recorded, on larger cards held to this size; the others are forecasts"
+    say(ax, 38, 2.2, told_below, size=10.3, color=GRAY)
+    measured = " and ".join(f"{model} on {size} GB" for model, size in tried)
+    finish(ax, f"How many cards hold a model. {'; '.join(told)}. Recorded: {measured}.")

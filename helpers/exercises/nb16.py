@@ -1,4 +1,4 @@
-"""Checks of notebook 16: what each of four GPUs holds, bytes that travel, which way to share, a plan that just fits."""
+"""Checks of notebook 16: what each of four GPUs holds, bytes that travel, which way to share, the longest text."""
 
 from . import Hint, call, exercise, matched, number
 
@@ -7,7 +7,7 @@ from . import Hint, call, exercise, matched, number
 def check_four_gpus(answer) -> str:
     codes, constants, trained, rest, head, blocks, gpus = 16.0, 0.5, 2.0, 0.8, 0.4, 40, 4
     waiting = (codes + trained + rest) / gpus + constants
-    truth = {"waiting": waiting, "at work": waiting + 2 * codes / blocks + head}
+    truth = {"waiting": waiting, "at work": waiting + 3 * codes / blocks + head}
     if not isinstance(answer, dict) or set(answer) != set(truth):
         raise Hint('give a dict with "waiting" and "at work", in GB.')
     value = {name: number(answer[name], name) for name in truth}
@@ -15,12 +15,15 @@ def check_four_gpus(answer) -> str:
         raise Hint("waiting: are the constants parameters? If they aren't, nobody cuts them.")
     if abs(value["waiting"] - waiting) > 0.01:
         raise Hint("waiting: cut all that is a parameter, or goes with one, in four; then add what stays whole.")
-    if abs(value["at work"] - (waiting + codes / blocks + head)) < 0.01:
-        raise Hint("at work: while one block computes, the next one is already on its way.")
-    if abs(value["at work"] - (waiting + 2 * codes / blocks)) < 0.01:
-        raise Hint("at work: two blocks are right; what else is whole, since the loss reads it?")
+    for whole in (1, 2):
+        if abs(value["at work"] - (waiting + whole * codes / blocks + head)) < 0.01:
+            raise Hint(
+                "at work: one block computes. Which others are there in the forward pass, one of them let go late?"
+            )
+    if abs(value["at work"] - (waiting + 3 * codes / blocks)) < 0.01:
+        raise Hint("at work: the blocks are right; what else is whole, since the loss reads it?")
     if abs(value["at work"] - truth["at work"]) > 0.01:
-        raise Hint("at work: to what waits, add the codes of two whole blocks, and the whole head.")
+        raise Hint("at work: to what waits, add the codes of the blocks that are whole, and what else is.")
     return (
         f"{waiting:g} GB wait on each GPU, and {truth['at work']:g} are there while it works. One GPU would need 19.3."
     )
@@ -64,12 +67,12 @@ def check_bytes_that_travel(answer) -> str:
 
 @exercise("16-3")
 def check_ways(answer) -> str:
-    truth = {"A": "DDP", "B": "FSDP", "C": "one card", "D": "FSDP", "E": "one card"}
+    truth = {"A": "FSDP", "B": "FSDP, host", "C": "one card", "D": "DDP", "E": "one card"}
     why = {
-        "A": "A's model fits on one card with room to spare. What does A want, more room or more speed?",
-        "B": "B's step needs 41 GB. Could a card of 24 hold a whole copy?",
+        "A": "A has 40 GB of codes. What is a quarter of them, and where would there be room for all of them together?",
+        "B": "B's shards are too large for the cards, if only just. Where else is there room for about 40 GB?",
         "C": "C's cards get equal work. Which one decides how soon a step ends, and could it hold a copy?",
-        "D": "D's step needs 9.0 GB on one card. Is that less than a card of 8 GB has?",
+        "D": "D's step reads two texts, and there are two cards. What would one card hold if it read one text?",
         "E": "E's card is idle most of the time. What would a second one do most of the time?",
     }
     matched(answer, truth, why)
@@ -77,26 +80,30 @@ def check_ways(answer) -> str:
 
 
 @exercise("16-4")
-def check_plan(answer, *, forecast) -> str:
-    wanted = ("model", "cards", "gb", "length")
+def check_plan(answer, *, fits) -> str:
+    wanted = ("model", "gb", "longest on two", "longest on four")
     if not isinstance(answer, dict) or set(answer) != set(wanted):
         raise Hint(f"give a dict with {', '.join(wanted)}.")
-    model, cards, gb, length = (answer[name] for name in wanted)
-    cards, gb, length = int(number(cards, "cards")), number(gb, "gb"), int(number(length, "length"))
-    if cards < 2 or not 1 <= gb <= 200:
-        raise Hint("this is about two cards or more, each of 1 to 200 GB.")
-    if length % 512 or not 512 <= length <= 8192:
-        raise Hint("length: a multiple of 512, up to 8,192.")
-    room = gb * 2**30 / 1e9
+    model, gb, two, four = (answer[name] for name in wanted)
+    gb, longest = number(gb, "gb"), {2: number(two, "longest on two"), 4: number(four, "longest on four")}
+    if not 1 <= gb <= 200:
+        raise Hint("gb: the size that a card is sold as, from 1 to 200.")
+    if any(length % 512 or not 512 <= length <= 8192 for length in longest.values()):
+        raise Hint("the lengths: multiples of 512, up to 8,192.")
     try:
-        here, alone = forecast(model, cards, length), forecast(model, 1, length)
+        alone = fits(model, 1, gb, 512)
     except KeyError:
         raise Hint(f"{model!r} is not in `family`: add its configuration there, or take one that is.") from None
-    if here > room:
-        raise Hint(f"each card would have to hold {here:.1f} GB, and has {room:.1f}.")
-    if alone <= room:
-        raise Hint(f"one card of these would do: it takes {alone:.1f} GB, and has {room:.1f}. What are the others for?")
-    if length < 8192 and forecast(model, cards, length + 512) <= room:
-        raise Hint(f"{here:.1f} GB of {room:.1f}: 512 tokens more would fit as well. What is the longest?")
-    said = f"{model} on {cards} cards of {gb:g} GB, with {length:,} tokens: {here:.1f} GB of {room:.1f}"
-    return f"{said}; one card would need {alone:.1f}."
+    if alone:
+        raise Hint("one card of these is enough for a text of 512 tokens. What are the others for?")
+    if not fits(model, 2, gb, 512):
+        raise Hint(
+            "two cards of these aren't enough for 512 tokens with 2 GB to spare. Take larger ones, or a smaller model."
+        )
+    for cards, length in longest.items():
+        if not fits(model, cards, gb, int(length)):
+            raise Hint(f"{length:,.0f} tokens are too many for {cards} cards: ask `fits`.")
+        if length < 8192 and fits(model, cards, gb, int(length) + 512):
+            raise Hint(f"{length:,.0f} tokens on {cards} cards: 512 more would fit as well. What is the longest?")
+    said = f"{model} on cards of {gb:g} GB: {longest[2]:,.0f} tokens on two, {longest[4]:,.0f} on four"
+    return f"{said}, {longest[4] / longest[2]:.1f} times as many."

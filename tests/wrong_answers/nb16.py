@@ -19,9 +19,9 @@ def ways(a: str, b: str, c: str, d: str, e: str) -> str:
     return f'ways = {{{given}}}\nexercises.check("16-3", ways)'
 
 
-def plan(model: str, cards: int, gb: int, length: int) -> str:
-    given = f'{{"model": "{model}", "cards": {cards}, "gb": {gb}, "length": {length}}}'
-    return f'plan = {given}\nexercises.check("16-4", plan, forecast=gb_of)'
+def plan(model: str, gb: int, two: int, four: int) -> str:
+    given = f'{{"model": "{model}", "gb": {gb}, "longest on two": {two}, "longest on four": {four}}}'
+    return f'plan = {given}\nexercises.check("16-4", plan, fits=fits)'
 
 
 RIGHT = "2 * share * trained"
@@ -29,9 +29,10 @@ WRONG = {
     "16-1": [
         (held(4.825, 6.025), "are the constants parameters"),
         (held(4.8, 6.0), "cut all that is a parameter"),
-        (held(5.2, 6.0), "the next one is already on its way"),
-        (held(5.2, 7.0), "two whole blocks, and the whole head"),
-        (held(5.2, 5.2), "two whole blocks"),
+        (held(5.2, 6.0), "one of them let go late"),
+        (held(5.2, 6.4), "one of them let go late"),
+        (held(5.2, 7.0), "what else is"),
+        (held(5.2, 5.2), "the blocks that are whole"),
     ],
     "16-2": [
         (travel("2 * share * (frozen + trained)", "0"), "no gradient"),
@@ -42,16 +43,17 @@ WRONG = {
         (travel(RIGHT, "2 * frozen + 3 * trained"), "its own shard"),
     ],
     "16-3": [
-        (ways("FSDP", "FSDP", "one card", "FSDP", "one card"), "more room or more speed"),
-        (ways("DDP", "DDP", "one card", "FSDP", "one card"), "a whole copy"),
-        (ways("DDP", "FSDP", "DDP", "FSDP", "one card"), "Which one decides"),
-        (ways("DDP", "FSDP", "one card", "DDP", "one card"), "less than a card of 8 GB"),
-        (ways("DDP", "FSDP", "one card", "FSDP", "DDP"), "most of the time"),
+        (ways("FSDP, host", "FSDP, host", "one card", "DDP", "one card"), "a quarter of them"),
+        (ways("FSDP", "FSDP", "one card", "DDP", "one card"), "Where else"),
+        (ways("FSDP", "FSDP, host", "DDP", "DDP", "one card"), "Which one decides"),
+        (ways("FSDP", "FSDP, host", "one card", "FSDP", "one card"), "if it read one text"),
+        (ways("FSDP", "FSDP, host", "one card", "DDP", "DDP"), "most of the time"),
     ],
     "16-4": [
-        (plan("70B", 2, 16, 512), "would have to hold"),
-        (plan("13B", 2, 24, 512), "one card of these would do"),
-        (plan("13B", 2, 8, 512), "512 tokens more would fit"),
-        (plan("3B", 2, 8, 512), "is not in `family`"),
+        (plan("70B", 16, 512, 512), "aren't enough"),
+        (plan("13B", 24, 512, 512), "one card of these is enough"),
+        (plan("13B", 8, 512, 512), "512 more would fit"),
+        (plan("13B", 8, 8192, 8192), "too many for 2 cards"),
+        (plan("3B", 8, 512, 512), "is not in `family`"),
     ],
 }
