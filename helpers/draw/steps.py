@@ -8,8 +8,8 @@ __all__ = ["step_parts", "step_timelines"]
 
 SLICES = 14  # pieces that stand for the kernels of a step launched from Python, however many they are
 PARTS = (
-    ("to read the weights, at least", GREEN),
-    ("more time to multiply them", tint(GREEN, 0.35)),
+    ("reading the weights, at least", GREEN),
+    ("multiplying, on top", tint(GREEN, 0.35)),
     ("all other kernels", LIGHT),
 )
 
@@ -59,7 +59,7 @@ def step_parts(title: str, ways: Mapping[str, Sequence[float]], floor: str = "")
     for name, color in PARTS:
         box(ax, x, top - 5.6, 2.2, 2.2, color=color)
         say(ax, x + 3.0, top - 4.5, name, ha="left", size=10.5)
-        x += 5.4 + 0.86 * len(name)
+        x += 5.0 + 0.84 * len(name)
     per_ms = 63 / max(sum(parts) for parts in ways.values())
     bottom = 5.0 if floor else 0.6
     for i, (name, parts) in enumerate(ways.items()):
