@@ -8,9 +8,9 @@ __all__ = ["step_parts", "step_timelines"]
 
 SLICES = 14  # pieces that stand for the kernels of a step launched from Python, however many they are
 PARTS = (
-    ("reading the bytes, at least", GREEN),
-    ("multiplying, beyond that", tint(GREEN, 0.35)),
-    ("all that lies between", LIGHT),
+    ("reading the weights, at least", GREEN),
+    ("multiplying, on top", tint(GREEN, 0.35)),
+    ("all other kernels", LIGHT),
 )
 
 
@@ -47,27 +47,35 @@ def step_timelines(title: str, ways: Sequence[tuple[str, float]]) -> None:
     )
 
 
-def step_parts(title: str, ways: Mapping[str, Sequence[float]]) -> None:
-    """The milliseconds of replayed decode steps as bars to one scale, each in the three `PARTS`."""
-    ax = canvas(0.85 * len(ways) + 1.0)
-    top = 8.5 * len(ways) + 7.6
+def step_parts(title: str, ways: Mapping[str, Sequence[float]], floor: str = "") -> None:
+    """The milliseconds of replayed decode steps as bars to one scale, each in the three `PARTS`.
+
+    Each name stands above its bar. With a `floor`, a dashed line with these words marks the end of the first part.
+    """
+    ax = canvas(0.85 * len(ways) + (1.5 if floor else 1.0))
+    top = 8.5 * len(ways) + (12.4 if floor else 7.6)
     say(ax, 2, top, title, ha="left", weight="bold", size=12)
     x = 2.0
     for name, color in PARTS:
         box(ax, x, top - 5.6, 2.2, 2.2, color=color)
         say(ax, x + 3.0, top - 4.5, name, ha="left", size=10.5)
-        x += 5.0 + 0.8 * len(name)
-    per_ms = 55 / max(sum(parts) for parts in ways.values())
+        x += 5.0 + 0.84 * len(name)
+    per_ms = 63 / max(sum(parts) for parts in ways.values())
+    bottom = 5.0 if floor else 0.6
     for i, (name, parts) in enumerate(ways.items()):
-        x, y = 10.0, 8.5 * (len(ways) - 1 - i) + 2.0
-        say(ax, 9.0, y + 2.4, name, ha="right", size=11, weight="bold")
+        x, y = 2.0, 8.5 * (len(ways) - 1 - i) + bottom
+        say(ax, x, y + 5.6, name, ha="left", size=10.8)
         for ms, (_, color) in zip(parts, PARTS, strict=True):
-            box(ax, x, y, ms * per_ms, 4.8, f"{ms:.1f}" if ms * per_ms > 4 else "", color=color)
+            box(ax, x, y, ms * per_ms, 4.0, f"{ms:.1f}" if ms * per_ms > 4 else "", color=color)
             x += ms * per_ms
-        say(ax, x + 1.0, y + 2.4, f"{sum(parts):.1f} ms", ha="left", size=11, color=INK, weight="bold")
+        say(ax, x + 1.0, y + 2.0, f"{sum(parts):.1f} ms", ha="left", size=11, color=INK, weight="bold")
+    if floor:
+        end = 2.0 + per_ms * list(ways.values())[-1][0]
+        ax.plot([end, end], [3.2, bottom], color=INK, lw=1.1, linestyle="--")
+        say(ax, 2.0, 1.7, floor, ha="left", size=10.5)
     names = [name for name, _ in PARTS]
     said = "; ".join(
         f"{way}: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in zip(names, parts, strict=True))
         for way, parts in ways.items()
     )
-    finish(ax, f"{title}. Bars to one scale, each in three parts. {said}.")
+    finish(ax, f"{title}. Bars to one scale, each in three parts. {said}." + (f" Below: {floor}" if floor else ""))

@@ -8,6 +8,31 @@ NONE = "\npredicted = 0.44"
 RIGHT = "batch * bandwidth / (weight_bytes + batch * context * kv_bytes)\n"
 CHECK_3 = '\nexercises.check("06-3", [ceiling, predicted])'
 
+BEGUN = "begun = gpu.now()"
+FIRST, WAITED = f"gpu.prefill(prompts)\n        {BEGUN}", f"gpu.prefill(prompts)\n        gpu.wait()\n        {BEGUN}"
+MADE = "len(prompts) * (new_tokens - 1)"
+
+
+def clock(tokens="new_tokens", before=f"{BEGUN}\n        gpu.prefill(prompts)", after="", result="sum(speeds) / 5"):
+    """The clock of exercise 4, repaired in some places only."""
+    return f"""
+def tokens_per_second(gpu, prompts, new_tokens):
+    gpu.prefill(prompts)
+    gpu.step()
+    speeds = []
+    for _ in range(5):
+        {before}
+        for _ in range(new_tokens - 1):
+            gpu.step()
+        {after}
+        speeds.append({tokens} / (gpu.now() - begun))
+    return {result}
+
+
+repaired = tokens_per_second
+exercises.check("06-4", repaired)"""
+
+
 WRONG = {
     "06-1": [
         (f"multiply_adds = 8\nbatch_16 = 40\nbatch_4 = 10\n{CHECK_1}", "of one text"),
@@ -33,20 +58,12 @@ WRONG = {
         (f"{CEILING}{RIGHT}predicted = 1{CHECK_3}", "use `ceiling` twice"),
     ],
     "06-4": [
-        (
-            'wrong = {"A": "warm-up", "B": "two programs", "C": "nothing", "D": "two phases", "E": "no turns"}\n'
-            'exercises.check("06-4", wrong)',
-            "twice the work",
-        ),
-        (
-            'wrong = {"A": "no waiting", "B": "no turns", "C": "nothing", "D": "two phases", "E": "two programs"}\n'
-            'exercises.check("06-4", wrong)',
-            "changed two things",
-        ),
-        (
-            'wrong = {"A": "no waiting", "B": "two programs", "C": "warm-up", "D": "two phases", "E": "no turns"}\n'
-            'exercises.check("06-4", wrong)',
-            "just bad news",
-        ),
+        (clock(), "Which of the two"),
+        (clock(tokens="(new_tokens - 1)"), "How many tokens does a step make"),
+        (clock(tokens=MADE), "what else lies between"),
+        (clock(tokens=MADE, before=FIRST), "before a look at the clock"),
+        (clock(tokens=MADE, before=FIRST, after="gpu.wait()"), "Is prefill over"),
+        (clock(tokens=MADE, before=WAITED, after="gpu.wait()"), "one odd run"),
+        (clock(tokens=MADE, before=WAITED, after="gpu.wait()", result="max(speeds)"), "one odd run"),
     ],
 }
