@@ -65,7 +65,8 @@ def intro(size) -> Verdict:
 def four_bit_range(size) -> Verdict:
     good = {name: 2 * (1 - TOLERANCE) <= size[name] <= 4 * (1 + TOLERANCE) for name in ("nf4", "nf4-dq")}
     shown = f"Mistral-7B's weights take {size['nf4']:.2f} GB in NF4, and {size['nf4-dq']:.2f} GB with double "
-    return _shares(good, "double quantization", shown + "quantization.")
+    shown += f"quantization. Up to {4 * (1 + TOLERANCE):.1f} GB counts as true."
+    return _shares(good, "double quantization", shown)
 
 
 @claim(

@@ -182,7 +182,7 @@ def zone(
     finish(ax, f"Values on a number line ({axis}), with the zone that counts as true. {'; '.join(told)}.")
 
 
-def guide_page(topics: Mapping[str, Sequence[tuple[str, bool]]], across: int = 62) -> None:
+def guide_page(topics: Mapping[str, Sequence[tuple[str, bool]]], across: int = 68) -> None:
     """The lines of a guide by topic, and a marker over those that are followed, which are True."""
     lines = [
         (topic if i == 0 else "", textwrap.wrap(said, across), marked)
