@@ -42,6 +42,7 @@ DRAWINGS = {
     "changed_answers": ([True] * 15 + [False] * 5, [True] * 8 + [False] * 7 + [True] + [False] * 4),
     "checkpointing": (6,),
     "claim_to_verdict": ("“saves\n75%”", {"what": "bytes", "what counts as true": "68% to 83%"}, "71.5%", "true"),
+    "guide_page": ({"size": [("Reduces memory by ~75%", True), ("4 bits " * 20, False)], "speed": [("2-3x", True)]},),
     "errors_at_right_angles": ({"by hand": (4, 3), "float16, in %": (4.006, 0.023)},),
     "errors_that_count": ("Finer where it counts", [0.31, 0.53], [0.6, 0.6], [10, 1], [2, 1]),
     "eight_updates": (LEVELS, 0.8, EIGHT, torch.tensor([0.01, 0, -0.01, 0.01, -0.01, 0, 0.01, -0.01])),
@@ -117,7 +118,11 @@ DRAWINGS = {
     "snaps_back": (LEVELS, 0.8, 0.2703, 0.01),
     "sum_of_matrices": (LEVELS[:8].view(2, 4), torch.full((2, 4), -0.01)),
     "scoreboard": (
-        {"size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3, "speed": [("2–3x", None)]},
+        {
+            "size": [("FP32 is 16 GB,\nFP16 8 GB", "false"), ("2–4 GB", "not measured")] * 3,
+            "speed": [("2–3x", "open*")],
+        },
+        "small models alone",
     ),
     "small_and_large": (4096, 4096, 16),
     "guide_and_measured": (

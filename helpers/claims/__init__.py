@@ -2,19 +2,20 @@
 
 from .claim import CLAIMS, FAULTS, Claim, Verdict, combined, fault, judge, witnessed
 from .kernel import with_kernel
-from .margins import MARGINS, NEGLIGIBLE, equivalence, settled
+from .margins import FOLLOWED, MARGINS, NEGLIGIBLE, inside, settled
 from .rewritten import guide
 from .verdicts import unpaired_z
 
 __all__ = [
     "CLAIMS",
     "FAULTS",
+    "FOLLOWED",
     "Claim",
     "MARGINS",
     "NEGLIGIBLE",
     "Verdict",
     "combined",
-    "equivalence",
+    "inside",
     "fault",
     "guide",
     "judge",

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["ADDED", "BEHIND", "MARGINS", "NEGLIGIBLE", "ROOM", "TOLERANCE", "equivalence", "needed", "settled"]
+__all__ = ["ADDED", "BEHIND", "FOLLOWED", "MARGINS", "NEGLIGIBLE", "ROOM", "TOLERANCE", "inside", "needed", "settled"]
 
 TOLERANCE = 0.1  # of any figure that the guide gives
 NEGLIGIBLE = 0.005  # a rise of perplexity, or a loss of a share of right answers
@@ -12,7 +12,7 @@ BEHIND = 0.05  # of exact answers that a recipe may be behind another one
 
 MARGINS = [  # the same for all claims of a kind
     {
-        "kind of claim": "a figure, such as GB, percent, bits or “2–3×”",
+        "kind of claim": "a figure, such as GB, bits or “2–3×”",
         "counts as true": f"if what we find is at most {TOLERANCE:.0%} away from the figure",
         "why this much": "If you leave a tenth of your card free, as is usual, a tenth more won't hurt you.",
     },
@@ -21,6 +21,11 @@ MARGINS = [  # the same for all claims of a kind
         "counts as true": f"if perplexity rises by less than {NEGLIGIBLE:.1%}, and a quiz loses less than "
         f"{100 * NEGLIGIBLE:.1f} points",
         "why this much": "The guide calls 0.3 points minimal. We round up in its favor, and take the same for both.",
+    },
+    {
+        "kind of claim": "a share of memory saved, such as “~75%”",
+        "counts as true": f"if the memory that is left is at most {TOLERANCE:.0%} away from what the claim leaves",
+        "why this much": "It is the same tenth. What is left has to fit on your card.",
     },
     {
         "kind of claim": "“minimal impact” of double quantization",
@@ -52,8 +57,42 @@ MARGINS = [  # the same for all claims of a kind
 ]
 
 
-def equivalence(low: float, high: float, margin: float) -> str:
+FOLLOWED = {  # of the claims that notebook 10 follows: what is measured, compared with what, and what counts as true
+    "saves": (
+        "bytes of the weights of a layer, of the model here, and of Mistral-7B",
+        "the same in 16 bits",
+        f"what is left is {25 * (1 - TOLERANCE):.1f}% to {25 * (1 + TOLERANCE):.1f}%",
+    ),
+    "fp16": (
+        "what computing in float16 adds to a layer's error, and how large its inputs are",
+        "the error of rounding to 4 bits, and the range of float16",
+        f"it adds less than {ADDED:.0%}, and inputs {ROOM} times as large would fit",
+    ),
+    "faster": ("*your box*", "*your box*", "*your box*"),
+    "loss": (
+        "perplexity, and right answers in a quiz",
+        "16 bits, with the same texts and questions",
+        f"perplexity rises by less than {NEGLIGIBLE:.1%}, and the quiz loses less than {100 * NEGLIGIBLE:.1f} points",
+    ),
+    "dq-loss": (
+        "perplexity",
+        "NF4 without double quantization, with the same texts",
+        f"it rises by less than {NEGLIGIBLE:.1%}",
+    ),
+    "mmlu": ("scores on MMLU's questions", "each other", "*we can't ask these questions*"),
+    "2gb": ("memory of the smallest training step, by forecast", "2 GB", f"at most {2 * (1 + TOLERANCE):.1f} GB"),
+    "targets": (
+        "exact answers after training",
+        "adapters on all linear layers",
+        f"less than {100 * BEHIND:.0f} points behind",
+    ),
+}
+
+
+def inside(low: float, high: float, margin: float) -> str:
     """ "true" if a whole interval of a damage lies below the margin, "false" if it lies above, else "open".
+
+    It asks about a damage only, from one side: a gain is inside, however large.
 
     That an interval includes zero says nothing by itself: with few questions every interval does.
     """

@@ -5,7 +5,7 @@ from math import hypot
 from ..results import markdown_table
 from .kernel import ratios_with_kernel
 from .verdicts import INSTALL, unpaired_z
-from .wording import changed, listed, points_changed, span
+from .wording import changed, listed, points_lost, span
 
 __all__ = ["guide"]
 
@@ -20,27 +20,39 @@ BitsAndBytesConfig(
 
 
 def guide(
-    here: dict, recorded: dict | None = None, name: str = "this model", others: dict[str, dict] | None = None
+    here: dict,
+    recorded: dict | None = None,
+    name: str = "this model",
+    others: dict[str, dict] | None = None,
+    folded: bool = False,
 ) -> str:
     """The guide again, in Markdown, from measurements alone: what was not measured is not said.
 
     `recorded` is a measurement of the 7B shapes on a GPU; its sentences name it as such. `name` is
     that of the model at hand, which need not be a Mistral-7B. `others` are measurements of further models by name, for
-    the section on quality.
+    the section on quality. What comes after the sizes is `folded` if asked.
     """
-    parts = [
+    first = [
         "### Mistral-7B in 4 bits: a guide",
         "Mistral-7B's weights are numbers of 16 bits. You can store nearly all of them in 4 bits instead, in a format "
         "called NF4, and they then take less than a third of the memory. This page says how, and what it costs.",
         CONFIGURATION,
         *_memory(here, name),
+    ]
+    rest = [
         *_precision(here, name),
         *_speed(here, recorded, name),
         *_quality(here, name, others),
         *_training(here, recorded),
         *_hardware(here),
     ]
-    return "\n\n".join(parts)
+    if folded:
+        rest = [
+            "<details><summary>The rest of the guide: precision, speed, quality, fine-tuning, hardware</summary>",
+            *rest,
+            "</details>",
+        ]
+    return "\n\n".join([*first, *rest])
 
 
 def _memory(here: dict, name: str) -> list[str]:
@@ -69,7 +81,7 @@ def _memory(here: dict, name: str) -> list[str]:
     parts.append(
         "Double quantization stores the constants in 8 bits instead of 32. It saves "
         f"{loaded['dq_bits_7b']:.3f} bits per quantized parameter, which is "
-        f"{size['nf4'] - size['nf4-dq']:.2f} GB here. The section on quality says what that costs."
+        f"{size['nf4'] - size['nf4-dq']:.1f} GB here. The section on quality says what that costs."
     )
     return parts
 
@@ -153,8 +165,8 @@ def _quality(here: dict, name: str, others: dict[str, dict] | None) -> list[str]
         )
     for model, quality in measured.items():
         parts.append(
-            f"- **{model}**: perplexity changed by {changed(*quality['nf4-dq over 16 bits'])}, and a quiz by "
-            f"{points_changed(quality)}. Double quantization alone changed perplexity by "
+            f"- **{model}**: perplexity changed by {changed(*quality['nf4-dq over 16 bits'])}, and a quiz lost "
+            f"{points_lost(quality)}. Double quantization alone changed perplexity by "
             f"{changed(*quality['nf4-dq over nf4'])}."
         )
     if measured and not any("Mistral-7B" in model for model in measured):

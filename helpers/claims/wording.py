@@ -1,6 +1,6 @@
 """Numbers as the verdicts and the rewritten guide say them."""
 
-__all__ = ["changed", "listed", "points_changed", "signed", "span"]
+__all__ = ["changed", "listed", "points_lost", "signed", "span"]
 
 
 def signed(value: float, form: str) -> str:
@@ -18,10 +18,11 @@ def changed(value: float, low: float, high: float) -> str:
     return f"{signed(value, '.2%')} (95% interval: {signed(low, '.2%')} to {signed(high, '.2%')})"
 
 
-def points_changed(quality) -> str:
-    """Change of a quiz in points with its interval."""
-    points, low, high = (signed(100 * value, ".2f") for value in quality["accuracy"])
-    return f"{points} points ({low} to {high}) on {quality['questions']:,} questions"
+def points_lost(quality) -> str:
+    """Loss of a quiz in points with its interval; a gain is a loss below zero."""
+    change, low, high = quality["accuracy"]
+    points, least, most = (f"{-100 * value + 0.0:.2f}".replace("-", "−") for value in (change, high, low))
+    return f"{points} points ({least} to {most}) on {quality['questions']:,} questions"
 
 
 def span(ratio) -> str:

@@ -1,6 +1,7 @@
 """Drawings of notebook 10: from a claim to a verdict, values against what counts as true, and the scoreboard."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from .canvas import (
@@ -22,7 +23,15 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["bytes_of_a_block", "claim_to_verdict", "errors_at_right_angles", "less_to_carry", "scoreboard", "zone"]
+__all__ = [
+    "bytes_of_a_block",
+    "claim_to_verdict",
+    "errors_at_right_angles",
+    "guide_page",
+    "less_to_carry",
+    "scoreboard",
+    "zone",
+]
 
 LOOKS = {  # by kind of verdict: its sign, and its color as a fill and as text
     "true": ("✓", GREEN, "#00714f"),
@@ -38,23 +47,25 @@ def claim_to_verdict(claim: str, fixed: Mapping[str, str], found: str, kind: str
     ax = canvas(2.75)
     say(ax, 8.6, 21.4, "a claim", color=GRAY, size=10.5)
     box(ax, 0.6, 7.0, 16, 12.5, claim, color=LIGHT, size=11)
-    say(ax, 38, 25.3, "fixed before you look", color=GRAY, size=10.5)
+    box(ax, 20.9, 2.1, 34.2, 22.3, linewidth=1.2, linestyle="--", edgecolor="#00598a")
+    say(ax, 38, 25.9, "fixed before you look", color=GRAY, size=10.5)
     for i, (what, said) in enumerate(fixed.items()):
         y = 17.4 - 7.1 * i
         box(ax, 22, y, 32, 5.9, color=tint(BLUE, 0.2))
         say(ax, 23, y + 4.2, what, ha="left", size=10.3, color="#00598a")
         say(ax, 23, y + 1.8, said, ha="left", weight="bold", size=10.5)
     sign, color, dark = LOOKS[kind]
-    say(ax, 67.4, 25.3, "then measured", color=GRAY, size=10.5)
+    say(ax, 67.4, 25.9, "then measured", color=GRAY, size=10.5)
     box(ax, 59.4, 15.4, 16, 7.0, found, color=LIGHT, size=11)
     box(ax, 59.4, 3.2, 16, 6.6, f"{sign} {kind}", color=tint(color, 0.35), bold=True, size=12)
-    arrow(ax, (17.0, 13.25), (21.6, 13.25))
-    arrow(ax, (54.4, 13.25), (59.0, 18.2))
+    arrow(ax, (17.0, 13.25), (20.7, 13.25))
+    arrow(ax, (55.3, 18.9), (59.2, 18.9))
     arrow(ax, (67.4, 15.0), (67.4, 10.2))
     steps = "; ".join(f"{what}: {said}" for what, said in fixed.items())
     finish(
         ax,
-        f"From the claim “{claim}” an arrow leads to three boxes that are filled in before anything is measured. "
+        f"From the claim “{claim}” an arrow leads to a frame with three boxes, which are filled in before anything is "
+        "measured. "
         f"{steps}. Then comes the measurement, {found}, and from it the verdict: {kind}.",
     )
 
@@ -171,16 +182,41 @@ def zone(
     finish(ax, f"Values on a number line ({axis}), with the zone that counts as true. {'; '.join(told)}.")
 
 
-def scoreboard(topics: Mapping[str, Sequence[tuple[str, str | None]]], columns: int = 4) -> None:
-    """A tile for each claim, in a few words, by topic; None for a claim that hasn't been judged yet.
+def guide_page(topics: Mapping[str, Sequence[tuple[str, bool]]], across: int = 68) -> None:
+    """The lines of a guide by topic, and a marker over those that are followed, which are True."""
+    lines = [
+        (topic if i == 0 else "", textwrap.wrap(said, across), marked)
+        for topic, found in topics.items()
+        for i, (said, marked) in enumerate(found)
+    ]
+    ax = canvas(0.35 + sum(0.1 + 0.19 * len(rows) for _, rows, _ in lines) + 0.1 * len(topics))
+    y, told = 10 * ax.figure.get_figheight() - 1.2, []
+    box(ax, 0.4, 0.4, 75.2, y + 0.6, linewidth=1.0)
+    for topic, rows, marked in lines:
+        if topic:
+            y -= 1.0
+            say(ax, 11.4, y - 1.4, topic, ha="right", weight="bold", size=10.8)
+        tall = 1.0 + 1.9 * len(rows)
+        if marked:
+            box(ax, 12.4, y - tall + 0.3, 62.2, tall - 0.1, color=tint(BLUE, 0.2), linewidth=0)
+        for k, row in enumerate(rows):
+            say(ax, 13.2, y - 1.35 - 1.9 * k, row, ha="left", size=10.2)
+        y -= tall
+        told.append(f"{f'{topic}: ' if topic else ''}{' '.join(rows)}{' (marked)' if marked else ''}")
+    finish(ax, f"{len(lines)} lines of the guide, {sum(m for *_, m in lines)} of them marked. {'; '.join(told)}.")
 
-    A star after the verdict stays there, for something that the text below explains.
+
+def scoreboard(topics: Mapping[str, Sequence[tuple[str, str]]], star: str = "", columns: int = 4) -> None:
+    """A tile for each claim, in a few words, and its verdict, by topic.
+
+    A star after a verdict stays there, and `star` says below the tiles what it means.
     """
     lines = []
     for topic, tiles in topics.items():
         for start in range(0, len(tiles), columns):
             lines.append((topic if start == 0 else "", tiles[start : start + columns]))
-    ax = canvas(0.92 * len(lines) + 0.12)
+    starred = star and any(kind.endswith("*") for tiles in topics.values() for _, kind in tiles)
+    ax = canvas(0.92 * len(lines) + (0.5 if starred else 0.12))
     top, told = 10 * ax.figure.get_figheight(), []
     width = 65 / columns
     for i, (topic, tiles) in enumerate(lines):
@@ -188,11 +224,12 @@ def scoreboard(topics: Mapping[str, Sequence[tuple[str, str | None]]], columns: 
         if topic:
             say(ax, 9.6, y + 4.1, topic, ha="right", weight="bold", size=10.8)
         for k, (short, kind) in enumerate(tiles):
-            sign, color, dark = LOOKS[kind.rstrip("*")] if kind else ("", None, GRAY)
+            sign, color, dark = LOOKS[kind.rstrip("*")]
             x = 10.6 + width * k
-            box(ax, x, y, width - 0.8, 8.2, color=tint(color, 0.3) if color else LIGHT, linewidth=0.7)
-            say(ax, x + width / 2 - 0.4, y + (5.3 if kind else 4.1), short, size=10.2)
-            if kind:
-                say(ax, x + width / 2 - 0.4, y + 1.5, f"{sign} {kind}", size=10.3, weight="bold", color=dark)
-            told.append(f"{' '.join(short.split())}{f' ({kind})' if kind else ''}")
-    finish(ax, f"{len(told)} claims as tiles: {'; '.join(told)}.")
+            box(ax, x, y, width - 0.8, 8.2, color=tint(color, 0.3), linewidth=0.7)
+            say(ax, x + width / 2 - 0.4, y + 5.3, short, size=10.2)
+            say(ax, x + width / 2 - 0.4, y + 1.5, f"{sign} {kind}", size=10.3, weight="bold", color=dark)
+            told.append(f"{' '.join(short.split())} ({kind})")
+    if starred:
+        say(ax, 10.6, 2.0, f"* {star}", ha="left", size=10.5)
+    finish(ax, f"{len(told)} claims as tiles: {'; '.join(told)}.{f' A star: {star}.' if starred else ''}")

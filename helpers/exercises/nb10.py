@@ -32,18 +32,24 @@ def check_verdict(answer) -> str:
 @exercise("10-2")
 def check_parameters(answer) -> str:
     value = number(answer, "parameters")
-    truth = 2e9 * 8 / (4 + 8 / 64 + 32 / (64 * 256))
+    in_4_bits = 4 + 8 / 64 + 32 / (64 * 256)
+    truth = 2e9 * 8 / (0.96 * in_4_bits + 0.04 * 16)
     if abs(value / truth - 1) < 2e-3:
-        return f"{value / 1e9:.2f} billion parameters, if even the embeddings were in 4 bits. That isn't 7."
-    if abs(value / 4e9 - 1) < 2e-3:
+        return f"{value / 1e9:.2f} billion parameters. That isn't 7."
+    if abs(value / 4e9 - 1) < 2e-3 or abs(value / (2e9 * 8 / (0.96 * 4 + 0.04 * 16)) - 1) < 2e-3:
         raise Hint("this counts the codes alone. With double quantization, constants add 0.127 bits per weight.")
-    if abs(value / (2e9 * 8 / 4.5) - 1) < 2e-3:
+    if abs(value / (2e9 * 8 / in_4_bits) - 1) < 2e-3:
+        raise Hint("this has every parameter in 4 bits. What do the 4% in 16 bits do to the average?")
+    if abs(value / (2e9 * 8 / (0.96 * 4.5 + 0.04 * 16)) - 1) < 2e-3:
         raise Hint("4.5 bits per weight is NF4 without double quantization.")
     if abs(value * 8 / truth - 1) < 2e-3:
         raise Hint("2 GB is 2·10⁹ bytes, and each byte has 8 bits.")
     if value < 100:
         raise Hint("give the number of parameters, not of billions of parameters.")
-    raise Hint("divide the bits in 2 GB by the bits per parameter, which `nf4.bits_per_parameter(64, True)` gives.")
+    raise Hint(
+        "how many bits does a parameter take on average, if 96 of 100 are in NF4 and 4 in 16 bits? Of such parameters, "
+        "how many fit into the bits of 2 GB?"
+    )
 
 
 @exercise("10-3")

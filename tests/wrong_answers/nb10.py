@@ -31,8 +31,10 @@ WRONG = {
     ],
     "10-2": [
         (f"parameters = 2e9 * 2\n{CHECK[2]}", "codes alone"),
-        (f"parameters = 2e9 / nf4.bits_per_parameter(64, True)\n{CHECK[2]}", "each byte has 8 bits"),
-        (f"parameters = 2e9 * 8 / 4.5\n{CHECK[2]}", "without double quantization"),
+        (f"parameters = 2e9 * 8 / nf4.bits_per_parameter(64, True)\n{CHECK[2]}", "every parameter in 4 bits"),
+        (f"parameters = 2e9 / (0.96 * nf4.bits_per_parameter(64, True) + 0.64)\n{CHECK[2]}", "each byte has 8 bits"),
+        (f"parameters = 2e9 * 8 / (0.96 * 4.5 + 0.64)\n{CHECK[2]}", "without double quantization"),
+        (f"parameters = 2e9 * 8 / 5\n{CHECK[2]}", "on average"),
     ],
     "10-3": [
         (f"questions = 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "their variances add"),
