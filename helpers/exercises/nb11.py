@@ -81,12 +81,12 @@ def check_kernel(answer, *, count_loads) -> str:
     total = sum(each.values())
     if each["absmax"] > 0.2:
         raise Hint(
-            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight. Leave it out of the inner "
-            "loop: the line after it multiplies all eight at once."
+            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight. Take it out of the "
+            "inner loop: the line after it multiplies all eight at once."
         )
     return (
-        f"right, with {total:.2f} loads per weight, and {each['levels']:.0f} of them is for the level. It's the loop of "
-        "the second kernel, which finds its levels in another way. Its time on a GPU comes next."
+        f"right, with {total:.2f} loads per weight, and {each['levels']:.0f} of them is for the level. It's the loop "
+        "of the second kernel, which finds its levels in another way. Its time on a GPU comes next."
     )
 
 

@@ -38,7 +38,7 @@ WRONG = {
         (KERNEL.format(CODE, PART, "absmax + place // 8"), "constants of row 0"),
         (KERNEL.format(CODE, "tl.load(levels + code) * tl.load(x + place + i)", SCALE), "not their x"),
         (KERNEL.format("(word >> (8 * i)) & 15", PART, SCALE), "must come out as"),
-        (KERNEL.format(CODE, SCALED, SCALE).replace(f"part * tl.load({SCALE})", "part"), "out of the inner"),
+        (KERNEL.format(CODE, SCALED, SCALE).replace(f"part * tl.load({SCALE})", "part"), "the line after it"),
         (KERNEL.format(CODE, PART, "absmax + row * (K // 8) + place // 8"), "which has 24 elements"),
     ],
     "11-3": [
