@@ -166,6 +166,7 @@ DRAWINGS = {
     "byte_permute": ([3, 0, 7, 5],),
     "early_start": (),
     "few_kernels": (1566, 263, 32),
+    "finished_kernel": (176, [level / 8 for level in range(-8, 8)]),
     "inside_a_multiprocessor": (),
     "kernel_tile": (2, 128),
     "lane_tile": (5,),

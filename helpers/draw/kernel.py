@@ -31,6 +31,7 @@ __all__ = [
     "byte_permute",
     "early_start",
     "few_kernels",
+    "finished_kernel",
     "inside_a_multiprocessor",
     "kernel_tile",
     "lane_tile",
@@ -219,7 +220,7 @@ def amdahl(p: float, s: float) -> None:
 def moves_between_threads(threads: int = 4, each: int = 2) -> None:
     """Bytes as threads load them, several to each, and as they multiply them, dealt out one by one; moves between."""
     ax = canvas(3.1)
-    count, w, x0 = threads * each, 6.3, 22
+    count, w, x0 = threads * each, 5.0, 18
     found, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
     at = {}
     for y, holders, said in (
@@ -229,20 +230,64 @@ def moves_between_threads(threads: int = 4, each: int = 2) -> None:
         colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
         at[y] = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
         say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
+    say(ax, x0 - 1.6, 27.2, "byte", ha="right", size=10.3, color=GRAY)
     for i, x in enumerate(at[21.0]):
-        say(ax, x, 27.2, f"byte {i}", size=10.3, color=GRAY)
-        moves = found[i] != dealt[i]
-        arrow(ax, (x, 20.6), (x, 8.6), color=RED if moves else GRAY, linewidth=1.8 if moves else 1.0)
-    box(
-        ax, x0, 12.4, count * w, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45), size=10.5
-    )
-    stay = sum(a == b for a, b in zip(found, dealt, strict=True))
-    say(ax, x0 + count * w / 2, 1.6, "red: from one thread to another", size=10.5, color=RED)
+        say(ax, x, 27.2, str(i), size=10.3, color=GRAY)
+        arrow(ax, (x, 20.6), (x, 16.8), color=INK)
+        arrow(ax, (x, 12.2), (x, 8.6), color=INK)
+    end = x0 + count * w
+    box(ax, x0, 12.4, end + 4.4 - x0, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45),
+        size=10.5)  # fmt: skip
+    ax.plot([end + 0.4, end + 2.2], [6.2, 6.2], color=INK, lw=1.3)
+    arrow(ax, (end + 2.2, 6.2), (end + 2.2, 12.2), color=INK)
+    ax.plot([end + 2.2, end + 2.2], [16.8, 23.0], color=INK, lw=1.3)
+    arrow(ax, (end + 2.2, 23.0), (end + 0.4, 23.0), color=INK)
+    say(ax, end + 5.2, 14.5, "then the sum\nof each byte\ngoes back", ha="left", size=10.3)
+    others = sum(a != b for a, b in zip(found, dealt, strict=True))
+    said = f"{others} of {count} bytes end in another color, so with another thread"
+    say(ax, x0 + count * w / 2, 1.6, said, size=10.5, color=GRAY)
     finish(
         ax,
         f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. "
-        f"Below, bytes are dealt out one by one to be multiplied. For {count - stay} of {count} bytes these are two "
-        "different threads, so their levels move through shared memory.",
+        f"Below, bytes are dealt out one by one to be multiplied. For {others} of {count} bytes these are two "
+        "different threads, so levels move through shared memory, and each byte's sum goes back the same way.",
+    )
+
+
+def finished_kernel(byte: int, levels: Sequence[float], rows: int = 16) -> None:
+    """What the finished kernel does for a byte: one look-up in a copy of its own, then the tensor core."""
+    ax = canvas(3.3)
+    pair = [f"{levels[code]:.3f}".replace("-", "−") for code in (byte >> 4, byte & 15)]
+    say(ax, 22.2, 30.4, "a thread", weight="bold")
+    box(ax, 1.0, 7.6, 42.4, 21.0, color="white", edgecolor=GRAY, linestyle="--")
+    box(ax, 2.6, 16.2, 8.4, 4.6, f"byte\n{byte}", color=tint(GREEN, 0.5), size=10.5)
+    arrow(ax, (11.4, 18.5), (15.0, 18.5))
+    for i in (2, 1, 0):
+        box(ax, 15.4 + 0.9 * i, 12.6 + 0.9 * i, 11.4, 10.0, color=tint(ORANGE, 0.4))
+    say(ax, 21.1, 17.6, "its copy of\nthe table:\n256 pairs", size=10.3)
+    say(ax, 21.6, 26.4, "32 threads, 32 copies in shared memory", size=10.3, color=OCHRE)
+    arrow(ax, (29.2, 18.5), (32.6, 18.5))
+    for y, level in ((19.0, pair[0]), (14.4, pair[1])):
+        box(ax, 33.0, y, 9.0, 4.0, level, color=tint(BLUE, 0.4), size=10.5)
+    say(ax, 22.2, 9.6, "one look-up gives two levels, and they stay here", size=10.3, color=GRAY)
+    arrow(ax, (43.8, 18.5), (48.0, 18.5))
+    say(ax, 59.4, 30.4, "the tensor core", weight="bold")
+    side, x0, y0 = 19.2, 48.6, 7.6
+    colors = [tint(BLUE, 0.18)] * (rows * rows)
+    colors[5 * rows + 4 : 5 * rows + 6] = [BLUE, BLUE]
+    matrix(ax, x0, y0, side, 17.0, rows, rows, colors, linewidth=0.8)
+    strip(ax, x0, 25.8, [""] * rows, side / rows, 2.0, [tint(GRAY, 0.6)] * rows, linewidth=0.6)
+    say(ax, x0 + side + 0.9, 26.8, "x", ha="left", weight="bold")
+    strip_x = x0 + side + 1.2
+    matrix(ax, strip_x, y0, 2.0, 17.0, rows, 1, [tint(RED, 0.5)] * rows, linewidth=0.8)
+    say(ax, strip_x + 4.6, y0 + 8.5, f"{rows}\nsums", size=10.3)
+    say(ax, x0 + side / 2, 5.0, f"each x is loaded once for {rows} rows", size=10.3, color=GRAY)
+    say(ax, 38, 1.4, "nothing moves from thread to thread", size=10.5, color=GREEN, weight="bold")
+    finish(
+        ax,
+        f"A thread looks the byte {byte} up in its own copy of a table of 256 pairs, and gets the levels {pair[0]} and "
+        f"{pair[1]}. They stay with the thread, which hands them to the tensor core. It multiplies {rows} rows of "
+        f"{rows} weights by the same {rows} numbers of x, and gives {rows} sums.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 11: loads that fit into the least time, a line of a kernel, a choice of kernel, Amdahl's law."""
+"""Checks of notebook 11: loads that fit into the least time, the loop of a kernel, a choice of kernel, Amdahl's law."""
 
 import math
 
@@ -44,43 +44,49 @@ def check_kernel(answer, *, count_loads) -> str:
     if ... in code.co_consts:
         call(lambda: ...)  # still open
     generator, (n, k) = torch.Generator().manual_seed(3), (6, 256)
-    codes = torch.randint(0, 256, (n * k // 2,), generator=generator, dtype=torch.uint8)
+    words = torch.randint(-(2**31), 2**31, (n * k // 8,), generator=generator).to(torch.int32)
     x, levels, absmax = (torch.randn(size, generator=generator) for size in (k, 16, n * k // 64))
     out = torch.full((n,), float("nan"))
     try:
-        loads = count_loads(answer, n // 2, x, codes, absmax, levels, out, k, ROWS=2, WIDTH=32)
+        loads = count_loads(answer, n // 2, x, words, absmax, levels, out, k, ROWS=2, WIDTH=16)
     except Exception as error:
         raise Hint(f"your kernel raised {type(error).__name__}: {str(error).rstrip('.')}.") from None
-    bytes_ = codes.long()
-    weights = torch.stack([levels[bytes_ >> 4], levels[bytes_ & 15]], 1).view(n, -1, 64)
-    sums = (weights.double() * x.view(1, -1, 64)).sum(2)  # of a row and block
-    blocks = torch.arange(k // 64)
+    own = torch.arange(n)[:, None] * (k // 64)  # where a row's constants begin
+    blocks, shifts = torch.arange(k // 8) // 8, [8 * (i // 2) + 4 * (1 - i % 2) for i in range(8)]
 
-    def gives(which):
+    def gives(shifts=shifts, which=own + blocks, at=None):
+        weights = torch.stack([levels[((words >> shift) & 15).long()] for shift in shifts], 1).view(n, -1, 8)
+        inputs = x.view(-1, 8) if at is None else x[at]
+        sums = (weights.double() * inputs.double()).sum(2)
         return torch.allclose(out.double(), (sums * absmax[which].double()).sum(1), rtol=1e-4, atol=1e-4)
 
-    own = torch.arange(n)[:, None] * (k // 64) + blocks
-    if gives(blocks.expand(n, -1)):
+    in_order = [4 * i for i in range(8)]
+    if gives(in_order):
+        raise Hint("in each byte the codes have changed places: its first code is in the *high* four bits.")
+    if gives([28 - shift for shift in in_order]):
+        raise Hint("the bytes are read from the wrong end: the first byte has the *lowest* 8 bits of the word.")
+    if gives(which=own + torch.arange(k // 8) // 32):
+        raise Hint("`place` no longer counts bytes. It counts words, and how many of them make a block of 64?")
+    if gives(which=blocks.expand(n, -1)):
         raise Hint("every row has taken the constants of row 0: where do those of `row` begin?")
-    if gives(own // (k // 64) * (k // 64) + blocks // 2):
-        raise Hint("`start` counts bytes, and a block of 64 weights has 32 of them.")
-    if gives(own // (k // 64) * (k // 64)):
-        raise Hint("this is each row's first absmax in every step: which block does a step work on?")
-    if not gives(own):
+    steps = torch.arange(8)
+    if gives(at=(torch.arange(k // 8)[:, None] + steps)) or gives(at=(2 * torch.arange(k // 8)[:, None] + steps)):
+        raise Hint("the codes are right, but not their x: a word has eight weights, so where do its x begin?")
+    if not gives():
         raise Hint(
-            "the sums are wrong. Row `row` has K // 64 constants, and the loop's step that begins at byte `start` "
-            "needs one of them: which?"
+            "the sums are wrong. Take the word of our block of eight, 176 + 125 · 256 + 104 · 256² + 42 · 256³: its "
+            "codes must come out as 11, 0, 7, 13, 6, 8, 2, 10."
         )
     each = {name: number / (n * k) for name, number in loads.items()}
     total = sum(each.values())
-    if each["absmax"] > 0.1:
+    if each["absmax"] > 0.2:
         raise Hint(
-            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight, as before. All bytes of "
-            "a step lie in one block, so one address per row will do."
+            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight. Take it out of the "
+            "inner loop: the line after it multiplies all eight at once."
         )
     return (
-        f"right, with {total:.2f} loads per weight. Absmax has {each['absmax']:.3f} of them, and levels, with "
-        f"{each['levels']:.0f}, are now half of all."
+        f"right, with {total:.2f} loads per weight, and {each['levels']:.0f} of them is for the level. It's the loop "
+        "of the second kernel, which finds its levels in another way. Its time on a GPU comes next."
     )
 
 

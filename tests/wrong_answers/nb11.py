@@ -3,19 +3,24 @@
 LOADS = "loads_that_fit = "
 CHECK_1 = '\nexercises.check("11-1", loads_that_fit)'
 KERNEL = """@jit
-def sparing(x, codes, absmax, levels, out, K, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+def by_word(x, codes, absmax, levels, out, K, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     total = tl.zeros((ROWS, WIDTH), tl.float32)
-    for start in range(0, K // 2, WIDTH):
+    for start in range(0, K // 8, WIDTH):
         place = start + tl.arange(0, WIDTH)[None, :]
-        byte = tl.load(codes + row * (K // 2) + place).to(tl.int32)
-        first = tl.load(levels + (byte >> 4)) * tl.load(x + 2 * place)
-        second = tl.load(levels + (byte & 15)) * tl.load(x + 2 * place + 1)
-        total += (first + second) * tl.load({})
+        word = tl.load(codes + row * (K // 8) + place)
+        part = tl.zeros((ROWS, WIDTH), tl.float32)
+        for i in range(8):
+            code = {}
+            part += {}
+        total += part * tl.load({})
     tl.store(out + row, tl.sum(total, 1)[:, None])
 
 
-exercises.check("11-2", sparing, count_loads=kernels.count_loads)"""
+exercises.check("11-2", by_word, count_loads=kernels.count_loads)"""
+CODE, PART = "(word >> (8 * (i // 2) + 4 * (1 - i % 2))) & 15", "tl.load(levels + code) * tl.load(x + 8 * place + i)"
+SCALE = "absmax + row * (K // 64) + place // 8"
+SCALED = f"{PART} * tl.load({SCALE})"
 CHECK_3 = 'exercises.check("11-3", {"A": "4 bits", '
 NEEDED = "def needed(p, goal):\n    "
 CHECK_4 = '\nexercises.check("11-4", needed)'
@@ -27,11 +32,14 @@ WRONG = {
         (f"{LOADS}32 * 1.5e9 * 4.127 / 8 / 0.3e12{CHECK_1}", "one multiprocessor"),
     ],
     "11-2": [
-        (KERNEL.format("absmax + row * (K // 64) + place // 32"), "one address per row"),
-        (KERNEL.format("absmax + start // 32"), "constants of row 0"),
-        (KERNEL.format("absmax + row * (K // 64) + start // 64"), "counts bytes"),
-        (KERNEL.format("absmax + row * (K // 64)"), "first absmax"),
-        (KERNEL.format("absmax + row * (K // 32) + start // 32"), "which has 24 elements"),
+        (KERNEL.format("(word >> (4 * i)) & 15", PART, SCALE), "have changed places"),
+        (KERNEL.format("(word >> (28 - 4 * i)) & 15", PART, SCALE), "wrong end"),
+        (KERNEL.format(CODE, PART, "absmax + row * (K // 64) + place // 32"), "counts words"),
+        (KERNEL.format(CODE, PART, "absmax + place // 8"), "constants of row 0"),
+        (KERNEL.format(CODE, "tl.load(levels + code) * tl.load(x + place + i)", SCALE), "not their x"),
+        (KERNEL.format("(word >> (8 * i)) & 15", PART, SCALE), "must come out as"),
+        (KERNEL.format(CODE, SCALED, SCALE).replace(f"part * tl.load({SCALE})", "part"), "the line after it"),
+        (KERNEL.format(CODE, PART, "absmax + row * (K // 8) + place // 8"), "which has 24 elements"),
     ],
     "11-3": [
         (f'{CHECK_3}"B": "4 bits", "C": "no difference", "D": "4 bits"}})', "with 8 rows"),
