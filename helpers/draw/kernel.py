@@ -364,7 +364,7 @@ def lane_tile(lane: int) -> None:
     say(ax, brace_x, y0 + 4 * h, f"… and of row {n + 8}", ha="left", size=10.5)
     finish(
         ax,
-        "The 16 by 16 weights of the first instruction. Each four neighbors of a row belong to a lane; after eight rows "
+        "The 16 by 16 weights of the first instruction. Four neighbors of a row belong to a lane; after eight rows "
         f"the lanes repeat. Lane {lane} is outlined: columns {32 * t} to {32 * t + 3} of rows {n} and {n + 8}.",
     )
 
@@ -411,7 +411,7 @@ def slots_of_two_blocks() -> None:
     finish(
         ax,
         "A grid of two rows and eight slots. Where block A's columns are multiplied, slots 0 to 3 hold the inputs of "
-        "four texts, and slots 4 to 7 zeros; where block B's are, it is the other way round. So each half sums up one block.",
+        "four texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block.",
     )
 
 
