@@ -1,5 +1,6 @@
 """Drawings of notebooks 11 and 15: what a GPU reads, what a kernel does for a byte, and who looks up where."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -130,25 +131,33 @@ def kernel_tile(rows: int, width: int) -> None:
 
 
 def loads_for_eight(kernels: Mapping[str, Mapping[str, float]]) -> None:
-    """What kernels load for eight weights, a box for each load; given are loads per weight."""
+    """What kernels load for eight weights, a box for each load, less for a part of one; given are loads per weight.
+
+    "moves" count with the loads: what goes from lane to lane, once for writing and once for reading.
+    """
     looks = {"codes": tint(GREEN, 0.5), "levels": tint(BLUE, 0.5), "absmax": tint(ORANGE, 0.55), "x": tint(GRAY, 0.6)}
+    looks["moves"] = tint(RED, 0.5)
+    looks = {kind: color for kind, color in looks.items() if any(each.get(kind) for each in kernels.values())}
     ax, w, x0 = canvas(1.25 + 0.75 * len(kernels)), 2.25, 17
     top, told = 7.5 * len(kernels) + 3.4, []
-    say(ax, x0, top + 5.6, "Loads for eight weights", ha="left", weight="bold")
+    title = f"Loads {'and moves ' if 'moves' in looks else ''}for eight weights"
+    say(ax, x0, top + 5.6, title, ha="left", weight="bold")
     for i, (name, each) in enumerate(kernels.items()):
         y, x = top - 1.4 - 7.5 * i, x0
         say(ax, x0 - 1.4, y + 1.8, name, ha="right", size=10.5)
         for kind, color in looks.items():
             count = 8 * each.get(kind, 0)
-            for _ in range(round(count)):
-                box(ax, x, y, w, 3.6, color=color)
-                x += w
+            for k in range(math.ceil(count)):
+                part = w * min(1, count - k)
+                box(ax, x, y, part, 3.6, color=color)
+                x += part
             if count:
                 told.append(f"{name}: {kind} {count:g}")
         say(ax, x + 1.2, y + 1.8, f"{8 * sum(each.values()):g}", ha="left", weight="bold")
     for i, (kind, color) in enumerate(looks.items()):
-        box(ax, x0 + 13 * i, 1.6, 2.2, 2.2, color=color)
-        say(ax, x0 + 3.2 + 13 * i, 2.7, kind, ha="left", size=10.5)
+        apart = 13 if len(looks) < 5 else 11.5
+        box(ax, x0 + apart * i, 1.6, 2.2, 2.2, color=color)
+        say(ax, x0 + 3.2 + apart * i, 2.7, kind, ha="left", size=10.5)
     finish(ax, f"Boxes, one for each load that a kernel makes for eight weights. {'; '.join(told)}.")
 
 
@@ -300,7 +309,7 @@ def inside_a_multiprocessor() -> None:
     rows = (
         (23.6, "a warp: 32 lanes", [tint(BLUE, 0.6)] * 32, "each is a thread; all do the same at once"),
         (17.0, "registers", [tint(BLUE, 0.25)] * 32, "a lane sees only its own"),
-        (4.6, "shared memory", [tint(ORANGE, 0.6)] * 32, "32 banks; each gives out one entry at a time"),
+        (4.6, "shared memory\nand cache", [tint(ORANGE, 0.6)] * 32, "32 banks; each gives out one entry at a time"),
     )
     for y, name, colors, said in rows:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
@@ -308,13 +317,14 @@ def inside_a_multiprocessor() -> None:
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
     box(ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3)
     say(ax, 17.6, 12.1, "tensor core", ha="right", weight="bold", size=10.5)
-    arrow(ax, (70, 24.6), (70, 6.2), color=GRAY, arrowstyle="<|-|>")
-    say(ax, 72.4, 15.4, "load", rotation=90, size=10.3, color=GRAY)
+    ax.plot([65.2, 68.6, 68.6], [6.0, 6.0, 18.4], color=GRAY, lw=1.3)
+    arrow(ax, (68.6, 18.4), (65.2, 18.4), color=GRAY)
+    say(ax, 71.8, 12.2, "a load", size=10.3, color=GRAY)
     finish(
         ax,
         "A multiprocessor. A warp has 32 lanes, and each has registers that no other lane sees. A tensor core "
-        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory has 32 banks, each of which gives out one entry at "
-        "a time.",
+        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory and cache are one unit of 32 banks, each of which "
+        "gives out one entry at a time. A load goes from there to the registers.",
     )
 
 
@@ -350,6 +360,7 @@ def byte_permute(codes: Sequence[int]) -> None:
     colors = [tint(ORANGE, 0.3 + 0.08 * i) for i in range(8)]
     at = strip(ax, 18, 18.6, [f"entry {i}" for i in range(8)], 7.0, 4.0, colors, size=10.3)
     say(ax, 16.6, 20.6, "two words,\neight bytes", ha="right", size=10.5)
+    say(ax, 18, 24.4, "lowest byte first", ha="left", size=10.3, color=GRAY)
     used = [code & 7 for code in codes]
     digits = strip(ax, 32, 9.6, [str(digit) for digit in used], 7.0, 3.4, ["white"] * 4, size=11)
     say(ax, 30.6, 11.3, "selector", ha="right", size=10.5)
@@ -367,7 +378,7 @@ def byte_permute(codes: Sequence[int]) -> None:
 
 
 def lane_tile(lane: int) -> None:
-    """The tile of 16 × 16 weights, with the lane that holds each group of four; the two groups of `lane` outlined."""
+    """The weights of the first instruction, 16 rows, with the lane that holds each four; those of `lane` outlined."""
     ax = canvas(4.4)
     x0, y0, w, h = 13, 2.4, 9.5, 2.2
     for row in range(16):
@@ -382,40 +393,47 @@ def lane_tile(lane: int) -> None:
         if row % 4 == 0:
             say(ax, 12, y0 + (15.5 - row) * h, f"row {row}", ha="right", size=10.3, color=GRAY)
     for group in range(4):
-        columns = f"{4 * group}–{4 * group + 3}"
+        columns = f"{32 * group}–{32 * group + 3}"
         say(ax, x0 + (group + 0.5) * w, y0 + 16 * h + 1.4, columns, size=10.3, color=GRAY)
     say(ax, 12, y0 + 16 * h + 1.4, "columns", ha="right", size=10.3, color=GRAY)
     n, t = divmod(lane, 4)
     brace_x = x0 + 4 * w + 1.6
-    say(ax, brace_x, y0 + 12 * h, f"lane {lane} holds\nfour neighbors\nof row {n} …", ha="left", size=10.5)
-    say(ax, brace_x, y0 + 4 * h, f"… and four of\nrow {n + 8}", ha="left", size=10.5)
+    say(
+        ax,
+        brace_x,
+        y0 + 12 * h,
+        f"lane {lane} holds\ncolumns {32 * t}–{32 * t + 3}\nof row {n} …",
+        ha="left",
+        size=10.5,
+    )
+    say(ax, brace_x, y0 + 4 * h, f"… and of row {n + 8}", ha="left", size=10.5)
     finish(
         ax,
-        "A tile of 16 by 16 weights. Each group of four columns in a row belongs to a lane; after eight rows the lanes "
-        f"repeat. Lane {lane} is outlined: columns {4 * t} to {4 * t + 3} of rows {n} and {n + 8}.",
+        "The 16 by 16 weights of the first instruction. Four neighbors of a row belong to a lane; after eight rows "
+        f"the lanes repeat. Lane {lane} is outlined: columns {32 * t} to {32 * t + 3} of rows {n} and {n + 8}.",
     )
 
 
 def renumbered_columns() -> None:
-    """The columns of one row of the tile in the hardware's order and in ours, colored by the lane that holds them."""
-    ax = canvas(2.5)
-    hardware = [2 * t + i for t in range(4) for i in (0, 1, 8, 9)]
-    holder = {column: i // 4 for i, column in enumerate(hardware)}
-    w, x0 = 3.7, 16
-    for y, colors, said in (
-        (15.2, [holder[column] for column in range(16)], "hardware"),
-        (5.4, [column // 4 for column in range(16)], "ours"),
+    """One row of the tile: the places that each of four lanes has, and the columns that we put there, in turn."""
+    ax = canvas(3.0)
+    w, x0 = 3.6, 17.6
+    for y, said, texts in (
+        (18.0, "places in the tile", [2 * t + i for t in range(4) for i in (0, 1, 8, 9)]),
+        (9.2, "columns in memory,\ninstruction 0", [32 * t + i for t in range(4) for i in range(4)]),
+        (2.6, "the same,\ninstruction 1", [32 * t + 4 + i for t in range(4) for i in range(4)]),
     ):
-        strip(ax, x0, y, [str(k) for k in range(16)], w, 4.0, [tint(LANES[t], 0.4) for t in colors], size=10.5)
-        say(ax, 14.6, y + 2.0, said, ha="right", weight="bold")
-    say(ax, x0, 21.6, "columns 0, 1, 8 and 9 belong to one lane", ha="left", size=10.5, color=GREEN)
-    say(ax, x0, 11.8, "what a lane loads anyway, called columns 0 to 3", ha="left", size=10.5, color=GREEN)
+        strip(ax, x0, y, [str(k) for k in texts], w, 4.0, [tint(LANES[k // 4], 0.4) for k in range(16)], size=10.5)
+        say(ax, 16.6, y + 2.0, said, ha="right", size=10.3)
     for t in range(4):
-        say(ax, x0 + (4 * t + 2) * w, 2.6, f"lane {t}", size=10.5, color=LANES[t])
+        say(ax, x0 + (4 * t + 2) * w, 24.0, f"lane {t}", size=10.5, weight="bold", color=LANES[t])
+        arrow(ax, (x0 + (4 * t + 2) * w, 13.5), (x0 + (4 * t + 2) * w, 17.6), color=GRAY)
     finish(
         ax,
-        "One row of the tile, twice, with its 16 columns colored by the four lanes that hold them. In the hardware's "
-        "order a lane holds columns 0, 1, 8 and 9, or 2, 3, 10 and 11, and so on. In ours it holds four neighbors.",
+        "Lanes 0 to 3 and one row of the tile. The hardware gives lane 0 the places 0, 1, 8 and 9, lane 1 the places "
+        "2, 3, 10 and 11, and so on. Into them go the columns in memory that the lane has loaded: in instruction 0, "
+        "columns 0 to 3 of lane 0, 32 to 35 of lane 1, 64 to 67 of lane 2 and 96 to 99 of lane 3; in instruction 1, "
+        "the next four of each.",
     )
 
 
@@ -424,11 +442,11 @@ def slots_of_two_blocks() -> None:
     ax = canvas(2.4)
     x0, w = 25, 5.6
     for y, name, mine, color in (
-        (12.6, "columns of block A", range(4), GREEN),
-        (7.0, "columns of block B", range(4, 8), BLUE),
+        (12.6, "columns of block A\n(lanes 0 and 1)", range(4), GREEN),
+        (7.0, "columns of block B\n(lanes 2 and 3)", range(4, 8), BLUE),
     ):
         colors = [tint(color, 0.4) if slot in mine else "white" for slot in range(8)]
-        texts = [f"x {slot % 4}" if slot in mine else "0" for slot in range(8)]
+        texts = [f"text {slot % 4}" if slot in mine else "0" for slot in range(8)]
         strip(ax, x0, y, texts, w, 4.6, colors, size=10.5)
         say(ax, x0 - 1.4, y + 2.3, name, ha="right", size=10.5, color=color)
     for slot in range(8):
@@ -437,8 +455,8 @@ def slots_of_two_blocks() -> None:
     brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 6.2, "sums of block B", color=BLUE)
     finish(
         ax,
-        "A grid of two rows and eight slots. Where block A's columns are multiplied, slots 0 to 3 hold four rows of x "
-        "and slots 4 to 7 zeros; where block B's are, it is the other way round. So each half sums up one block.",
+        "A grid of two rows and eight slots. Where block A's columns are multiplied, slots 0 to 3 hold the inputs of "
+        "four texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block.",
     )
 
 
@@ -450,19 +468,22 @@ def bank_queues(entries: Sequence[int]) -> None:
     asked = Counter(entry % count for entry in set(entries))  # the same entry is read once for all who ask
     longest = max(asked.values())
     x0 = (76 - w * count) / 2 + 3
-    say(ax, 75, 34.6, f"drawn with {count} lanes and {count} banks", ha="right", size=10.3, color=GRAY)
+    say(ax, 75, 34.6, f"with {count} banks only: entry e is in bank e % {count}", ha="right", size=10.3, color=GRAY)
     for y, own, title in (
-        (20.4, False, f"One table: the longest queue is {longest}"),
-        (2.2, True, "A copy in each bank: nobody waits"),
+        (20.8, False, f"One table: the longest queue is {longest}"),
+        (2.9, True, "A copy in each bank: nobody waits"),
     ):
-        say(ax, 1.5, y + 13.4, title, ha="left", weight="bold")
+        say(ax, 1.5, y + 13.2, title, ha="left", weight="bold")
         lanes = strip(ax, x0, y + 8.2, [str(entry) for entry in entries], w, 3.2, [tint(BLUE, 0.4)] * count, size=10.3)
         busy = Counter(range(count)) if own else asked
         colors = [tint(RED, 0.55) if busy[b] > 1 else tint(ORANGE, 0.5) if busy[b] else LIGHT for b in range(count)]
         texts = [str(busy[bank]) if busy[bank] else "" for bank in range(count)]
         places = strip(ax, x0, y, texts, w, 3.2, colors, size=10.3)
         say(ax, x0 - 1, y + 9.8, "lanes ask\nfor entry", ha="right", size=10.3)
-        say(ax, x0 - 1, y + 1.6, "banks", ha="right", size=10.3)
+        say(ax, x0 - 1, y + 1.6, "lanes in\nthe queue", ha="right", size=10.3)
+        say(ax, x0 - 1, y - 1.8, "at bank", ha="right", size=10.3, color=GRAY)
+        for bank, x in enumerate(places):
+            say(ax, x, y - 1.8, str(bank), size=10.3, color=GRAY)
         for lane, x in enumerate(lanes):
             arrow(ax, (x, y + 8.0), (places[lane if own else banks[lane]], y + 3.4), color=GRAY, linewidth=1)
     finish(

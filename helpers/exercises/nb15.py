@@ -1,8 +1,8 @@
-"""Checks of notebook 15: queues at banks, a look-up by byte permutes, the lane of a weight, stages left out."""
+"""Checks of notebook 15: queues at banks, a look-up by byte permutes, who holds a weight and when, stages left out."""
 
 import random
 
-from . import Hint, call, exercise, matched, number
+from . import Hint, call, exercise, matched, number, numbers
 
 
 @exercise("15-1")
@@ -68,30 +68,41 @@ def check_look_up(answer) -> str:
 
 
 @exercise("15-3")
-def check_lane(answer) -> str:
-    places = [(row, column) for row in range(16) for column in range(16)]
-    found = {place: number(call(answer, *place), "what lane_of returns") for place in places}
+def check_holder(answer) -> str:
+    places = [(row, column) for row in range(16) for column in range(128)]
+    wanted = "two numbers: the lane and the instruction"
+    found = {place: numbers(call(answer, *place), 2, wanted) for place in places}
 
-    def all_are(formula):
-        return all(value == formula(*place) for place, value in found.items())
+    def lanes_are(formula):
+        return all(lane == formula(*place) for place, (lane, _) in found.items())
 
-    if all_are(lambda row, column: 4 * (row % 8) + column // 4):
-        return "row 11, column 9 is in lane 14. Each lane has eight weights of the tile, in two rows."
-    if all_are(lambda row, column: 4 * row + column // 4):
+    def turns_are(formula):
+        return all(turn == formula(*place) for place, (_, turn) in found.items())
+
+    right_lanes = lanes_are(lambda row, column: 4 * (row % 8) + column // 32)
+    if right_lanes and turns_are(lambda row, column: column % 32 // 4):
+        return "row 11, column 73 is in lane 14, and instruction 2 takes it. Each weight has its turn once."
+    if lanes_are(lambda row, column: 4 * row + column // 32):
         raise Hint("there are 32 lanes, 0 to 31; after eight rows they begin again.")
-    if all_are(lambda row, column: 4 * (row % 8) + column % 4):
-        raise Hint("four *neighbors* are in one lane: columns 0 and 1 are in the same, 0 and 4 are not.")
-    if all_are(lambda row, column: row % 8 + 8 * (column // 4)):
+    if lanes_are(lambda row, column: 4 * (row % 8) + column // 4):
+        raise Hint("in memory, a lane has 32 columns side by side; only four of them at a time are in the tile.")
+    if lanes_are(lambda row, column: row % 8 + 8 * (column // 32)):
         raise Hint("the lanes of one row follow one another: row 0 has lanes 0, 1, 2 and 3.")
-    if all_are(lambda row, column: 4 * (row % 8) + column % 8 // 2):
-        raise Hint("this is the hardware's own order; here it is ours, in which a lane has four neighbors.")
-    wrong = next(p for p, value in found.items() if value != 4 * (p[0] % 8) + p[1] // 4)
-    raise Hint(f"look at row {wrong[0]}, column {wrong[1]} in the drawing: your function says {found[wrong]:g}.")
+    if right_lanes and turns_are(lambda row, column: column // 4):
+        raise Hint("the lane is right. But instructions go from 0 to 7: each lane counts from its own first column.")
+    if right_lanes and turns_are(lambda row, column: column // 16):
+        raise Hint(
+            "the lane is right. But an instruction's 16 columns are not neighbors: it takes four of each lane's."
+        )
+    if right_lanes:
+        raise Hint("the lane is right. Of its 32 columns, an instruction takes four: which four are the first?")
+    wrong = next(p for p, (lane, _) in found.items() if lane != 4 * (p[0] % 8) + p[1] // 32)
+    raise Hint(f"look at row {wrong[0]}, column {wrong[1]}: your function says lane {found[wrong][0]:g}.")
 
 
 @exercise("15-4")
 def check_stages(answer) -> str:
-    truth = {"A": "look-up", "B": "either", "C": "something else", "D": "absmax"}
+    truth = {"A": "look-up", "B": "both", "C": "something else", "D": "absmax"}
     why = {
         "A": "A: which single stage, left out, makes it as fast as without both?",
         "B": "B: alone, neither helps, and both together do. Can the two run at the same time?",

@@ -8,8 +8,8 @@ def look_up(codes, table):
 CHECK_2 = '\nexercises.check("15-2", look_up)'
 MASK = "    mask = sum(0xFF << 8 * i for i in range(4) if codes >> (4 * i + 3) & 1)\n"
 HALVES = "    a, b = permute(table[0], table[1], codes), permute(table[2], table[3], codes)\n"
-LANE = "def lane_of(row, column):\n    return "
-CHECK_3 = '\nexercises.check("15-3", lane_of)'
+HOLDER = "def holder(row, column):\n    return "
+CHECK_3 = '\nexercises.check("15-3", holder)'
 TURNS = "def turns(entries):\n"
 CHECK_1 = '\nexercises.check("15-1", turns)'
 BANKS = "    banks = [entry % 32 for entry in entries]\n"
@@ -22,9 +22,10 @@ WRONG = {
         (f"{PERMUTE}{HALVES}    return a | b{CHECK_2}", "take each byte from the one"),
     ],
     "15-3": [
-        (f"{LANE}4 * row + column // 4{CHECK_3}", "after eight rows"),
-        (f"{LANE}4 * (row % 8) + column % 4{CHECK_3}", "four *neighbors*"),
-        (f"{LANE}4 * (row % 8) + column % 8 // 2{CHECK_3}", "hardware's own order"),
+        (f"{HOLDER}4 * row + column // 32, column % 32 // 4{CHECK_3}", "after eight rows"),
+        (f"{HOLDER}4 * (row % 8) + column // 4, column % 4{CHECK_3}", "32 columns side by side"),
+        (f"{HOLDER}4 * (row % 8) + column // 32, column // 4{CHECK_3}", "its own first column"),
+        (f"{HOLDER}4 * (row % 8) + column // 32, column // 16{CHECK_3}", "are not neighbors"),
     ],
     "15-1": [
         (f"{TURNS}{BANKS}    return max(banks.count(bank) for bank in banks){CHECK_1}", "answered together"),
@@ -33,7 +34,7 @@ WRONG = {
     ],
     "15-4": [
         (f'{CHECK_4}"B": "something else", "C": "something else", "D": "absmax"}})', "run at the same time"),
-        (f'{CHECK_4}"B": "either", "C": "either", "D": "absmax"}})', "both are left out"),
-        (f'{CHECK_4}"B": "either", "C": "something else", "D": "either"}})', "most of the gain"),
+        (f'{CHECK_4}"B": "both", "C": "both", "D": "absmax"}})', "both are left out"),
+        (f'{CHECK_4}"B": "both", "C": "something else", "D": "both"}})', "most of the gain"),
     ],
 }
