@@ -344,8 +344,15 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "in blocks of 8, 8 bits, saves 50.0%" in shown[-1][1]["image/png"]["alt"]
     draw.errors_at_right_angles({"by hand": (4, 3)})
     assert "4 and 3 make 5" in shown[-1][1]["image/png"]["alt"]
-    draw.scoreboard({"size": [("2–4 GB", "depends*"), ("fewer", None)]})
-    assert "2 claims as tiles: 2–4 GB (depends*); fewer." in shown[-1][1]["image/png"]["alt"]
+    draw.scoreboard({"size": [("2–4 GB", "depends*"), ("fewer", "false")]}, star="small ones")
+    assert (
+        "2 claims as tiles: 2–4 GB (depends*); fewer (false). A star: small ones." in shown[-1][1]["image/png"]["alt"]
+    )
+    draw.guide_page({"size": [("Reduces memory by ~75%", True), ("Fewer parameters", False)]})
+    assert (
+        "2 lines of the guide, 1 of them marked. size: Reduces memory by ~75% (marked)"
+        in shown[-1][1]["image/png"]["alt"]
+    )
     draw.zone({"A": (0.1, -0.1, 0.3), "B": (75.0,)}, (0, 80), ["open", "true"], "points")
     assert "A -0.1 to 0.3, open; B 75, true" in shown[-1][1]["image/png"]["alt"]
     draw.changed_answers([True] * 3 + [False] * 2, [True, False, False, True, False])
