@@ -309,7 +309,12 @@ def inside_a_multiprocessor() -> None:
     rows = (
         (23.6, "a warp: 32 lanes", [tint(BLUE, 0.6)] * 32, "each is a thread; all do the same at once"),
         (17.0, "registers", [tint(BLUE, 0.25)] * 32, "a lane sees only its own"),
-        (4.6, "shared memory\nand cache", [tint(ORANGE, 0.6)] * 32, "32 banks; each gives out one entry at a time"),
+        (
+            4.6,
+            "shared memory\nand cache",
+            [tint(ORANGE, 0.6)] * 32,
+            "the unit that answers loads: 32 banks, one entry at a time from each",
+        ),
     )
     for y, name, colors, said in rows:
         strip(ax, x0, y, [""] * 32, w, 2.8, colors, linewidth=0.6)
@@ -323,8 +328,8 @@ def inside_a_multiprocessor() -> None:
     finish(
         ax,
         "A multiprocessor. A warp has 32 lanes, and each has registers that no other lane sees. A tensor core "
-        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory and cache are one unit of 32 banks, each of which "
-        "gives out one entry at a time. A load goes from there to the registers.",
+        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory and cache are one unit, which answers loads. It "
+        "has 32 banks, and each gives out one entry at a time. A load goes from there to the registers.",
     )
 
 
@@ -362,18 +367,20 @@ def byte_permute(codes: Sequence[int]) -> None:
     say(ax, 16.6, 20.6, "two words,\neight bytes", ha="right", size=10.5)
     say(ax, 18, 24.4, "lowest byte first", ha="left", size=10.3, color=GRAY)
     used = [code & 7 for code in codes]
-    digits = strip(ax, 32, 9.6, [str(digit) for digit in used], 7.0, 3.4, ["white"] * 4, size=11)
-    say(ax, 30.6, 11.3, "selector", ha="right", size=10.5)
+    bits = [f"{code >> 3} {code & 7:03b}" for code in codes]
+    digits = strip(ax, 32, 9.6, bits, 7.0, 3.4, ["white"] * 4, size=11)
+    say(ax, 30.6, 11.3, f"selector: codes\n{', '.join(map(str, codes))}, in bits", ha="right", size=10.5)
     for x, digit in zip(digits, used, strict=True):
         arrow(ax, (at[digit], 18.3), (x, 13.3), color=GRAY, linewidth=1.1)
         arrow(ax, (x, 9.3), (x, 6.7), color=GRAY, linewidth=1.1)
     strip(ax, 32, 2.4, [f"entry {digit}" for digit in used], 7.0, 4.0, [colors[digit] for digit in used], size=10.3)
     say(ax, 30.6, 4.4, "the result, one word", ha="right", size=10.5)
-    say(ax, 61.6, 11.3, "three bits of\neach code", ha="left", size=10.3, color=GRAY)
+    say(ax, 61.6, 11.3, "the bit of value 8\nisn't used yet", ha="left", size=10.3, color=GRAY)
     finish(
         ax,
-        f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, {', '.join(map(str, used))}; each "
-        "picks one of the eight bytes, so that four bytes come out at once.",
+        f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, the codes "
+        f"{', '.join(map(str, codes))}. Without its bit of value 8, each picks one of the eight bytes, so that entries "
+        f"{', '.join(map(str, used))} come out at once.",
     )
 
 
@@ -438,25 +445,29 @@ def renumbered_columns() -> None:
 
 
 def slots_of_two_blocks() -> None:
-    """The eight slots of the instruction: which block's inputs they hold, and which hold zeros."""
-    ax = canvas(2.4)
+    """The eight slots of the instruction: inputs of which block, or zeros; and the lane that each sum is left with."""
+    ax = canvas(3.0)
     x0, w = 25, 5.6
     for y, name, mine, color in (
-        (12.6, "columns of block A\n(lanes 0 and 1)", range(4), GREEN),
-        (7.0, "columns of block B\n(lanes 2 and 3)", range(4, 8), BLUE),
+        (18.6, "inputs that\nmeet block A", range(4), GREEN),
+        (13.0, "inputs that\nmeet block B", range(4, 8), BLUE),
     ):
         colors = [tint(color, 0.4) if slot in mine else "white" for slot in range(8)]
         texts = [f"text {slot % 4}" if slot in mine else "0" for slot in range(8)]
         strip(ax, x0, y, texts, w, 4.6, colors, size=10.5)
         say(ax, x0 - 1.4, y + 2.3, name, ha="right", size=10.5, color=color)
     for slot in range(8):
-        say(ax, x0 + (slot + 0.5) * w, 19.2, f"slot {slot}", size=10.3, color=GRAY)
-    brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 6.2, "sums of block A", color=GREEN)
-    brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 6.2, "sums of block B", color=BLUE)
+        say(ax, x0 + (slot + 0.5) * w, 25.2, f"slot {slot}", size=10.3, color=GRAY)
+    lanes = [tint(GREEN, 0.7)] * 2 + [tint(BLUE, 0.6)] * 2
+    strip(ax, x0, 6.4, [f"lane {lane}" for lane in range(4)], 2 * w, 3.6, lanes, size=10.5)
+    say(ax, x0 - 1.4, 8.2, "sums are left with", ha="right", size=10.5)
+    brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 5.4, "sums of block A", color=GREEN)
+    brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 5.4, "sums of block B", color=BLUE)
     finish(
         ax,
-        "A grid of two rows and eight slots. Where block A's columns are multiplied, slots 0 to 3 hold the inputs of "
-        "four texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block.",
+        "A grid of two rows and eight slots. Where block A's weights are met, slots 0 to 3 hold the inputs of four "
+        "texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block. The "
+        "sums of slots 0 and 1 are left with lane 0, and so on, two slots for each of four lanes.",
     )
 
 

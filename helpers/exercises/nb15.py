@@ -62,8 +62,8 @@ def check_look_up(answer) -> str:
     if reverse:
         raise Hint("the bytes come in the opposite order: the first code belongs in the lowest byte.")
     raise Hint(
-        "look up in entries 0 to 7 and in 8 to 15, four codes at once, then take each byte from the one that its "
-        "code's fourth bit, of value 8, names."
+        "a permute reads two of the table's words: how do you reach the other two? And which result is right for a "
+        "code, its fourth bit, of value 8, tells: it has to choose a whole byte."
     )
 
 

@@ -19,7 +19,7 @@ WRONG = {
     "15-2": [
         (f"{PERMUTE}    return permute(table[0], table[1], codes){CHECK_2}", "entries 0 to 7 alone"),
         (f"{PERMUTE}{HALVES}{MASK}    return a & mask | b & ~mask{CHECK_2}", "halves are swapped"),
-        (f"{PERMUTE}{HALVES}    return a | b{CHECK_2}", "take each byte from the one"),
+        (f"{PERMUTE}{HALVES}    return a | b{CHECK_2}", "it has to choose a whole byte"),
     ],
     "15-3": [
         (f"{HOLDER}4 * row + column // 32, column % 32 // 4{CHECK_3}", "after eight rows"),
