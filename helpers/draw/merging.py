@@ -50,21 +50,21 @@ def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
     """A small matrix on its levels, plus an update, is the merged matrix, every number written in."""
     ax = canvas(1.55)
     rows, columns = weights.shape
-    w, h = 5.85, 3.6
+    w, h = 6.0, 3.6
     parts = (
         (weights, "W, each weight on a level", GREEN, GREEN),
         (change, "BA, the update", ORANGE, OCHRE),
         (weights + change, "W + BA, merged", GRAY, INK),
     )
     for k, (values, name, color, ink) in enumerate(parts):
-        x = 0.4 + k * (columns * w + 2.2)
+        x = 0.2 + k * (columns * w + 1.6)
         for row in range(rows):
             texts = [_short(value) for value in values[row].tolist()]
             fill = [tint(color, 0.3 if k < 2 else 0.15)] * columns
-            strip(ax, x, 7.0 - h * row, texts, w, h, fill, size=9.6)
+            strip(ax, x, 7.0 - h * row, texts, w, h, fill, size=10.2)
         say(ax, x + columns * w / 2, 12.8, name, color=ink, weight="bold", size=10.5)
         if k:
-            say(ax, x - 1.1, 7.0, "+="[k - 1], size=14)
+            say(ax, x - 0.8, 7.0, "+="[k - 1], size=12)
     told = "; ".join(", ".join(_short(value) for value in row) for row in (weights + change).tolist())
     finish(ax, f"A matrix of {rows} × {columns} weights, plus an update of the same shape, is the merged one: {told}.")
 
