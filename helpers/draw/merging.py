@@ -50,21 +50,21 @@ def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
     """A small matrix on its levels, plus an update, is the merged matrix, every number written in."""
     ax = canvas(1.55)
     rows, columns = weights.shape
-    w, h = 5.75, 3.6
+    w, h = 6.0, 3.6
     parts = (
         (weights, "W, each weight on a level", GREEN, GREEN),
         (change, "BA, the update", ORANGE, OCHRE),
         (weights + change, "W + BA, merged", GRAY, INK),
     )
     for k, (values, name, color, ink) in enumerate(parts):
-        x = 0.6 + k * (columns * w + 2.9)
+        x = 0.2 + k * (columns * w + 1.6)
         for row in range(rows):
             texts = [_short(value) for value in values[row].tolist()]
             fill = [tint(color, 0.3 if k < 2 else 0.15)] * columns
-            strip(ax, x, 7.0 - h * row, texts, w, h, fill, size=10.4)
+            strip(ax, x, 7.0 - h * row, texts, w, h, fill, size=10.2)
         say(ax, x + columns * w / 2, 12.8, name, color=ink, weight="bold", size=10.5)
         if k:
-            say(ax, x - 1.45, 7.0, "+="[k - 1], size=14)
+            say(ax, x - 0.8, 7.0, "+="[k - 1], size=12)
     told = "; ".join(", ".join(_short(value) for value in row) for row in (weights + change).tolist())
     finish(ax, f"A matrix of {rows} × {columns} weights, plus an update of the same shape, is the merged one: {told}.")
 
@@ -91,7 +91,7 @@ def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float)
     for border in (left, right):
         ax.plot([at(border)] * 2, [4.4, 9.4], color=GRAY, lw=1.3, ls="--")
         say(ax, at(border), 2.9, f"border\n{border:.3f}".replace("-", "−"), color=GRAY, size=10.5)
-    ax.plot([at(start)], [6.4], "o", color=RED, ms=8, zorder=3)
+    ax.plot([at(start)], [6.4], "o", color=RED, ms=6, zorder=3)
     arrow(ax, (at(start), 9.0), (at(end), 9.0), color=OCHRE, linewidth=2.2, mutation_scale=13)
     ax.plot([at(start)] * 2, [7.0, 9.0], color=OCHRE, lw=1, ls=":")
     away, side = ("right", -0.8) if update > 0 else ("left", 0.8)
@@ -240,12 +240,16 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
     plots.show(fig, f"Histograms of update divided by distance to the border, shaded beyond 1. Beyond it are {told}.")
 
 
-def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) -> None:
+def along_and_rest(
+    found: Mapping[str, tuple[float, float]], outputs: Mapping[str, float] | None = None, most: float = 3.4
+) -> None:
     """For each merge the update that was meant, and what the merge really changed: its part along it, and the rest.
 
-    `found` has (share along the update, length of the rest in lengths of the update) by letter.
+    `found` has (share along the update, length of the rest in lengths of the update) by letter; `outputs` the length of
+    the rest where the layers put it out, in lengths of what the update adds there, for a ring.
     """
     unit = 6.2
+    outputs = outputs or {}
     upright = unit * 10 * WIDTH / ACROSS  # as long as `unit` is across
     highest = min(most, max([1.0, *(rest for _, rest in found.values())]))
     y, tall = 10.6, highest * upright
@@ -270,11 +274,20 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
         say(ax, x + unit / 2, 7.4, f"{100 * share:.3g}% arrived", color=OCHRE, size=10.4)
         say(ax, x + unit / 2, 4.6, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.3)
         say(ax, x - 1.5, y + 1.5, letter, weight="bold", size=13)
+        if letter in outputs:
+            ring = min(outputs[letter], most) * upright
+            ax.plot([x + across], [y + ring], "o", ms=8, mfc="white", mec=RED, mew=1.8, zorder=4)
+            if ring > 0.3 * upright:  # else there is no room beside the arrow
+                say(ax, x + across + 1.1, y + ring, f"{outputs[letter]:.1f}", color=RED, ha="left", size=10.3)
+    if outputs:
+        ax.plot([46], [y + tall + 3.2], "o", ms=8, mfc="white", mec=RED, mew=1.8)
+        say(ax, 47.4, y + tall + 3.2, "the rest at the layers’ outputs", color=RED, ha="left", size=10.3)
     ax.plot([4.4, 4.4 + unit], [1.3, 1.3], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
     say(ax, 12, 1.3, "→ across: the update that was meant, its length is 1", color=OCHRE, ha="left", size=10.5)
     told = "; ".join(f"{letter} {100 * share:.3g}% along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
         "A small drawing for each merge: a thick line across for the update that was meant, and an arrow for the real "
-        f"change, with the rest as its height. {told}. 100% and 0 would be perfect.",
+        f"change, with the rest as its height. {told}. 100% and 0 would be perfect."
+        + "".join(f" The rest of {k} at the outputs is {rest:.2f}." for k, rest in outputs.items()),
     )

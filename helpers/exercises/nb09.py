@@ -80,7 +80,13 @@ def check_gentler(answer) -> str:
         if abs(rest_d - 3.1 / 3) < 0.1:
             raise Hint("rest_d: a shorter unit makes the number larger.")
         raise Hint("rest_d: it is the rounding error of the base. Does that depend on the update, and does its unit?")
-    if abs(rest_e - 2.5 * 3**0.5) > 0.15:
+    if abs(rest_e - (3 * (1 + 2.5**2) - 1) ** 0.5) > 0.1:
+        if abs(rest_e - 2.5 * 3**0.5) < 0.05:
+            raise Hint(
+                "rest_e: nearly. The square of the whole change triples. What part of it has arrived, and is no rest?"
+            )
+        if abs(rest_e - 23**0.5) < 0.05:
+            raise Hint("rest_e: that is for the eight weights, whose first rest was 2.65. Here the first is 2.5.")
         if abs(rest_e - 7.5) < 0.1:
             raise Hint("rest_e: that holds if as many weights cross as before. Do they?")
         if abs(rest_e - 2.5) < 0.1:
@@ -88,11 +94,11 @@ def check_gentler(answer) -> str:
         raise Hint("rest_e: how many cross, and how far does each move? A length is the root of a sum of squares.")
     matched(
         answer[2],
-        {"R": "A or C", "S": "apart"},
+        {"R": "E", "S": "apart"},
         {
-            "R": "R: next to nothing arrived, so the weights were on levels. More than one way leads there.",
+            "R": "R: which share arrived, and how long is the rest beside it? Divide by `meant @ meant`, then compare.",
             "S": "S: which of the five can she build at all, and which of those fit? Or may she leave them unmerged?",
         },
-        others=("A", "B", "C", "D", "E"),
+        others=("A", "B", "C", "D"),
     )
     return "the gentler the training, the longer both rests compared with it, and that of D grows faster."

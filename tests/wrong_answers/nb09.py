@@ -5,7 +5,7 @@ def crossing(share: str) -> str:
     return f'exercises.check("09-2", lambda levels, code, absmax, update: {share})'
 
 
-def gentler(rest_d: str, rest_e: str = "4.33", r: str = "A or C", s: str = "apart") -> str:
+def gentler(rest_d: str, rest_e: str = "4.555", r: str = "E", s: str = "apart") -> str:
     return f"exercises.check('09-4', [{rest_d}, {rest_e}, {{'R': '{r}', 'S': '{s}'}}])"
 
 
@@ -38,7 +38,9 @@ WRONG = {
         (gentler("9.3", "7.5"), "as many weights cross"),
         (gentler("9.3", "2.5"), "as long as before"),
         (gentler("9.3", "1.44"), "root of a sum of squares"),
-        (gentler("9.3", "4.33", "A"), "More than one way"),
-        (gentler("9.3", "4.33", "A or C", "E"), "build at all"),
+        (gentler("9.3", "4.33"), "is no rest"),
+        (gentler("9.3", "4.796"), "whose first rest was 2.65"),
+        (gentler("9.3", "4.6", "D"), "how long is the rest"),
+        (gentler("9.3", "4.6", "E", "E"), "build at all"),
     ],
 }
