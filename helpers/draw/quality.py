@@ -31,7 +31,6 @@ __all__ = [
     "changed_answers",
     "coin_tosses",
     "damage",
-    "damage_beside",
     "kl_along_a_text",
     "kl_terms",
     "luck_by_changes",
@@ -276,8 +275,18 @@ def resampled(changes: Sequence[float], seen: float, low: float, high: float, wh
     )
 
 
-def luck_by_changes(questions: int, net: int, changed: Sequence[int], p_values: Sequence[float], edge: int) -> None:
-    """The p-value of a net loss against how many answers changed; from `edge` changes on it may be luck."""
+def luck_by_changes(
+    questions: int,
+    net: int,
+    changed: Sequence[int],
+    p_values: Sequence[float],
+    edge: int,
+    example: tuple[int, int],
+) -> None:
+    """The p-value of a net loss against how many answers changed; from `edge` changes on it may be luck.
+
+    `example` is one case of lost and won answers, to be marked.
+    """
     plots.style()
     fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
     share = 100 / questions
@@ -285,9 +294,12 @@ def luck_by_changes(questions: int, net: int, changed: Sequence[int], p_values: 
     ax.plot([share * n for n in changed], p_values, color=BLUE)
     ax.axhline(0.05, color=INK, ls="--", lw=1)
     ax.plot([share * edge], [0.05], "o", color=RED, ms=8)
-    middle = share * (changed[0] + changed[-1]) / 2
-    ax.annotate("may be luck", (middle, 0.4), ha="center", va="center", fontsize=10.5)
-    ax.annotate("hardly luck", (middle, 0.001), ha="center", va="center", fontsize=10.5)
+    at = share * sum(example), p_values[list(changed).index(sum(example))]
+    ax.plot(*at, "o", color=BLUE, ms=8)
+    look = {"arrowprops": {"arrowstyle": "-", "color": GRAY}, "ha": "center", "va": "center", "fontsize": 10.5}
+    ax.annotate(f"{example[0]} lost, {example[1]} won", at, (at[0] + 0.6, 0.012), **look)
+    ax.annotate("may be luck", (share * edge * 0.5, 0.3), ha="center", va="center", fontsize=10.5)
+    ax.annotate("hardly luck", (share * edge * 2.2, 0.0004), ha="center", va="center", fontsize=10.5)
     ax.set(yscale="log", ylim=(1e-6, 1.5), ylabel="p-value")
     ax.set_yticks([1, 0.05, 1e-2, 1e-4, 1e-6], ["1", "0.05", "0.01", "0.0001", "0.000001"])
     ax.minorticks_off()
@@ -321,85 +333,53 @@ def kl_along_a_text(kl: Sequence[float], moved: Sequence[bool], what: str, least
     )
 
 
-def _damage(ax, names, kl, rise, seen, noise: str) -> None:
-    """One model's rows of `damage` and `damage_beside`: the first name on top, `seen` shaded, `noise` dotted."""
-    label = "the quiz sees it"
-    for y, told in enumerate(seen):
-        if told:
-            ax.axhspan(y - 0.5, y + 0.5, color=tint(GRAY, 0.3), lw=0, label=label)
-            label = None
-    floor = min(value for value, *_ in kl if value > 0) / 10
-    for shift, rows, color, marker, label in (
-        (0.14, rise, ORANGE, "s", "rise of the loss"),
-        (-0.14, kl, BLUE, "o", "KL"),
-    ):
-        found = [(y, *row) for y, row in enumerate(rows) if row[0] > 0]
-        if found:
-            ys, values, lows, highs = (np.array(part) for part in zip(*found, strict=True))
-            look = {"fmt": marker, "color": color, "capsize": 3, "label": label}
-            ax.errorbar(values, ys + shift, xerr=[values - np.maximum(lows, floor / 10), highs - values], **look)
-    if noise in names:
-        ax.axvline(kl[list(names).index(noise)][0], color=INK, ls=":", lw=1.2, label=f"KL of {noise}: no change")
-    for y, (value, *_) in enumerate(rise):
-        if value <= 0:  # a log axis has no place for it
-            look = {"fontsize": 10, "va": "center", "transform": ax.get_yaxis_transform()}
-            ax.text(0.01, y + 0.14, "no rise", color=OCHRE, **look)
-    ax.set_yticks(range(len(names)), [f"{name} (same weights)" if name == noise else name for name in names])
-    ax.set(xscale="log", xlim=(floor, None))
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
+def damage(model: str, base: str, scores: dict[str, dict], seen: dict[str, Sequence[str]], noise: str = "fp32") -> None:
+    """KL, rise of the loss and right answers by scheme in three columns; filled marks where a measure sees a change.
 
-
-def damage(
-    names: Sequence[str],
-    kl: Sequence[Sequence[float]],
-    rise: Sequence[Sequence[float]],
-    seen: Sequence[bool],
-    questions: int,
-    noise: str = "fp32",
-) -> None:
-    """KL and the rise of the loss by scheme, least changed first, with intervals; shaded where the quiz sees it.
-
-    `kl` and `rise` hold value, low and high for each name. `noise` names the same weights, computed otherwise: what
-    is no change, and is marked by a line.
+    `scores` has for each name "kl" (value, low, high), "perplexity" (value, change, low, high) and "quiz" (a share
+    first). `seen` has for each measure its title and what it sees. `noise` are the same weights, computed otherwise.
     """
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 1.7 + 0.36 * len(names)))
-    _damage(ax, names, kl, rise, seen, noise)
-    ax.set_xlabel("nats per token, with 95% intervals")
+    names = sorted(scores.keys() - {base}, key=lambda name: scores[name]["kl"][0])
+    size = (WIDTH + 0.6, 2.1 + 0.36 * len(names))
+    fig, axes = plt.subplots(1, 3, figsize=size, sharey=True, width_ratios=(1, 1, 0.8))
     changed = len(names) - (noise in names)
-    ax.set_title(f"{questions} questions see a loss in {sum(seen)} of the {changed} changed models")
-    fig.legend(loc="outside lower center", ncols=2, fontsize=10)
-    plots.show(
-        fig,
-        "KL and the rise of the loss by scheme on a log axis, least changed on top; bars that reach the left edge "
-        "include zero. Shaded are the schemes whose loss the quiz can tell from luck.",
+    columns = (
+        [scores[name]["kl"] for name in names],
+        [[math.log1p(value) for value in scores[name]["perplexity"][1:]] for name in names],
+        [[100 * scores[name]["quiz"][0]] * 3 for name in names],
     )
-
-
-def damage_beside(names: Sequence[str], models: dict[str, tuple], noise: str = "fp32") -> None:
-    """The rows of `damage` for two or more models side by side, with one order of names and one axis for all.
-
-    `models` has (kl, rise, seen) for each model's name.
-    """
-    plots.style()
-    size = (WIDTH + 0.6, 1.9 + 0.36 * len(names))
-    fig, axes = plt.subplots(1, len(models), figsize=size, sharex=True, sharey=True, squeeze=False)
     told = []
-    for ax, (model, (kl, rise, seen)) in zip(axes[0], models.items(), strict=True):
-        _damage(ax, names, kl, rise, seen, noise)
-        changed = len(names) - (noise in names)
-        ax.set_title(f"{model}:\nthe quiz sees {sum(seen)} of {changed}")
-        ax.set_xlabel("nats per token")
-        told.append(f"with {model} {', '.join(n for n, s in zip(names, seen, strict=True) if s)}")
-    axes[0][0].set_xlim(min(value for kl, *_ in models.values() for value, *_ in kl if value > 0) / 60, None)
-    ticks = [10.0**power for power in (-4, -2, 0)]
-    axes[0][0].set_xticks(ticks, ["0.0001", "0.01", "1"])
-    axes[0][0].minorticks_off()
-    handles = axes[0][-1].get_legend_handles_labels()
-    fig.legend(*handles, loc="outside lower center", ncols=2, fontsize=10)
+    for ax, rows, (measure, found), color in zip(axes, columns, seen.items(), (BLUE, ORANGE, RED), strict=True):
+        for y, (name, (value, low, high)) in enumerate(zip(names, rows, strict=True)):
+            look = {"fmt": "o", "color": color, "mfc": color if name in found else "white", "capsize": 3, "ms": 7}
+            ax.errorbar([value], [y], xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], **look)
+        ax.set_title(f"{measure} sees\n{len(found)} of {changed}", loc="left")
+        ax.grid(axis="y", visible=False)
+        told.append(f"{measure} sees {', '.join(found) or 'none'}")
+    at = (scores[noise]["kl"][0] if noise in names else None, 0.0, 100 * scores[base]["quiz"][0])
+    for ax, x in zip(axes, at, strict=True):
+        if x is not None:
+            ax.axvline(x, color=INK, ls=":", lw=1.2)
+    axes[0].set_xscale("log")
+    axes[0].set_xticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])
+    axes[1].set_xscale("symlog", linthresh=1e-3, linscale=0.8)
+    axes[1].set_xticks([0, 1e-2, 1], ["0", "0.01", "1"])
+    for ax, wider in zip(axes[:2], (3, 5), strict=True):
+        ax.minorticks_off()
+        ax.set_xlim(right=wider * ax.get_xlim()[1])
+    axes[2].set_xlim(0, 105)
+    axes[0].set_yticks(range(len(names)), [f"{name} (same weights)" if name == noise else name for name in names])
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    for ax, label in zip(axes, ("KL (nats)", "rise of the loss (nats)", "right answers (%)"), strict=True):
+        ax.set_xlabel(label)
+    look = {"color": GRAY, "marker": "o", "ls": "", "ms": 7}
+    marks = [plt.Line2D([], [], label="the measure sees it", **look)]
+    marks.append(plt.Line2D([], [], label="it doesn't", mfc="white", **look))
+    marks.append(plt.Line2D([], [], color=INK, ls=":", lw=1.2, label="no change"))
+    fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
     plots.show(
         fig,
-        f"KL and the rise of the loss by scheme for {' and '.join(models)} with 95% intervals, side by side on one log "
-        f"axis. Shaded is what the quiz can tell from luck: {'; '.join(told)}.",
+        f"{model} after rounding, least changed on top, in three columns: KL, rise of the loss, right answers. Filled "
+        f"marks are what the measure sees: {'; '.join(told)}.",
     )
