@@ -278,7 +278,7 @@ def finished_kernel(byte: int, levels: Sequence[float], rows: int = 16) -> None:
     arrow(ax, (29.2, 18.5), (32.6, 18.5))
     for y, level in ((19.0, pair[0]), (14.4, pair[1])):
         box(ax, 33.0, y, 9.0, 4.0, level, color=tint(BLUE, 0.4), size=10.5)
-    say(ax, 22.2, 9.6, "one look-up gives two levels, and they stay here", size=10.3, color=GRAY)
+    say(ax, 22.2, 9.6, "one look-up gives two levels", size=10.3, color=GRAY)
     arrow(ax, (43.8, 18.5), (48.0, 18.5))
     say(ax, 59.4, 30.4, "the tensor core", weight="bold")
     side, x0, y0 = 19.2, 48.6, 7.6
@@ -290,13 +290,14 @@ def finished_kernel(byte: int, levels: Sequence[float], rows: int = 16) -> None:
     strip_x = x0 + side + 1.2
     matrix(ax, strip_x, y0, 2.0, 17.0, rows, 1, [tint(RED, 0.5)] * rows, linewidth=0.8)
     say(ax, strip_x + 4.6, y0 + 8.5, f"{rows}\nsums", size=10.3)
-    say(ax, x0 + side / 2, 5.0, f"each x is loaded once for {rows} rows", size=10.3, color=GRAY)
+    say(ax, x0 + side + 3.0, 5.0, "× absmax", size=10.3, color=OCHRE)
+    say(ax, x0 + 7.6, 5.0, f"an x serves {rows} rows", size=10.3, color=GRAY)
     say(ax, 38, 1.4, "nothing moves from thread to thread", size=10.5, color=GREEN, weight="bold")
     finish(
         ax,
         f"A thread looks the byte {byte} up in its own copy of a table of 256 pairs, and gets the levels {pair[0]} and "
-        f"{pair[1]}. They stay with the thread, which hands them to the tensor core. It multiplies {rows} rows of "
-        f"{rows} weights by the same {rows} numbers of x, and gives {rows} sums.",
+        f"{pair[1]}. The thread hands them to the tensor core, which multiplies {rows} rows of {rows} levels by the "
+        f"same {rows} numbers of x, and gives {rows} sums. These are multiplied by absmax.",
     )
 
 

@@ -1,7 +1,6 @@
 """The two most likely wrong answers to each exercise of notebook 11, and a part of the hint that each must get."""
 
-LOADS = "loads_that_fit = "
-CHECK_1 = '\nexercises.check("11-1", loads_that_fit)'
+CHECK_1 = 'exercises.check("11-1", {"A": '
 KERNEL = """@jit
 def by_word(x, codes, absmax, levels, out, K, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -27,9 +26,9 @@ CHECK_4 = '\nexercises.check("11-4", needed)'
 
 WRONG = {
     "11-1": [
-        (f"{LOADS}40 * 32 * 1.5e9 * 0.5 / 0.3e12{CHECK_1}", "codes alone"),
-        (f"{LOADS}40 * 32 * 1.5e9 * 4.127 / 0.3e12{CHECK_1}", "a byte has 8 bits"),
-        (f"{LOADS}32 * 1.5e9 * 4.127 / 8 / 0.3e12{CHECK_1}", "one multiprocessor"),
+        (f'{CHECK_1}1.25, "B": 2.5, "C": 5.0, "D": 0}})', "only one of the four kinds"),
+        (f'{CHECK_1}2.25, "B": 1.25, "C": 3.0, "D": 2.0}})', "a wider window"),
+        (f'{CHECK_1}2.25, "B": 2.5, "C": 3.0, "D": 1.5}})', "Which loads are left"),
     ],
     "11-2": [
         (KERNEL.format("(word >> (4 * i)) & 15", PART, SCALE), "have changed places"),
