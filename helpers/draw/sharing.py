@@ -248,7 +248,8 @@ def step_of_a_gpu(title: str, ways: Mapping[str, tuple[float, float]]) -> None:
             box(ax, x, y - 4.2, launch - 0.3, 2.3, color=tint(ORANGE, 0.7))
             box(ax, x + launch - 0.5, y - 8.0, 0.4, 2.3, color=tint(RED, 0.6), edgecolor=RED)
             box(ax, x + launch, y - 11.8, max(compute - 0.15, 0.4), 2.3, color=tint(GREEN, 0.6))
-    say(ax, 2, 1.4, "estimated from recorded steps, to scale; only the wire is drawn wider than it is", ha="left", size=10.3, color=GRAY)
+    note = "estimated from recorded steps, to scale; only the wire is drawn wider than it is"
+    say(ax, 2, 1.4, note, ha="left", size=10.3, color=GRAY)
     times = "; ".join(f"{name}: {recorded:,.0f} ms" for name, (_, recorded) in ways.items())
     finish(
         ax,
