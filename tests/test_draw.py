@@ -193,8 +193,10 @@ DRAWINGS = {
         ],
         "A full GPU hardly waits",
         "8 × 2048",
+        {"1 × 2048": 0.55},
     ),
     "several_gpus": (),
+    "step_of_a_gpu": ("The slower sets the pace", {"1 text": (164, 815), "8 texts": (1311, 1365)}),
     "passes_of_a_gpu": (),
     "share_of_a_card": (
         {

@@ -123,7 +123,7 @@ from .rounding import (
     weight_in_bits,
     who_shares_a_scale,
 )
-from .sharing import cards_needed, passes_of_a_gpu, per_gpu, several_gpus, share_of_a_card
+from .sharing import cards_needed, passes_of_a_gpu, per_gpu, several_gpus, share_of_a_card, step_of_a_gpu
 from .steps import step_parts, step_timelines
 
 __all__ = [
@@ -219,6 +219,7 @@ __all__ = [
     "scored_options",
     "several_gpus",
     "share_of_a_card",
+    "step_of_a_gpu",
     "passes_of_a_gpu",
     "per_gpu",
     "cards_needed",

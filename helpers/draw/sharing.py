@@ -25,7 +25,7 @@ from .canvas import (
     tint,
 )
 
-__all__ = ["cards_needed", "passes_of_a_gpu", "per_gpu", "several_gpus", "share_of_a_card"]
+__all__ = ["cards_needed", "passes_of_a_gpu", "per_gpu", "several_gpus", "share_of_a_card", "step_of_a_gpu"]
 
 PARTS = {  # groups of a forecast, in the order in which they are stacked, with color and hatch
     "codes": (tint(GREEN, 0.55), ""),
@@ -36,6 +36,7 @@ PARTS = {  # groups of a forecast, in the order in which they are stacked, with 
     "activations, a decoded layer": (tint(ORANGE, 0.7), ""),
     "workspace and CUDA context": (LIGHT, ""),
 }
+SLICES = 14  # pieces that stand for the blocks of a step, however many they are
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 
 
@@ -47,7 +48,7 @@ def several_gpus(blocks: int = 4) -> None:
         say(ax, x0, 33.4, title, ha="left", weight="bold")
         for g, y in enumerate((20.4, 7.8)):
             box(ax, x0, y, 33, 10.2, color="white", edgecolor=GRAY)
-            say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {2 * g + 1} and {2 * g + 2}", ha="left", size=10.3)
+            say(ax, x0 + 1, y + 8.6, f"GPU {g + 1}: texts {'AC'[g]} and {'BD'[g]}", ha="left", size=10.3)
             step, w = (5.2, 4.5) if shared else (7.9, 6.8)
             for i in range(blocks):
                 for half in range(2):  # 0 is the upper one
@@ -141,15 +142,20 @@ def share_of_a_card(bars: Mapping[str, Mapping[str, float]], card: float, title:
         ax.set_xlabel("GB on one card, at the highest moment of a step")
         ax.grid(visible=False, axis="y")
         ax.set_title(title)
-        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        shown = [part for part in PARTS if part in handles]  # in the order of the bars
+        fig.legend([handles[part] for part in shown], shown, loc="outside lower center", ncols=2, fontsize=10)
     told = "; ".join(f"{bar.replace(chr(10), ' ')}, {sum(parts.values()):.1f} GB" for bar, parts in bars.items())
     finish(
         ax, f"{title}. Stacked bars of what one card holds: {told}. A dashed line at {card:.1f} GB, what a card has."
     )
 
 
-def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
-    """Speed per GPU as a share of one GPU alone, for each batch: DDP and FSDP; `elsewhere`: a batch of another host."""
+def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "", again: Mapping[str, float] | None = None) -> None:
+    """Speed per GPU as a share of one GPU alone, for each batch: DDP and FSDP.
+
+    `elsewhere` is a batch of another computer, and `again` what FSDP reached there with other batches.
+    """
     batches = list(dict.fromkeys(row["per GPU"] for row in rows))
     colors, told = {"DDP": BLUE, "FSDP": GREEN}, []
     with plots.style():
@@ -169,6 +175,12 @@ def per_gpu(rows: Sequence[Mapping], title: str, elsewhere: str = "") -> None:
             for batch in set(batches) - set(found):
                 x = batches.index(batch) + (-0.19 if way == "DDP" else 0.19)
                 ax.text(x, 0.03, f"{way} not\nrecorded", ha="center", va="bottom", fontsize=10.5, color=GRAY)
+        for batch, value in (again or {}).items():
+            x = batches.index(batch) + 0.19
+            ax.plot([x - 0.18, x + 0.18], [value] * 2, color=RED, lw=3)
+            words = f"another\ncomputer:\n{value:.2f}"
+            ax.text(x, value - 0.05, words, ha="center", va="top", fontsize=10.3, color=RED, bbox=WHITE)
+            told.append(f"FSDP, {batch}, again on another computer: {value:.2f}")
         ax.axhline(1, color=INK, lw=1, ls="--")
         ax.set(
             xticks=range(len(batches)), xticklabels=batches, ylim=(0, 1.45), ylabel="speed of each GPU\n(one alone: 1)"
@@ -209,3 +221,39 @@ def cards_needed(
     say(ax, 38, 2.2, told_below, size=10.3, color=GRAY)
     measured = " and ".join(f"{model} on {size} GB" for model, size in tried)
     finish(ax, f"How many cards hold a model. {'; '.join(told)}. Recorded: {measured}.")
+
+
+def step_of_a_gpu(title: str, ways: Mapping[str, tuple[float, float]]) -> None:
+    """An FSDP step on three lanes, Python, wire and GPU: milliseconds of computing, and of the recorded step.
+
+    In the first way Python sets the pace, and in the others it has as much to do. Each piece of the GPU begins when
+    Python has launched it.
+    """
+    ax = canvas(1.72 * len(ways) + 0.75)
+    top = 17.2 * len(ways) + 7.5
+    say(ax, 2, top - 2.4, title, ha="left", weight="bold", size=12)
+    per_ms = 63 / max(recorded for _, recorded in ways.values())
+    first_gpu, first = next(iter(ways.values()))
+    python = first - first_gpu / SLICES
+    for i, (name, (gpu, recorded)) in enumerate(ways.items()):
+        y = top - 7.0 - 17.2 * i
+        say(ax, 2, y, name, ha="left", size=11)
+        say(ax, 75, y, f"{recorded:,.0f} ms", ha="right", size=11, weight="bold")
+        launch, compute = python * per_ms / SLICES, gpu * per_ms / SLICES
+        for lane, at in (("Python", y - 4.2), ("wire", y - 8.0), ("GPU", y - 11.8)):
+            say(ax, 10.6, at + 1.1, lane, ha="right", size=10.5, color=GRAY)
+            ax.plot([11.6, 75], [at - 0.3, at - 0.3], color=GRAY, lw=0.6)
+        for k in range(SLICES):
+            x = 12 + k * max(launch, compute)
+            box(ax, x, y - 4.2, launch - 0.3, 2.3, color=tint(ORANGE, 0.7))
+            box(ax, x + launch - 0.5, y - 8.0, 0.4, 2.3, color=tint(RED, 0.6), edgecolor=RED)
+            box(ax, x + launch, y - 11.8, max(compute - 0.15, 0.4), 2.3, color=tint(GREEN, 0.6))
+    note = "estimated from recorded steps, to scale; only the wire is drawn wider than it is"
+    say(ax, 2, 1.4, note, ha="left", size=10.3, color=GRAY)
+    times = "; ".join(f"{name}: {recorded:,.0f} ms" for name, (_, recorded) in ways.items())
+    finish(
+        ax,
+        f"{title}. A step on three lanes, Python, wire and GPU. With little to compute, the GPU waits for Python "
+        "most of the time. With much, Python waits, and the GPU works without gaps. The wire is busy for moments only. "
+        f"Recorded: {times}.",
+    )

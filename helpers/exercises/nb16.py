@@ -73,7 +73,7 @@ def check_ways(answer) -> str:
         "B": "B's shards are too large for the cards, if only just. Where else is there room for about 40 GB?",
         "C": "C's cards get equal work. Which one decides how soon a step ends, and could it hold a copy?",
         "D": "D's step reads two texts, and there are two cards. What would one card hold if it read one text?",
-        "E": "E's card is idle most of the time. What would a second one do most of the time?",
+        "E": "What does E's card do most of the time, with one short text? And what would a second one do?",
     }
     matched(answer, truth, why)
     return "speed is bought with copies, room with shards, and some cards are better left in the shop."
