@@ -59,7 +59,7 @@ def step_parts(title: str, ways: Mapping[str, Sequence[float]], floor: str = "")
     for name, color in PARTS:
         box(ax, x, top - 5.6, 2.2, 2.2, color=color)
         say(ax, x + 3.0, top - 4.5, name, ha="left", size=10.5)
-        x += 4.6 + 0.78 * len(name)
+        x += 4.6 + 0.81 * len(name)
     per_ms = 63 / max(sum(parts) for parts in ways.values())
     bottom = 5.0 if floor else 0.6
     for i, (name, parts) in enumerate(ways.items()):
