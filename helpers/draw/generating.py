@@ -96,7 +96,6 @@ def prefill_and_decode(weights, tokens) -> None:
         say(ax, 2, top - (5.2 if len(rows) > 1 else 4.0), how, ha="left", size=10.5)
         middle, begin = top - 1.4 * len(rows), top - 1.4 * len(rows) + 2.8
         right = _grid(ax, 15, top, rows, 3.4, tint(ORANGE, 0.7), 0)
-        say(ax, right + 1.9, middle, "with", size=9.2)
         right = _grid(ax, right + 3.8, begin, weights, 5.4, tint(GREEN, 0.55), 2)
         say(ax, right + 1.9, middle, "→", size=13)
         products = [[sum(a * b for a, b in zip(row, w, strict=True)) for w in weights] for row in rows]

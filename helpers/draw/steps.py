@@ -69,7 +69,7 @@ def step_parts(title: str, ways: Mapping[str, Sequence[float]], floor: str = "")
             wide = ms * per_ms > 3
             box(ax, x, y, ms * per_ms, 4.0, f"{ms:.1f}" if wide else "", color=color)
             if not wide:
-                say(ax, x + ms * per_ms / 2, y - 1.1, f"{ms:.1f}", size=10)
+                say(ax, x + ms * per_ms / 2, y - 1.1, f"{ms:.1f}", size=10.5)
             x += ms * per_ms
         say(ax, x + 1.0, y + 2.0, f"{sum(parts):.1f} ms", ha="left", size=11, color=INK, weight="bold")
     if floor:
