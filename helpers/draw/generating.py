@@ -96,15 +96,14 @@ def prefill_and_decode(weights, tokens) -> None:
         say(ax, 2, top - (5.2 if len(rows) > 1 else 4.0), how, ha="left", size=10.5)
         middle, begin = top - 1.4 * len(rows), top - 1.4 * len(rows) + 2.8
         right = _grid(ax, 15, top, rows, 3.4, tint(ORANGE, 0.7), 0)
-        say(ax, right + 1.9, middle, "×", size=13)
         right = _grid(ax, right + 3.8, begin, weights, 5.4, tint(GREEN, 0.55), 2)
-        say(ax, right + 1.9, middle, "=", size=13)
+        say(ax, right + 1.9, middle, "→", size=13)
         products = [[sum(a * b for a, b in zip(row, w, strict=True)) for w in weights] for row in rows]
         _grid(ax, right + 3.8, top, products, 5.8, tint(ORANGE, 0.35), 2)
         bottom = min(top - 2.8 * len(rows), begin - 5.6) - 2.4
         ink = f"{size} weights are read, once, and used {'once' if len(rows) == 1 else f'{len(rows)} times'} each"
         say(ax, 15, bottom, f"{ink}:  {size * len(rows)} multiply-adds", ha="left", size=10.8)
-    for x, name in ((21.8, "tokens"), (43.2, "weights"), (63.8, "results")):
+    for x, name in ((21.8, "tokens"), (43.2, "weights W"), (63.8, "tokens @ W.T")):
         say(ax, x, 31.0, name, size=10.3, color=GRAY, va="baseline")
     finish(
         ax,
@@ -167,7 +166,8 @@ def guide_and_measured(curves: Mapping[str, Mapping[int, Sequence[float]]], fair
         middle, low, high = ([rate[i] for rate in found.values()] for i in range(3))
         ends = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
         line = "-" if name in fair else ":"
-        ax.errorbar(list(found), middle, ends, color=color, marker=marker, ls=line, ms=7, capsize=4, label=name)
+        style = {"color": color, "marker": marker, "ls": line, "ms": 7, "capsize": 4, "label": name}
+        ax.errorbar(list(found), middle, ends, zorder=3 if name in fair else 2, **style)
         top = max(top, 1.05 * max(high))
         told.append(f"{name}: " + ", ".join(f"{m:.2f} at {n}" for n, m in zip(found, middle, strict=True)))
     sizes = sorted({n for found in curves.values() for n in found}) or [1]
@@ -175,7 +175,8 @@ def guide_and_measured(curves: Mapping[str, Mapping[int, Sequence[float]]], fair
     ax.set_xticks(sizes, [str(n) for n in sizes])
     ax.minorticks_off()
     ax.text(sizes[-1], 2.5, "what the guide says", ha="right", va="center", fontsize=10.5)
-    ax.set(ylim=(0, top), xlabel="texts at once (batch); bars: quartiles", ylabel="speed of 4 bits, 16 bits = 1")
+    ax.set(ylim=(0, top), ylabel="speed of 4 bits, 16 bits = 1")
+    ax.set_xlabel("texts at once (batch); bars: smallest and largest ratio of two quartiles")
     ax.tick_params(labelsize=10.5)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=10.5, ncols=1)
     finish(

@@ -9,7 +9,7 @@ __all__ = ["step_parts", "step_timelines"]
 SLICES = 14  # pieces that stand for the kernels of a step launched from Python, however many they are
 PARTS = (
     ("reading the weights, at least", GREEN),
-    ("multiplying, on top", tint(GREEN, 0.35)),
+    ("dequantizing, multiplying", tint(GREEN, 0.35)),
     ("all other kernels", LIGHT),
 )
 
@@ -59,14 +59,17 @@ def step_parts(title: str, ways: Mapping[str, Sequence[float]], floor: str = "")
     for name, color in PARTS:
         box(ax, x, top - 5.6, 2.2, 2.2, color=color)
         say(ax, x + 3.0, top - 4.5, name, ha="left", size=10.5)
-        x += 5.0 + 0.84 * len(name)
+        x += 4.6 + 0.81 * len(name)
     per_ms = 63 / max(sum(parts) for parts in ways.values())
     bottom = 5.0 if floor else 0.6
     for i, (name, parts) in enumerate(ways.items()):
         x, y = 2.0, 8.5 * (len(ways) - 1 - i) + bottom
         say(ax, x, y + 5.6, name, ha="left", size=10.8)
         for ms, (_, color) in zip(parts, PARTS, strict=True):
-            box(ax, x, y, ms * per_ms, 4.0, f"{ms:.1f}" if ms * per_ms > 4 else "", color=color)
+            wide = ms * per_ms > 3
+            box(ax, x, y, ms * per_ms, 4.0, f"{ms:.1f}" if wide else "", color=color)
+            if not wide:
+                say(ax, x + ms * per_ms / 2, y - 1.1, f"{ms:.1f}", size=10.5)
             x += ms * per_ms
         say(ax, x + 1.0, y + 2.0, f"{sum(parts):.1f} ms", ha="left", size=11, color=INK, weight="bold")
     if floor:
