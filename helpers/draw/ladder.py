@@ -261,8 +261,8 @@ def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piec
     finish(
         ax,
         f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {whole:.2f} GB. Right, the same "
-        f"outline, with only a slice of {rows:,} tokens in it that moves down, in {fewer:.1f} copies, {piece:.2f} GB at a "
-        "time.",
+        f"outline, with only a slice of {rows:,} tokens in it that moves down, in {fewer:.1f} copies, {piece:.2f} "
+        "GB at a time.",
     )
 
 

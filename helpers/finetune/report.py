@@ -158,7 +158,8 @@ def sweep_finding(sweep: dict) -> str:
             f"And the rank? With adapters on all layers, rank 64 against rank 2: "
             f"{gap('all layers, r=64', 'all layers, r=2')}. With adapters on q and v alone, rank "
             f"{wide.split('=')[1]} against rank 16: {gap(wide, 'q and v, r=16')}.",
-            f"(Differences are taken seed by seed, over {len(seeds)} seeds, and only then rounded; in brackets are 95% intervals. "
+            f"(Differences are taken seed by seed, over {len(seeds)} seeds, and only then rounded; in brackets "
+            "are 95% intervals. "
             f"{sweep_machines(sweep)}".rstrip()
             + ")",
         )
