@@ -348,16 +348,8 @@ def finetune_for_less(v):
     between(v["overfit"]["first"], 4, 12, "loss on one batch at first")
     between(v["overfit"]["last"], 1e-5, 0.1, "loss on one batch in the end")  # 0.002 on two machines
     between(v["overfit"]["exact"], 0.99, 1.01, "answers known by heart")
-    assert "loss is nan" in v["stopped"] or "loss is inf" in v["stopped"]
     between(v["loss_gap"], -1e-9, 1e-5, "loss in pieces")
     between(v["gradient_gap"], 1e-9, 1e-5, "gradient in pieces")
-    between(v["levers_agree"], -1e-9, 1e-4, "losses of the levers in float32")  # 2e-7 measured
-    kept = {name: cost["kept"] for name, cost in v["costs"].items()}
-    between(kept["plain"] / kept["no checkpointing"], 0.05, 0.3, "checkpointing")
-    between(kept["loss in pieces"] / kept["plain"], 0.3, 0.8, "loss in pieces")
-    assert kept["fused adapters"] <= kept["plain"]
-    tokens = {name: cost["tokens"] / cost["turns"] for name, cost in v["costs"].items()}
-    assert tokens["packed"] < tokens["plain"] == tokens["fused adapters"]
     for shape in ("4x2048", "1x2048"):
         between(v["gains"][shape], 1.5, 10, f"last rung against the standard recipe, {shape}")
     between(v["forecast_gb"]["6gb"], 4.5, 5.5, "forecast of the preset 6gb")

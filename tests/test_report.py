@@ -105,7 +105,7 @@ def test_three_things_to_take_hold_in_every_process():
 
 def test_a_rung_is_faster_than_the_rival_only_by_the_rule():
     # Unsloth has 400 in all, which no rung exceeds in every process
-    assert "no rung is faster for sure, and its peak is 4.0 GB" in report.rival_said(RECORDED, [(1, 100)])
+    assert "no rung is faster for sure, and Unsloth's peak is 4.0 GB" in report.rival_said(RECORDED, [(1, 100)])
     assert "tokens rung 1 is faster, and" in report.rival_said(certain(100, 200, 150), [(1, 100)])
     assert "tokens rungs 0 and 1 are faster, and" in report.rival_said(certain(100, 200, 50), [(1, 100)])
     near = certain(100, 200, 150)

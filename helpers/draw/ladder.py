@@ -1,5 +1,6 @@
 """Drawings of notebook 12: what a training step remembers, and what each lever changes about it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -49,14 +50,14 @@ HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which t
 TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
 
 
-def _moments(budget) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moments(budget, points: int = POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and numbers of events, at the highest moments."""
     live = budget.timeline.live().numpy() / 1e9
     live = live + budget.allocator_bytes / 1e9 - live.max()
     turn = budget.timeline.backward
     places, chosen = [], []
     for start, stop, at in ((0, turn, 0.0), (turn, len(live), 1.0)):
-        edges = np.unique(np.linspace(start, stop, POINTS + 1).astype(int))
+        edges = np.unique(np.linspace(start, stop, points + 1).astype(int))
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             chosen.append(low + int(live[low:high].argmax()))
             places.append(at + (chosen[-1] - start) / (stop - start))
@@ -100,39 +101,55 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
     )
 
 
+def _stacked(ax, budget, places, gb, chosen, floor):
+    """What is held, stacked by its kind, over the floor; what the logits hold, or None."""
+    kinds, deltas = np.array(budget.timeline.kinds), np.array(budget.timeline.deltas)
+    below, spike = np.full(len(places), floor), None
+    ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
+    for name, (kind, color) in HELD.items():
+        held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
+        if held.max() > 0.01 * gb.max():
+            ax.fill_between(places, below, below + held, color=color, lw=0, label=name)
+            spike = held if name == "logits" else spike
+        below = below + held
+    return spike
+
+
 def parts_of_a_step(budget) -> None:
     """Memory during one training step, stacked by what it is for; the floor is what is there all the time."""
     places, gb, chosen = _moments(budget)
-    timeline, floor = budget.timeline, (budget.allocator_bytes - budget.timeline.peak) / 1e9
-    kinds, deltas = np.array(timeline.kinds), np.array(timeline.deltas)
-    peak, top, spike = int(gb.argmax()), 1.36 * gb.max(), None
+    floor = (budget.allocator_bytes - budget.timeline.peak) / 1e9
+    peak, top = int(gb.argmax()), 1.36 * gb.max()
+    line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
+    on = "a tooth"
     with plots.style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
-        below = np.full(len(places), floor)
-        ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
-        for name, (kind, color) in HELD.items():
-            held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
-            if held.max() > 0.01 * gb.max():
-                ax.fill_between(places, below, below + held, color=color, lw=0, label=name)
-                spike = held if name == "logits" else spike
-            below = below + held
-        ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
-        on = "the logits" if spike is not None and spike[peak] > 0.5 * spike.max() else "a tooth"
-        side = "right" if places[peak] > 1.5 else "left"
-        said, at = f"the peak: {gb[peak]:.1f} GB, on {on}", places[peak] + (0.02 if side == "left" else -0.02)
-        ax.text(at, 1.2 * gb.max(), said, ha=side, weight="bold", fontsize=11)
-        ax.plot([places[peak]] * 2, [gb[peak], 1.24 * gb.max()], color=INK, lw=1)
-        line = {"arrowstyle": "-|>", "color": INK, "shrinkB": 1}
+        fig, (ax, near) = plt.subplots(1, 2, figsize=(WIDTH, 4.2), sharey=True, width_ratios=(1.6, 1))
+        _stacked(ax, budget, places, gb, chosen, floor)
         middle = (places > 0.4) & (places < 0.5)
         low = places[middle][gb[middle].argmin()], gb[middle].min()
         ax.annotate("kept: the inputs of\nthe blocks so far", low, (0.04, 0.8 * gb.max()), arrowprops=line, fontsize=11)
         late = (places > 1.7) & (places < 1.8)
         high = places[late][gb[late].argmax()], gb[late].max()
-        ax.annotate("a tooth: one block,\ncomputed again", high, (1.5, 1.0 * gb.max()), arrowprops=line, fontsize=11)
-        if spike is not None and on != "the logits":
-            held = places[spike > 0.9 * spike.max()][0], gb[spike > 0.9 * spike.max()].max()
-            ax.annotate("the logits", held, (0.6, 1.1 * gb.max()), arrowprops=line, fontsize=11)
+        ax.annotate("a tooth: one block,\ncomputed again", high, (1.14, 1.06 * gb.max()), arrowprops=line, fontsize=11)
+        places, gb, chosen = _moments(budget, 20 * POINTS)
+        spike = _stacked(near, budget, places, gb, chosen, floor)
+        peak = int(gb.argmax())
+        if spike is not None and spike[peak] > 0.5 * spike.max():
+            on = "the logits"
+        elif spike is not None:
+            tip = np.where(spike > 0.5 * spike.max(), gb, 0).argmax()
+            near.annotate("the logits", (places[tip], gb[tip]), (0.945, 1.1 * gb.max()), arrowprops=line, fontsize=11)
+        for axis in (ax, near):
+            axis.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
+        at = (places[peak], 1.2 * gb.max())
+        near.annotate(
+            f"the peak: {gb[peak]:.1f} GB,\non {on}", (places[peak], gb[peak]), at, arrowprops=line, fontsize=11
+        )
         _passes(ax, -0.02 * top)
+        near.axvline(1, color=GRAY, lw=1, ls=":")
+        near.set(xlim=(0.94, 1.1), xticks=[])
+        near.set_xlabel("the turn, enlarged", color=GRAY)
+        near.grid(visible=False, axis="x")
         ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="One moment is the highest, and it decides")
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
     half = "in the forward pass" if places[peak] < 1 else "in the backward pass"
@@ -140,7 +157,7 @@ def parts_of_a_step(budget) -> None:
         ax,
         f"Memory during one training step, stacked. {floor:.1f} GB are there all the time. Activations rise in steps "
         "during the forward pass; in the backward pass a tall tooth stands for each block that is computed again, and "
-        f"what is kept falls. The peak, {gb[peak]:.1f} GB, is {half}, on {on}.",
+        f"what is kept falls. The peak, {gb[peak]:.1f} GB, is {half}, on {on}. Right, the turn, enlarged.",
     )
 
 
@@ -149,7 +166,7 @@ def peaks(steps: Mapping[str, object]) -> None:
     top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.1), sharey=True)
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.5), sharey=True)
         said = "Take the highest point away, and another one is highest"
         fig.suptitle(said, x=0.01, ha="left", weight="bold", fontsize=12)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
@@ -166,8 +183,9 @@ def peaks(steps: Mapping[str, object]) -> None:
             ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
             told.append(f"{name}: {gb[at]:.1f} GB, {where}")
-        axes[0, 0].text(0.06, 0.1 * top, "orange: activations and logits", fontsize=10.5)
-        axes[0, 1].text(0.06, 0.1 * top, "green: weights, all that stays", fontsize=10.5)
+        colors = {"activations and logits": tint(ORANGE, 0.7), "weights, and all that stays": tint(GREEN, 0.55)}
+        keys = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
+        fig.legend(keys, colors, loc="outside lower center", ncols=2, fontsize=10.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("GB")
             ax.locator_params(axis="y", nbins=4)
@@ -221,26 +239,30 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
     )
 
 
-def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piece: float, copies: int = 3) -> None:
+def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piece: float) -> None:
     """The logits of a batch: several copies as a whole, and a slice of rows that moves down; `whole`, `piece` in GB."""
     ax = canvas(3.6)
     say(ax, 4, 33.6, f"All at once: {whole:.2f} GB", ha="left", weight="bold")
     say(ax, 42, 33.6, f"In pieces: {piece:.2f} GB at a time", ha="left", weight="bold")
+    one, part = tokens * vocabulary * 4 / 1e9, rows * vocabulary * 4 / 1e9
+    copies, fewer = round(whole / one), piece / part
     for k in reversed(range(copies)):
         box(ax, 7 + 1.6 * k, 6.2 + 1.0 * k, 20, 20, color=tint(PLUM, 0.6))
     say(ax, 17, 16.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
-    say(ax, 18.6, 3.0, f"{copies} copies, 4 bytes per score", size=10.5)
+    say(ax, 18.6, 3.0, f"{copies} copies of {one:.2f} GB each", size=10.5)
     box(ax, 46, 6.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
     high = 20 * rows / tokens
-    box(ax, 46, 15.0 - high, 20, high, color=tint(PLUM, 0.6))
+    for k in reversed(range(math.ceil(fewer))):
+        box(ax, 46 + 1.0 * k, 15.0 - high + 0.7 * k, 20 * min(1.0, fewer - k), high, color=tint(PLUM, 0.6))
     say(ax, 56, 21.6, "done, and freed", size=10.3, color=GRAY)
     say(ax, 56, 9.4, "still to come", size=10.3, color=GRAY)
-    arrow(ax, (68.4, 25.5), (68.4, 7.0), color=GRAY)
-    say(ax, 56, 3.0, f"the scores of {rows:,} tokens, overwritten", size=10.5)
+    arrow(ax, (70.4, 25.5), (70.4, 7.0), color=GRAY)
+    say(ax, 56, 3.0, f"{rows:,} tokens: {fewer:.1f} copies of {part:.2f} GB", size=10.5)
     finish(
         ax,
         f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {whole:.2f} GB. Right, the same "
-        f"outline, with only a slice of {rows:,} tokens in it that moves down, {piece:.2f} GB at a time.",
+        f"outline, with only a slice of {rows:,} tokens in it that moves down, in {fewer:.1f} copies, {piece:.2f} "
+        "GB at a time.",
     )
 
 

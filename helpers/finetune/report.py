@@ -142,15 +142,24 @@ def sweep_finding(sweep: dict) -> str:
     every, wider = best["all layers, r=16"]["by seed"], best[wide]["by seed"]
     _, low, _ = quality.mean_interval([every[seed] - wider[seed] for seed in seeds])
     where = "So it matters where the adapters are, and not only how large." if low > 0 else "That leaves it open."
+    few, many = best.get("all layers, r=2"), best[wide]
+    fewest = ""
+    if few and _mean(few["by seed"].values()) > _mean(many["by seed"].values()):
+        fewest = (
+            f" Even rank 2 on all layers, with {few['parameters'] / 1e3:.0f} thousand numbers, does better than "
+            f"that rank {wide.split('=')[1]} with {many['parameters'] / 1e3:.0f} thousand: "
+            f"{gap('all layers, r=2', wide)}."
+        )
     return "\n\n".join(
         (
             f"All layers against q and v alone, both of rank 16: {gap('all layers, r=16', 'q and v, r=16')}. Is that "
             f"because there are more numbers to train? Against q and v with as many, which takes rank "
-            f"{wide.split('=')[1]}: {gap('all layers, r=16', wide)}. {where}",
+            f"{wide.split('=')[1]}: {gap('all layers, r=16', wide)}. {where}{fewest}",
             f"And the rank? With adapters on all layers, rank 64 against rank 2: "
             f"{gap('all layers, r=64', 'all layers, r=2')}. With adapters on q and v alone, rank "
             f"{wide.split('=')[1]} against rank 16: {gap(wide, 'q and v, r=16')}.",
-            f"(Differences are taken seed by seed, over {len(seeds)} seeds; in brackets are 95% intervals. "
+            f"(Differences are taken seed by seed, over {len(seeds)} seeds, and only then rounded; in brackets "
+            "are 95% intervals. "
             f"{sweep_machines(sweep)}".rstrip()
             + ")",
         )
@@ -334,7 +343,7 @@ def gains(recorded: dict, shapes: Sequence[tuple[int, int]]) -> dict[tuple[int, 
 def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
     """Three things that the recorded ladder tells, with what holds in every process."""
     steps = {shape: rungs(recorded, *shape) for shape in shapes}
-    gained, best, spread = [], [], 0.0
+    gained, best, dips, spread = [], [], [], 0.0
     for (batch, length), found in steps.items():
         first, last = found[0], found[-1]
         low = min(last["by process"]) / max(first["by process"])
@@ -343,6 +352,13 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             f"at {batch} × {length} from {first['gb']:.1f} to {last['gb']:.1f} GB, and {low:.1f} to {high:.1f} times "
             "as fast"
         )
+        if found[-2]["speed"] < first["speed"]:
+            known = "by more than luck" if _apart(found[-2]["by process"], first["by process"]) else "a difference "
+            known += "" if known.startswith("by") else "that is open"
+            dips.append(
+                f" At {batch} × {length} the last rung gains more than the whole ladder, because rung "
+                f"{found[-2]['number']} was slower than the standard recipe, {known}."
+            )
         spread = max(spread, *(max(rung["by process"]) / min(rung["by process"]) - 1 for rung in found))
         settled = [rung for rung in found if rung["faster"]]
         told = ", ".join(f"{rung['name']} ({rung['faster']})" for rung in settled) or "none"
@@ -357,7 +373,7 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             "2. **Which lever changes the speed depends on the size.** These changes aren't open. "
             f"{' '.join(best)} A large step keeps the GPU busy, so it "
             "pays to give it less work. A small one probably waits for Python, until the graph takes Python out of "
-            "the way.",
+            f"the way.{''.join(dips)}",
             f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
             f"because two processes of one rung differ by up to {spread:.0%}.",
         )
@@ -379,7 +395,7 @@ def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         open_ = [rung for rung in above if rung not in sure]
         shown = _listed(sure, "faster") if sure else "no rung is faster for sure"
         shown += f" ({_listed(open_, 'open')})" if open_ else ""
-        said.append(f"at {batch} × {length} tokens {shown}, and its peak is {rival['peak GB']:.1f} GB")
+        said.append(f"at {batch} × {length} tokens {shown}, and Unsloth's peak is {rival['peak GB']:.1f} GB")
     return f"Compared with Unsloth: {'; '.join(said)}." if said else ""
 
 
