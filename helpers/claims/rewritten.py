@@ -19,6 +19,9 @@ BitsAndBytesConfig(
 ```"""
 
 
+ABOUT = {"Mini-Mistral": " Mini-Mistral, which some numbers come from, is a very small model, trained for a course."}
+
+
 def guide(
     here: dict,
     recorded: dict | None = None,
@@ -35,7 +38,8 @@ def guide(
     first = [
         "### Mistral-7B in 4 bits: a guide",
         "Mistral-7B's weights are numbers of 16 bits. You can store nearly all of them in 4 bits instead, in a format "
-        "called NF4, and they then take less than a third of the memory. This page says how, and what it costs.",
+        "called NF4, and they then take less than a third of the memory. This page says how, and what it costs."
+        + ABOUT.get(name, ""),
         CONFIGURATION,
         *_memory(here, name),
     ]

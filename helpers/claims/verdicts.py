@@ -187,8 +187,8 @@ def recommended(quality) -> Verdict:
     "configured",
 )
 def computes_in(configured) -> Verdict:
-    shown = f"The guide's configuration names a compute dtype, and with it layers compute in {configured['guide']}. "
-    shown += f"Without it, they would compute in {configured['default']}."
+    shown = f"The guide's own configuration asks for a compute dtype, and layers then compute in {configured['guide']}."
+    shown += f" (If you leave that line out, they compute in {configured['default']}.)"
     return Verdict("true" if configured["guide"] == "float16" else "false", shown)
 
 
@@ -387,7 +387,9 @@ def mmlu(mmlu) -> Verdict:
 def conclusion(quality, speed, loaded, size) -> Verdict:
     parts = {"quality": negligible(quality), "speed": faster(speed), "memory": saves(loaded, size)}
     told = listed([f"“{part.kind}” on {name}" for name, part in parts.items()])
-    shown = f"For this model on its machine, the verdicts are {told}. A small loss for gains needs all three to hold."
+    shown = (
+        f"For the model here, on this machine alone, the verdicts are {told}. A small loss for gains needs all three."
+    )
     kinds = {part.kind for part in parts.values()}
     for kind, verdict in (("false", "false"), ("open", "open"), ("depends", "depends on what its parts depend on")):
         if kind in kinds:
@@ -418,7 +420,7 @@ def two_gb(training) -> Verdict:
 @claim(
     "targets",
     "training",
-    "LoRA on\nq and v",
+    "q and v, read as\n“good as all”",
     "We read it as “as good as adapters on all layers”, and compare exact answers, each recipe at the best learning "
     "rate of those tried.",
     QLORA,

@@ -55,19 +55,28 @@ def check_parameters(answer) -> str:
 @exercise("10-3")
 def check_questions(answer) -> str:
     value = number(answer, "questions")
-    variance, times = 0.61 * 0.39, (1.96 / 0.004) ** 2
+    variance, times = 0.61 * 0.39, (1.96 / 0.001) ** 2
     truth = 2 * variance * times
     if abs(value / truth - 1) < 0.01:
         return f"about {round(value, -3):,.0f} questions each, {value / 14042:.0f} times as many as MMLU has."
+    if abs(value * 16 / truth - 1) < 0.01:
+        raise Hint("this shows that there is a loss. It should show that the loss is smaller than the margin.")
+    if abs(value * 25 / truth - 1) < 0.01:
+        raise Hint("half a point is the margin. How much room does a loss of 0.4 points leave below it?")
     if abs(value / (truth / 2) - 1) < 0.01:
         raise Hint("this is for one score and a known value. Here both scores vary, and their variances add.")
-    if abs(value / (2 * variance / 0.004**2) - 1) < 0.01:
-        raise Hint("this makes the difference 1 standard error, and it should be 1.96 of them.")
+    if abs(value / (2 * variance / 0.001**2) - 1) < 0.01:
+        raise Hint("the interval reaches 1.96 standard errors to either side, not 1.")
     if abs(value * 1e4 / truth - 1) < 0.01:
-        raise Hint("0.4 points are 0.004, not 0.4.")
+        raise Hint("0.1 points are 0.001, not 0.1.")
+    if abs(value / (truth / 4) - 1) < 0.01:
+        raise Hint("the interval reaches 1.96 standard errors up, and as many down. Only the upper end may not cross.")
     if abs(value / (4 * variance * times) - 1) < 0.01:
         raise Hint("the variances of the two scores add once, which makes 2 p (1 - p) / n in all.")
-    raise Hint("the standard error of the difference is sqrt(2 p (1 - p) / n). Set 1.96 times that equal to 0.004.")
+    raise Hint(
+        "where does the upper end of the interval have to lie? The variance of the difference is that of both "
+        "scores together."
+    )
 
 
 def _others(weights: torch.Tensor, group: int) -> float:

@@ -37,9 +37,12 @@ WRONG = {
         (f"parameters = 2e9 * 8 / 5\n{CHECK[2]}", "on average"),
     ],
     "10-3": [
-        (f"questions = 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "their variances add"),
-        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.4) ** 2\n{CHECK[3]}", "not 0.4"),
-        (f"questions = 2 * 0.61 * 0.39 / 0.004**2\n{CHECK[3]}", "1.96"),
+        (f"questions = 0.61 * 0.39 * (1.96 / 0.001) ** 2\n{CHECK[3]}", "their variances add"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.1) ** 2\n{CHECK[3]}", "not 0.1"),
+        (f"questions = 2 * 0.61 * 0.39 / 0.001**2\n{CHECK[3]}", "1.96"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "smaller than the margin"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.005) ** 2\n{CHECK[3]}", "How much room"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.002) ** 2\n{CHECK[3]}", "Only the upper end"),
     ],
     "10-4": [
         (f"{FOUND}{VERDICTS.replace('true', 'false')}{CHECK[4]}", "the margin for figures"),
