@@ -28,6 +28,16 @@ from .constants import (
 )
 from .course import course_map
 from .generating import fork, guide_and_measured, prefill_and_decode, two_clocks
+from .inside import (
+    bank_queues,
+    byte_permute,
+    early_start,
+    inside_a_multiprocessor,
+    lane_tile,
+    pair_of_a_byte,
+    renumbered_columns,
+    slots_of_two_blocks,
+)
 from .judging import (
     bytes_of_a_block,
     claim_to_verdict,
@@ -39,21 +49,13 @@ from .judging import (
 )
 from .kernel import (
     amdahl,
-    bank_queues,
-    byte_permute,
-    early_start,
     few_kernels,
     finished_kernel,
-    inside_a_multiprocessor,
     kernel_tile,
-    lane_tile,
     loads_for_eight,
     more_rows,
     moves_between_threads,
-    pair_of_a_byte,
-    renumbered_columns,
     road_of_weights,
-    slots_of_two_blocks,
     work_for_a_byte,
 )
 from .ladder import (
