@@ -371,6 +371,13 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "rank 2, 78 numbers" in shown[-1][1]["image/png"]["alt"]
 
 
+def test_a_number_beyond_the_tokenizers_is_drawn_as_a_dot(shown):
+    """A model of random weights may have more numbers for tokens than its tokenizer knows, which then says None."""
+    names, *rest = DRAWINGS["kl_terms"]
+    draw.kl_terms([names[0], None, *names[2:]], *rest)
+    assert "8 0.97 and 0.05, term 2.95; · 0.01 and 0.19" in shown[-1][1]["image/png"]["alt"]
+
+
 def test_the_bell_is_the_normal_curve_and_its_slices_hold_equal_shares():
     from helpers.draw.levels import normal_below
 

@@ -44,8 +44,13 @@ __all__ = [
 LARGE = 5.0  # nats that have the darkest color
 
 
-def _plain(token: str) -> str:
-    """A token as it can be drawn: a blank before it left out, a line break as an arrow, other scripts as dots."""
+def _plain(token: str | None) -> str:
+    """A token as it can be drawn: a blank before it left out, a line break as an arrow, other scripts as dots.
+
+    None is a number beyond a tokenizer's: a model of random weights may have a larger vocabulary than it.
+    """
+    if token is None:
+        return "·"
     token = token.replace("Ċ", "↵").replace("<0x0A>", "↵").replace("\n", "↵").lstrip("Ġ▁ ") or "␣"
     token = "".join(c if ord(c) < 0x250 or c in "↵␣–’“”" else "·" for c in token)
     return token.replace("$", r"\$")
