@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from expectations import SMALL
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, Trainer, TrainerCallback
 
@@ -261,10 +262,10 @@ def test_the_program_complains_in_one_line():
 
 def test_notebook_08_writes_out_this_very_recipe(executed):
     """Its first losses, in full: the batches are the same ones, whatever the number of steps that follow."""
-    done = executed("08_finetune_with_qlora")
+    done, small = executed("08_finetune_with_qlora"), SMALL["08_finetune_with_qlora"]
     model, tokenizer = models.load("mini", "nf4-dq", device="cpu")
-    shipped = finetune.Recipe(steps=done.record["steps"], batch=16)
-    pairs, _ = finetune.questions(shipped.steps * shipped.batch, 200)
+    shipped = finetune.Recipe(steps=done.record["steps"], batch=16, learning_rate=small["LEARNING_RATE"])
+    pairs, _ = finetune.questions(shipped.steps * shipped.batch, small["HELD_OUT"])
     stop = Stop(after=3)
     _, losses = finetune.train(model, tokenizer, pairs, shipped, [stop])
     assert losses == done.record["losses"][: len(losses)] and len(losses) == 3
