@@ -108,7 +108,8 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
         pipeline_tag="text-generation",
         tags=["lora", "qlora", "4-bit"],
     )
-    settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if value not in (False, "auto"))
+    chosen = {key: value for key, value in asdict(recipe).items() if value is not False and value != "auto"}
+    settings = ", ".join(f"{key} {value}" for key, value in chosen.items())
     versions = ", ".join(f"{key} {value}" for key, value in results.environment()["versions"].items())
     text = f"""# Adapter for {name}
 

@@ -369,6 +369,7 @@ def test_shards_divide_parameters_and_not_constants():
         assert quarter.parts[part] == pytest.approx(whole.parts[part] / 4, rel=1e-6)
     for part in ("absmax", "second_level", "tables"):
         assert half.parts[part] == quarter.parts[part] == whole.parts[part]
+    assert half.parts["activations"] == quarter.parts["activations"]  # one GPU has its peak at another moment
     # the head whole, and two of 32 layers; in the forward pass three, since one is kept until the next is there
     layers = whole.parts["codes"] + whole.parts["norms"] + whole.parts["adapters"]
     longer = memory.predict(models.mistral_7b_config(), **asked | {"context": 4096}, shards=2)

@@ -402,6 +402,9 @@ def test_the_card_is_one_that_the_hub_reads():
         and "On 200 questions." in made.text
     )
     assert 'from_pretrained("owner/base"' in made.text and "rank 4, alpha 8" in made.text
+    # a seed of 0 is a seed; what is off, or left to the course, says nothing
+    assert f"seed {RECIPE.seed}" in made.text and RECIPE.seed == 0 and "dropout 0.0" in made.text
+    assert " auto" not in made.text and "False" not in made.text
     local = models.Choice(f"{SOMEONE}/models/mine", "local folder", "checkpoint", "")
     for choice in (CHOICE, local):
         card = publish.card(choice, RECIPE, rows, "")

@@ -260,6 +260,23 @@ def test_the_program_complains_in_one_line():
     assert bad.returncode == 1 and bad.stderr.strip() == "MAX_STEPS is 0: give a whole number of at least 1."
 
 
+def test_what_a_step_costs_shows_what_each_lever_does():
+    """Bytes kept for the backward pass, and tokens computed; in float32 all but packing give the plain losses."""
+    plain = finetune.Recipe(steps=2, batch=8, compute_dtype="float32")
+    ways = {"plain": plain, "no checkpointing": replace(plain, checkpointing=False)}
+    ways |= {"pieces": replace(plain, chunked=True), "fused": replace(plain, fused=True)}
+    pairs, _ = finetune.questions(64, 1, 0)
+    costs = {name: finetune.cost("mini", way, pairs) for name, way in ways.items()}
+    kept = {name: cost["kept"] for name, cost in costs.items()}
+    assert 0.05 < kept["plain"] / kept["no checkpointing"] < 0.3
+    assert 0.3 < kept["pieces"] / kept["plain"] < 0.8 and kept["fused"] <= kept["plain"]
+    for name, cost in costs.items():
+        assert cost["losses"] == pytest.approx(costs["plain"]["losses"], rel=1e-4), name
+        assert len(cost["losses"]) == 2 and cost["tokens"] == costs["plain"]["tokens"] and cost["turns"] == 8
+    packed = finetune.cost("mini", replace(plain, packing=True, batch=2), pairs)
+    assert packed["tokens"] / packed["turns"] < costs["plain"]["tokens"] / costs["plain"]["turns"]
+
+
 def test_notebook_08_writes_out_this_very_recipe(executed):
     """Its first losses, in full: the batches are the same ones, whatever the number of steps that follow."""
     done, small = executed("08_finetune_with_qlora"), SMALL["08_finetune_with_qlora"]

@@ -186,40 +186,6 @@ def test_a_sweep_is_judged_by_the_seeds_that_did_not_choose():
     assert len(by_rate.axes[0].lines) == 5 and "3 other seeds" in by_seed.axes[0].get_title(loc="left")
 
 
-def test_a_gradient_is_shown_beside_that_of_float32():
-    recorded = {"exact": [{"recipe": "in float32", "gradient_gap": 0.0, "losses": [2.0] + [1.0] * 8}]}
-    recorded["exact"].append({"recipe": "a", "gradient_gap": 0.05, "gradient_moved": 0.003, "losses": [2.0] * 9})
-    one, two = report.exact_rows(recorded)
-    assert (one["gradient off float32's"], one["mean of the last 8"]) == (None, "1.000")
-    assert (two["gradient off float32's"], two["first loss"]) == ("5.0%", "2.00")
-    assert (one["off the rung before"], two["off the rung before"]) == (None, "0.3%")
-
-
-def test_losses_of_other_batches_are_not_compared():
-    plain = {"turns": 8.0, "tokens": 160, "seconds": 2.0, "span": [1.0, 4.0], "kept": 3e6, "losses": [2.0, 1.0]}
-    found = {"plain": plain, "chunked": plain | {"losses": [2.0, 1.01], "kept": 1e6}, "packed": plain | {"turns": 16.0}}
-    rows = report.lever_rows(found)
-    assert [row["losses differ by"] for row in rows] == [None, "1e-02", None]
-    assert [row["round 1"] for row in rows] == ["4.0", "4.0", "8.0"] and rows[1]["memory"] == "1.0 MB kept"
-    assert [row["change"] for row in rows] == [None, "open", "open"]  # one round tells nothing
-
-
-def test_a_lever_is_faster_here_only_if_the_rounds_agree():
-    plain = {"turns": 8.0, "seconds": 2.0, "kept": 3e6, "losses": [2.0, 1.0]}
-    rounds = [
-        {"plain": plain, "a": plain | {"seconds": 1.6}, "b": plain | {"seconds": one}, "c": plain | {"seconds": 1.0}}
-        for one in (1.9, 1.0)
-    ]
-    rows = report.lever_rows(*rounds)
-    assert [row["change"] for row in rows] == [None, "+25%", "open", "2.0 times"]
-    assert (rows[2]["round 1"], rows[2]["round 2"]) == ("4.2", "8.0")
-
-
-@pytest.mark.parametrize(("others", "gap"), [([2.0, 1.0], 0), ([1.0, 1.0], 1), ([2.0, 2.0], 0.5)])
-def test_agreement_is_the_largest_relative_difference(others, gap):
-    assert report.agreement([2.0, 1.0], others) == gap
-
-
 def test_operations_are_what_computes_and_views_are_not():
     x = torch.ones(3, 4)
     found = finetune.operations(lambda: (x.t().reshape(2, 6) * 2).mean())

@@ -7,11 +7,9 @@ from matplotlib.figure import Figure
 from .. import plots
 
 __all__ = [
-    "exact_rows",
     "gains",
     "highest",
     "ladder",
-    "lever_rows",
     "preset_rows",
     "rival_said",
     "later_said",
@@ -177,32 +175,6 @@ def sweep_machines(sweep: dict) -> str:
     )
 
 
-def agreement(losses: list[float], others: list[float]) -> float:
-    """The largest relative difference of two loss curves."""
-    return max(abs(a / b - 1) for a, b in zip(losses, others, strict=True))
-
-
-def lever_rows(*rounds: Mapping[str, dict]) -> list[dict]:
-    """Rows of what `finetune.cost` measured, in rounds; the first lever is what the others are compared with.
-
-    A change of speed is open by the rule of the ladder, with rounds in place of processes.
-    """
-    first = rounds[0]
-    plain, rows = next(iter(first.values())), []
-    speeds = {name: [found[name]["turns"] / found[name]["seconds"] for found in rounds] for name in first}
-    usual = next(iter(speeds.values()))
-    for name, cost in first.items():
-        alike = cost["turns"] == plain["turns"]  # packed batches hold other turns: their losses are not to be compared
-        size = f"{cost['kept'] / 1e6:.1f} MB kept" if cost["kept"] else f"{cost['peak'] / 1e9:.2f} GB peak"
-        change = "open"
-        if len(rounds) > 1 and _apart(speeds[name], usual):
-            change = _spoken_change(f"{100 * (_mean(speeds[name]) / _mean(usual) - 1):+.0f}%")
-        row = {"lever": name, **{f"round {k}": f"{speed:.1f}" for k, speed in enumerate(speeds[name], 1)}}
-        gap = f"{agreement(cost['losses'], plain['losses']):.0e}" if alike and cost is not plain else None
-        rows.append(row | {"change": None if cost is plain else change, "memory": size, "losses differ by": gap})
-    return rows
-
-
 def ladder(recorded: dict, batch: int, length: int) -> list[dict]:
     """The rungs of `benchmarks/finetune_bench.py` at one shape, in order, with what each changes; last Unsloth.
 
@@ -353,8 +325,8 @@ def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
             "as fast"
         )
         if found[-2]["speed"] < first["speed"]:
-            known = "by more than luck" if _apart(found[-2]["by process"], first["by process"]) else "a difference "
-            known += "" if known.startswith("by") else "that is open"
+            apart = _apart(found[-2]["by process"], first["by process"])
+            known = "by more than luck" if apart else "a difference that is open"
             dips.append(
                 f" At {batch} × {length} the last rung gains more than the whole ladder, because rung "
                 f"{found[-2]['number']} was slower than the standard recipe, {known}."
@@ -413,18 +385,6 @@ def highest(budget, kind: str) -> float:
         held += change if name == kind else 0
         most = max(most, held)
     return most / 1e9
-
-
-def exact_rows(recorded: dict) -> list[dict]:
-    """Whether a lever computes the same step: how far its gradient is off float32's, and where a real run ends."""
-    rows = []
-    for row in recorded["exact"]:
-        tail, gap, moved = row["losses"][-8:], row.get("gradient_gap"), row.get("gradient_moved")
-        line = {"recipe": row["recipe"], "gradient off float32's": f"{gap:.1%}" if gap else None}
-        line["off the rung before"] = None if moved is None or not gap else f"{moved:.1%}"
-        line |= {"first loss": f"{row['losses'][0]:.2f}", "mean of the last 8": f"{sum(tail) / len(tail):.3f}"}
-        rows.append(line)
-    return rows
 
 
 def preset_rows(presets: Mapping[str, object], forecasts: Mapping[str, float], recorded: dict) -> list[dict]:
