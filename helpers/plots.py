@@ -13,6 +13,7 @@ from PIL import Image
 
 __all__ = [
     "PALETTE",
+    "PART_COLORS",
     "SCHEME_COLORS",
     "SCHEME_HATCHES",
     "SCHEME_MARKERS",
@@ -37,6 +38,20 @@ SCHEME_COLORS = {
 }
 SCHEME_MARKERS = {"fp32": "X", "fp16": "s", "bf16": "o", "int8": "D", "fp4": "v", "nf4": "^", "nf4-dq": "P"}
 SCHEME_HATCHES = {"fp32": "", "fp16": "//", "bf16": "\\\\", "int8": "..", "fp4": "xx", "nf4": "--", "nf4-dq": "++"}
+# One color for a part of a model, in every figure and drawing of the course; drawings tint it
+PART_COLORS = {
+    "codes": PALETTE[2],
+    "constants": PALETTE[1],
+    "16 bits": PALETTE[0],
+    "embeddings": PALETTE[4],
+    "adapters": PALETTE[5],
+    "activations": PALETTE[6],
+    "gradients": PALETTE[3],
+    "optimizer": "#555555",
+    "KV cache": "#9a6700",
+    "logits": "#a4517f",
+    "the rest": "#bbbbbb",
+}
 MARKERS = "osD^vPX*"
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "oo")
 
@@ -169,18 +184,18 @@ def stacked_bars(
     xlabel: str,
     text: str | None = "{:.3g}",
     ax: Axes | None = None,
-    colors: Sequence[str] = (),
+    colors: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw one horizontal bar a label, made of `parts` (name of the part → one value a label), the total at its end.
 
-    `colors` are names of parts in the order of their colors, so that a part has the same one in every figure, also
-    where others are missing. Returns the figure, for `show`.
+    `colors` maps names of parts to their colors, so that a part has the same one in every figure, also where others
+    are missing. Returns the figure, for `show`.
     """
     fig, ax = _axes(ax, title, None)
     left = [0.0] * len(labels)
     for i, (name, values) in enumerate(parts.items()):
-        place = list(colors).index(name) if name in colors else i
-        look = {"color": PALETTE[place % len(PALETTE)], "hatch": HATCHES[place % len(HATCHES)]}
+        place = list(colors).index(name) if colors else i
+        look = {"color": colors[name] if colors else PALETTE[i % len(PALETTE)], "hatch": HATCHES[place % len(HATCHES)]}
         ax.barh(
             range(len(labels)), values, left=left, height=0.62, label=name, edgecolor="white", linewidth=0.6, **look
         )

@@ -11,6 +11,7 @@ from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
 from helpers import plots
+from helpers.memory import MemoryBudget
 
 SCHEMES = ["fp32", "fp16", "bf16", "int8", "fp4", "nf4", "nf4-dq"]
 
@@ -75,6 +76,18 @@ def test_stacked_bars_end_in_their_totals():
     ends = [patch.get_x() + patch.get_width() for patch in ax.patches]
     assert ends == [3, 1, 3.5, 3] and [text.get_text() for text in ax.texts] == ["3.5", "3"]
     plt.close(fig)
+
+
+def test_a_part_has_one_color_in_every_figure_and_no_other_part_has_it():
+    colors = {part: color.lower() for part, color in plots.PART_COLORS.items()}
+    assert len(set(colors.values())) == len(colors)
+    few = plots.stacked_bars(["a"], {"KV cache": [1]}, title="T", xlabel="GB", colors=colors)
+    many = plots.stacked_bars(["a"], {"codes": [1], "KV cache": [1]}, title="T", xlabel="GB", colors=colors)
+    looks = [(to_hex(patch.get_facecolor()), patch.get_hatch()) for fig in (few, many) for patch in fig.axes[0].patches]
+    assert looks[0] == looks[2] != looks[1]
+    budget = MemoryBudget({"codes": 3, "kv_cache": 1}, "T").figure()
+    drawn = [to_hex(patch.get_facecolor()) for patch in budget.axes[0].patches]
+    assert drawn == [looks[1][0], looks[0][0]] == [colors["codes"], colors["KV cache"]]
 
 
 def test_lines_are_never_told_apart_by_color_alone_nor_share_one():

@@ -48,6 +48,7 @@ from .judging import (
     zone,
 )
 from .kernel import (
+    KINDS,
     amdahl,
     few_kernels,
     finished_kernel,
@@ -129,6 +130,7 @@ from .sharing import cards_needed, passes_of_a_gpu, per_gpu, several_gpus, share
 from .steps import step_parts, step_timelines
 
 __all__ = [
+    "KINDS",
     "absmax_by_hand",
     "absmax_hill",
     "along_and_rest",

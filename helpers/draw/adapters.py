@@ -8,13 +8,15 @@ import numpy as np
 
 from .. import plots
 from .canvas import (
+    ACTIVATIONS,
+    ADAPTERS,
     BLUE,
+    CODES,
     GRAY,
     GREEN,
     INK,
     LIGHT,
-    OCHRE,
-    ORANGE,
+    PLUM,
     RED,
     WIDTH,
     arrow,
@@ -35,12 +37,12 @@ def small_and_large(rows: int, columns: int, rank: int) -> None:
     box(ax, 3, 4.4, 15, 15, f"{rows:,} × {columns:,}\n\n{rows * columns:,}\nnumbers", color=tint(GRAY, 0.3), size=10.5)
     say(ax, 10.5, 22.0, "ΔW, the change", weight="bold")
     say(ax, 22.5, 11.9, "=", size=20)
-    box(ax, 28, 4.4, 1.6, 15, color=tint(ORANGE, 0.7))
-    say(ax, 28.8, 22.0, "B", weight="bold", color=OCHRE)
+    box(ax, 28, 4.4, 1.6, 15, color=tint(ADAPTERS, 0.8))
+    say(ax, 28.8, 22.0, "B", weight="bold", color=PLUM)
     say(ax, 28.8, 2.2, f"{rows:,} × {rank}", size=10.5)
     say(ax, 35.0, 11.9, "×", size=16)
-    box(ax, 39, 11.1, 15, 1.6, color=tint(BLUE, 0.5))
-    say(ax, 46.5, 14.6, "A", weight="bold", color=BLUE)
+    box(ax, 39, 11.1, 15, 1.6, color=tint(ADAPTERS, 0.4))
+    say(ax, 46.5, 14.6, "A", weight="bold", color=PLUM)
     say(ax, 46.5, 8.8, f"{rank} × {columns:,}", size=10.5)
     both = rank * (rows + columns)
     said = f"{both:,}\nnumbers instead,\n{both / (rows * columns):.1%} as many"
@@ -97,10 +99,10 @@ def lora_layer(rank: int) -> None:
     say(ax, 4.5, 13.5, "x", size=15, weight="bold")
     arrow(ax, (6.5, 14.0), (14.5, 20.0), color=INK)
     arrow(ax, (6.5, 13.0), (14.5, 7.0), color=INK)
-    box(ax, 15, 16.0, 27, 8.0, "W, in 4 bits\nfrozen: no byte changes", color=LIGHT)
-    box(ax, 15, 4.8, 11, 4.6, f"A\n{rank} rows", color=tint(BLUE, 0.5), size=10.3)
+    box(ax, 15, 16.0, 27, 8.0, "W, in 4 bits\nfrozen: no byte changes", color=tint(CODES, 0.55))
+    box(ax, 15, 4.8, 11, 4.6, f"A\n{rank} rows", color=tint(ADAPTERS, 0.4), size=10.3)
     arrow(ax, (26.4, 7.1), (30.8, 7.1), color=INK)
-    box(ax, 31, 4.8, 11, 4.6, f"B\n{rank} columns", color=tint(ORANGE, 0.7), size=10.3)
+    box(ax, 31, 4.8, 11, 4.6, f"B\n{rank} columns", color=tint(ADAPTERS, 0.8), size=10.3)
     arrow(ax, (42.4, 7.1), (48.6, 7.1), color=INK)
     box(ax, 49, 4.8, 7.5, 4.6, "× α/r", color="white", size=10.5)
     arrow(ax, (42.4, 20.0), (61.0, 14.6), color=INK)
@@ -165,7 +167,7 @@ def checkpointing(blocks: int = 6) -> None:
             if tall < 1 and i == blocks - 2:
                 box(ax, x, y + 2.6, 8.6, 6.4, "computed\nagain", color=tint(RED, 0.35), ls="--", size=10.3)
             if tall > 1 or i < blocks - 1:  # the last block is done: its input is gone
-                box(ax, x, y + 2.6, 8.6, tall, color=tint(ORANGE, 0.7))
+                box(ax, x, y + 2.6, 8.6, tall, color=tint(ACTIVATIONS, 0.7))
             done = tall < 1 and i == blocks - 1
             box(ax, x, y - 0.6, 8.6, 2.8, "done" if done else f"block {i + 1}", color="white", size=10.3)
     arrow(ax, (71.5, 4.0), (66.2, 4.0), color=RED)

@@ -17,11 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
-from ..plots import PALETTE, RC
+from ..plots import PALETTE, PART_COLORS, RC
 
 __all__ = [
     "ACROSS",
+    "ACTIVATIONS",
+    "ADAPTERS",
     "BLUE",
+    "CODES",
+    "CONSTANTS",
+    "EMBEDDINGS",
     "GRAY",
     "GREEN",
     "INK",
@@ -31,6 +36,7 @@ __all__ = [
     "PINK",
     "PLUM",
     "RED",
+    "SIXTEEN",
     "SKY",
     "WIDTH",
     "arrow",
@@ -50,6 +56,8 @@ __all__ = [
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK = PALETTE[:6]
 INK, GRAY, LIGHT = "#222222", "#767676", "#e9e9e9"
+CODES, CONSTANTS, SIXTEEN = (PART_COLORS[part] for part in ("codes", "constants", "16 bits"))
+EMBEDDINGS, ADAPTERS, ACTIVATIONS = (PART_COLORS[part] for part in ("embeddings", "adapters", "activations"))
 OCHRE, PLUM = "#9a6700", "#a4517f"  # orange and pink, dark enough for text on white
 WIDTH = 7.0  # inches of every drawing: it fills the column
 ACROSS = 76  # units of the canvas from its left edge to its right

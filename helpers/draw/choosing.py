@@ -11,6 +11,8 @@ from matplotlib.transforms import Bbox
 from .. import plots
 from .canvas import (
     BLUE,
+    CODES,
+    CONSTANTS,
     GRAY,
     GREEN,
     INK,
@@ -45,7 +47,7 @@ def bits_of_formats(formats: dict[str, tuple[float, str]]) -> None:
     """One bar a format: 4 bits of codes, and its constants, in bits per weight; with what the constants are."""
     ax = canvas(0.75 + 0.34 * len(formats))
     top, told = 10 * ax.figure.get_figheight(), []
-    for x, color, said in ((13.5, GREEN, "codes: 4 bits per weight"), (40, ORANGE, "constants")):
+    for x, color, said in ((13.5, CODES, "codes: 4 bits per weight"), (40, CONSTANTS, "constants")):
         box(ax, x, top - 2.6, 1.8, 1.8, color=tint(color, 0.55))
         say(ax, x + 2.6, top - 1.7, said, ha="left", size=10.3)
     for i, (name, (constants, said)) in enumerate(formats.items()):

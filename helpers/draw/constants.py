@@ -8,13 +8,14 @@ import torch
 from .. import plots
 from .canvas import (
     BLUE,
+    CODES,
+    CONSTANTS,
     GRAY,
     GREEN,
     INK,
     ORANGE,
     PINK,
     RED,
-    SKY,
     WIDTH,
     arrow,
     box,
@@ -33,8 +34,8 @@ def storeys(block: int = 64, second_block: int = 256) -> None:
     """Weights under an absmax, absmax under a second absmax, an offset for all; and what each adds to a weight."""
     ax = canvas(3.1)
     rows = (
-        (3.0, f"{block} codes of 4 bits", GREEN, 24, 4.0),
-        (13.0, f"{second_block} absmax of 8 bits", ORANGE, 16, 8 / block),
+        (3.0, f"{block} codes of 4 bits", CODES, 24, 4.0),
+        (13.0, f"{second_block} absmax of 8 bits", CONSTANTS, 16, 8 / block),
         (23.0, "1 second absmax of 32 bits", RED, 1, 32 / block / second_block),
     )
     for y, name, color, boxes, bits in rows:
@@ -186,9 +187,14 @@ def bytes_of_a_model(models: dict[str, dict[str, int]], digits: int = 3) -> None
     most = max(sum(parts.values()) for parts in models.values())
     unit, name = (1e9, "GB") if most >= 1e9 else (1e6, "MB")
     seen = [part for parts in models.values() for part, size in parts.items() if 72 * size / most >= 0.25]
-    known = {"codes": GREEN, "absmax": ORANGE, "embeddings and head": SKY, "layers that become 4-bit": GREEN}
-    known |= {"weights": BLUE, "adapters": GREEN, "gradients": ORANGE, "optimizer": PINK, "activations": SKY}
-    colors = {part: known.get(part, GRAY) for part in dict.fromkeys(seen)}
+    like = {
+        "absmax": "constants",
+        "embeddings and head": "embeddings",
+        "embeddings, head, norms": "embeddings",
+        "4-bit weights": "codes",
+    }
+    like |= {"weights": "16 bits", "layers that become 4-bit": "16 bits"}
+    colors = {part: plots.PART_COLORS.get(like.get(part, part), GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
     apart = 6.5 if 6.5 * len(colors) + 0.82 * sum(map(len, colors)) < 78 else 5.0
     for part, color in colors.items():

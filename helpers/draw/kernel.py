@@ -25,6 +25,7 @@ from .canvas import (
 )
 
 __all__ = [
+    "KINDS",
     "amdahl",
     "few_kernels",
     "finished_kernel",
@@ -36,7 +37,8 @@ __all__ = [
     "work_for_a_byte",
 ]
 
-WEIGHTS = tint(GREEN, 0.5)
+WEIGHTS, REST = tint(GREEN, 0.5), tint(SKY, 0.45)
+KINDS = {"products": GREEN, "attention": BLUE, "the rest": SKY}  # of kernels in a step
 LANES = (GREEN, BLUE, OCHRE, PLUM)
 
 
@@ -182,16 +184,16 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     say(ax, 75, 35.2, f"{plain:,} kernels a step; many boxes take several", ha="right", size=10.5)
     for i, name in enumerate(top):
         x, y = 1.5 + 9.25 * (i % 8), 29.2 - 5.2 * (i // 8)
-        box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
+        box(ax, x, y, 8.6, 4.0, name, color=WEIGHTS if name in products else REST, size=10.3)
     bottom = ("add,\nnorm", "q, k, v", "position,\nKV cache,\nattention", "o", "add,\nnorm", "gate, up",
               "SiLU,\nmultiply", "down")  # fmt: skip
     say(ax, 1.5, 17.6, "The same, fused", ha="left", weight="bold")
     say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
-        box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else tint(SKY, 0.45), size=10.3)
+        box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else REST, size=10.3)
     box(ax, 17, 3.0, 2.4, 2.0, color=WEIGHTS)
     say(ax, 20.6, 4.0, "products", ha="left", size=10.5)
-    box(ax, 38, 3.0, 2.4, 2.0, color=tint(SKY, 0.45))
+    box(ax, 38, 3.0, 2.4, 2.0, color=REST)
     say(ax, 41.6, 4.0, "the rest, attention included", ha="left", size=10.5)
     finish(
         ax,
@@ -208,7 +210,7 @@ def amdahl(p: float, s: float) -> None:
         rest = 100 * (1 - p)
         say(ax, 10, y + 2.0, said, ha="right", weight="bold")
         box(ax, 11, y, products * per, 4.0, f"products {products:.0f}", color=WEIGHTS, size=10.3)
-        box(ax, 11 + products * per, y, rest * per, 4.0, f"rest {rest:.0f}", color=tint(SKY, 0.45), size=10.3)
+        box(ax, 11 + products * per, y, rest * per, 4.0, f"rest {rest:.0f}", color=REST, size=10.3)
         say(ax, 12 + (products + rest) * per, y + 2.0, f"{products + rest:.0f}", ha="left", weight="bold")
     finish(
         ax,

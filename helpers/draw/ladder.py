@@ -8,7 +8,10 @@ import numpy as np
 
 from .. import plots
 from .canvas import (
+    ACTIVATIONS,
     BLUE,
+    CODES,
+    EMBEDDINGS,
     GRAY,
     GREEN,
     INK,
@@ -17,6 +20,7 @@ from .canvas import (
     PINK,
     PLUM,
     RED,
+    SIXTEEN,
     WIDTH,
     arrow,
     box,
@@ -42,10 +46,10 @@ __all__ = [
 
 POINTS = 160  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
-    "gradients of the adapters": ("gradients", tint(PINK, 0.6)),
-    "activations": ("activations", tint(ORANGE, 0.7)),
+    "gradients of the adapters": ("gradients", tint(RED, 0.5)),
+    "activations": ("activations", tint(ACTIVATIONS, 0.7)),
     "logits": ("logits", PLUM),
-    "a decoded layer": ("dequantized", tint(BLUE, 0.5)),
+    "a decoded layer": ("dequantized", tint(SIXTEEN, 0.5)),
 }
 TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
 
@@ -105,7 +109,7 @@ def _stacked(ax, budget, places, gb, chosen, floor):
     """What is held, stacked by its kind, over the floor; what the logits hold, or None."""
     kinds, deltas = np.array(budget.timeline.kinds), np.array(budget.timeline.deltas)
     below, spike = np.full(len(places), floor), None
-    ax.fill_between(places, below, color=tint(GREEN, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
+    ax.fill_between(places, below, color=tint(CODES, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
     for name, (kind, color) in HELD.items():
         held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
         if held.max() > 0.01 * gb.max():
@@ -172,8 +176,8 @@ def peaks(steps: Mapping[str, object]) -> None:
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
             places, gb, _ = _moments(step)
             floor = (step.allocator_bytes - step.timeline.peak) / 1e9
-            ax.fill_between(places, gb, color=tint(ORANGE, 0.7), lw=0)
-            ax.fill_between(places, floor, color=tint(GREEN, 0.55), lw=0)
+            ax.fill_between(places, gb, color=tint(ACTIVATIONS, 0.7), lw=0)
+            ax.fill_between(places, floor, color=tint(CODES, 0.55), lw=0)
             at = int(gb.argmax())
             ax.axvline(1, color=GRAY, lw=1, ls=":")
             ax.plot(places[at], gb[at], "o", color=INK, markersize=6)
@@ -183,7 +187,7 @@ def peaks(steps: Mapping[str, object]) -> None:
             ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
             told.append(f"{name}: {gb[at]:.1f} GB, {where}")
-        colors = {"activations and logits": tint(ORANGE, 0.7), "weights, and all that stays": tint(GREEN, 0.55)}
+        colors = {"activations and logits": tint(ACTIVATIONS, 0.7), "weights, and all that stays": tint(CODES, 0.55)}
         keys = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
         fig.legend(keys, colors, loc="outside lower center", ncols=2, fontsize=10.5)
         for ax in axes[:, 0]:
@@ -202,25 +206,18 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
         y, h = (23.6, 7.0) if row == 0 else (9.4, 3.5)
         middle = y - 2.2
         say(ax, 2, y + 5.2, title, ha="left")
-        box(
-            ax,
-            2,
-            middle - h / 2,
-            13,
-            h,
-            f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else "",
-            color=LIGHT,
-            size=10.3,
-        )
-        box(ax, 61, middle - h / 2, 13, h, f"head\n{head[row]:.2f} GB" if row == 0 else "", color=LIGHT, size=10.3)
+        said = f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else ""
+        box(ax, 2, middle - h / 2, 13, h, said, color=tint(EMBEDDINGS, 0.5), size=10.3)
+        said = f"head\n{head[row]:.2f} GB" if row == 0 else ""
+        box(ax, 61, middle - h / 2, 13, h, said, color=tint(EMBEDDINGS, 0.5), size=10.3)
         if row:
             say(ax, 8.5, middle, f"{embeddings[row]:.2f} GB", size=10.3)
             say(ax, 67.5, middle, f"{head[row]:.2f} GB", size=10.3)
         for i in range(4):
             x = 17.2 + 11.5 * i
-            box(ax, x, middle - h / 2, 2.2, h, color=tint(ORANGE, 0.7))
+            box(ax, x, middle - h / 2, 2.2, h, color=tint(ACTIVATIONS, 0.7))
             if i < 3:
-                box(ax, x + 3.6, middle - 1.6, 6.5, 3.2, "block", color=tint(GREEN, 0.55), size=10.3)
+                box(ax, x + 3.6, middle - 1.6, 6.5, 3.2, "block", color=tint(CODES, 0.55), size=10.3)
         for i in range(2):
             arrow(ax, (15.4 if i == 0 else 54.3, middle), (16.9 if i == 0 else 60.6, middle), mutation_scale=8)
     say(
@@ -318,9 +315,9 @@ def offloading(blocks: int = 5) -> None:
             box(ax, x, 16.6, 6.1, 3.4, f"block {i + 1}", color=tint(GREEN, 0.55) if works else "white", size=10.3)
             gone = i < here[0] if forward else i < here[0]
             if i in here and (forward and i <= at or not forward and i <= at):
-                box(ax, x + 0.6, 14.4, 4.9, 1.4, color=tint(ORANGE, 0.7))
+                box(ax, x + 0.6, 14.4, 4.9, 1.4, color=tint(ACTIVATIONS, 0.7))
             if gone or (forward and i == here[0] - 1):
-                box(ax, x + 0.6, 5.0, 4.9, 1.4, color=tint(ORANGE, 0.7))
+                box(ax, x + 0.6, 5.0, 4.9, 1.4, color=tint(ACTIVATIONS, 0.7))
         x = x0 + 6.9 * 2 + 3.05
         ends = ((x, 13.6), (x, 7.2)) if forward else ((x, 7.2), (x, 13.6))
         arrow(ax, *ends, color=BLUE, linewidth=2)

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 from .. import plots
 from .canvas import (
     BLUE,
+    CODES,
     GRAY,
     GREEN,
     LIGHT,
@@ -15,6 +16,7 @@ from .canvas import (
     PINK,
     PLUM,
     RED,
+    SIXTEEN,
     SKY,
     WIDTH,
     arrow,
@@ -34,12 +36,12 @@ def way_out() -> None:
     say(ax, 2, 23.6, "in Python", ha="left", weight="bold", color=GRAY)
     say(ax, 45.5, 23.6, "anywhere, in llama.cpp", ha="left", weight="bold", color=OCHRE)
     ax.plot([43, 43], [1.0, 25.4], color=GRAY, ls="--", lw=1)
-    box(ax, 2, 8.6, 13.5, 6.4, "4-bit base\n+ adapter", color=tint(GREEN, 0.5), size=10.5)
-    box(ax, 25, 8.6, 13.5, 6.4, "merged,\n16 bits", color=tint(BLUE, 0.5), size=10.5)
+    box(ax, 2, 8.6, 13.5, 6.4, "4-bit base\n+ adapter", color=tint(CODES, 0.5), size=10.5)
+    box(ax, 25, 8.6, 13.5, 6.4, "merged,\n16 bits", color=tint(SIXTEEN, 0.5), size=10.5)
     arrow(ax, (15.9, 11.8), (24.6, 11.8), "merge", above=1.7, size=10.5)
     for y, said, color in (
-        (14.2, "a GGUF file\nin 16 bits", ORANGE),
-        (2.6, "a GGUF file\nin 4 bits", PINK),
+        (14.2, "a GGUF file\nin 16 bits", SIXTEEN),
+        (2.6, "a GGUF file\nin 4 bits", CODES),
     ):
         box(ax, 58, y, 15, 6.4, said, color=tint(color, 0.5), size=10.5)
         arrow(ax, (38.9, 11.8), (57.6, y + 3.2), size=10.5)

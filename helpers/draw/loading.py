@@ -7,10 +7,11 @@ import matplotlib.pyplot as plt
 from .. import plots
 from .canvas import (
     BLUE,
+    CODES,
+    EMBEDDINGS,
     GRAY,
     GREEN,
     INK,
-    LIGHT,
     ORANGE,
     RED,
     WIDTH,
@@ -28,19 +29,19 @@ __all__ = ["effect_of_options", "follow_a_byte", "inside_a_layer", "schemes_and_
 
 
 def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding: tuple[int, int]) -> None:
-    """A decoder from bottom to top: parts that stay in 16 bits in gray, linear layers of a block in color.
+    """A decoder from bottom to top: parts that stay in 16 bits in blue, linear layers of a block in green.
 
     `layers` are the linear layers of one block with their shapes, and `embedding` is the shape of the table of
     embeddings.
     """
     ax = canvas(3.7)
-    gray, color = LIGHT, tint(GREEN, 0.5)
-    box(ax, 17, 1.0, 32, 3.4, f"embeddings, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
+    kept, color = tint(EMBEDDINGS, 0.5), tint(CODES, 0.5)
+    box(ax, 17, 1.0, 32, 3.4, f"embeddings, {embedding[0]:,} × {embedding[1]:,}", color=kept, size=10.5)
     for k in range(min(blocks - 1, 2), 0, -1):
         box(ax, 3 + 0.9 * k, 7.0 + 0.7 * k, 60, 20.5, color="white", edgecolor=GRAY)
     box(ax, 3, 7.0, 60, 20.5, color="white")
     say(ax, 4.5, 25.8, f"one of {blocks} transformer blocks", ha="left", weight="bold", size=10.5)
-    box(ax, 17, 32.2, 32, 3.4, f"output head, {embedding[0]:,} × {embedding[1]:,}", color=gray, size=10.5)
+    box(ax, 17, 32.2, 32, 3.4, f"output head, {embedding[0]:,} × {embedding[1]:,}", color=kept, size=10.5)
     names = list(layers)
     half = (len(names) + 1) // 2
     for row, part in enumerate((names[:half], names[half:])):
@@ -49,8 +50,8 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
         for i, name in enumerate(part):
             rows, columns = layers[name]
             box(ax, 5 + i * width, y, width - 1, 4.6, f"{name}\n{rows:,} × {columns:,}", color=color, size=10.3)
-        box(ax, 5, y - 2.3, 55, 1.3, color=gray, linewidth=0.6)
-    box(ax, 17, 30.6, 32, 1.1, color=gray, linewidth=0.6)
+        box(ax, 5, y - 2.3, 55, 1.3, color=kept, linewidth=0.6)
+    box(ax, 17, 30.6, 32, 1.1, color=kept, linewidth=0.6)
     for start, end in ((4.6, 6.8), (29.0, 30.4)):
         arrow(ax, (33, start), (33, end), color=INK)
     for y, said in ((13.5, "attention"), (21.1, "feed-\nforward")):
@@ -59,13 +60,13 @@ def what_is_replaced(layers: dict[str, tuple[int, int]], blocks: int, embedding:
     arrow(ax, (65.6, 9.0), (60.4, 9.5), color=GRAY, linewidth=1)
     box(ax, 57.0, 33.0, 2.2, 1.8, color=color)
     say(ax, 60.2, 33.9, "4 bits", ha="left", size=10.5)
-    box(ax, 66.0, 33.0, 2.2, 1.8, color=gray)
+    box(ax, 66.0, 33.0, 2.2, 1.8, color=kept)
     say(ax, 69.2, 33.9, "16 bits", ha="left", size=10.5)
     finish(
         ax,
         f"A language model from bottom to top: embeddings, {blocks} blocks, output head. In a block the linear layers "
-        f"{', '.join(layers)} are colored, because they are stored in 4 bits. Embeddings, norms and head are gray: "
-        "they stay in 16 bits. The sizes are not drawn to scale.",
+        f"{', '.join(layers)} are green, because they are stored in 4 bits. Embeddings, norms and head are light "
+        "blue: they stay in 16 bits. The sizes are not drawn to scale.",
     )
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from .canvas import (
-    BLUE,
+    ACTIVATIONS,
+    ADAPTERS,
+    CODES,
     GRAY,
-    GREEN,
     INK,
     LIGHT,
-    ORANGE,
-    PINK,
+    OCHRE,
     RED,
     arrow,
     box,
@@ -23,11 +23,12 @@ from .canvas import (
 
 __all__ = ["cache_grid", "life_of_memory"]
 
+CACHE = tint(OCHRE, 0.55)
 COLORS = {
-    "weights": tint(GREEN, 0.55),
-    "KV cache": tint(BLUE, 0.5),
-    "activations": tint(ORANGE, 0.7),
-    "adapters and optimizer": tint(PINK, 0.6),
+    "weights": tint(CODES, 0.55),
+    "KV cache": CACHE,
+    "activations": tint(ACTIVATIONS, 0.7),
+    "adapters and optimizer": tint(ADAPTERS, 0.6),
     "CUDA context": LIGHT,
 }
 
@@ -74,7 +75,7 @@ def cache_grid(layers: int, heads: int, size: int) -> None:
             if name == "…":
                 say(ax, x + 3.2, y + 1.6, "⋮", color=GRAY)
                 continue
-            colors = [tint(RED, 0.3)] * 2 if new else [tint(BLUE, 0.5), tint(BLUE, 0.25)]
+            colors = [tint(RED, 0.3)] * 2 if new else [CACHE, tint(OCHRE, 0.3)]
             strip(ax, x, y, ["K", "V"], 3.2, 3.4, colors, size=10.3)
     for row, name in enumerate(rows):
         if name != "…":

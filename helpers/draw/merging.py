@@ -9,13 +9,14 @@ import torch
 from .. import plots
 from .canvas import (
     ACROSS,
+    ADAPTERS,
     BLUE,
     GRAY,
     GREEN,
     INK,
     LIGHT,
     OCHRE,
-    ORANGE,
+    PLUM,
     RED,
     WIDTH,
     arrow,
@@ -53,7 +54,7 @@ def sum_of_matrices(weights: torch.Tensor, change: torch.Tensor) -> None:
     w, h = 6.0, 3.6
     parts = (
         (weights, "W, each weight on a level", GREEN, GREEN),
-        (change, "BA, the update", ORANGE, OCHRE),
+        (change, "BA, the update", ADAPTERS, PLUM),
         (weights + change, "W + BA, merged", GRAY, INK),
     )
     for k, (values, name, color, ink) in enumerate(parts):
@@ -134,7 +135,7 @@ def eight_updates(levels: torch.Tensor, absmax: float, weights: torch.Tensor, up
         say(ax, 2, y + 2.4, title, ha="left", weight="bold", size=11)
         rows = (
             ("start", start, [tint(GREEN if y > 30 else BLUE, 0.3)] * n, 3),
-            ("plus the update", update, [tint(ORANGE, 0.3)] * n, 2),
+            ("plus the update", update, [tint(ADAPTERS, 0.35)] * n, 2),
             ("sum", start + update, ["white"] * n, 3),
             ("nearest level", end, [tint(RED, 0.45) if m else tint(GREEN, 0.3) for m in moved.tolist()], 3),
         )

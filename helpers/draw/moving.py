@@ -13,7 +13,22 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from PIL import Image
 
-from .canvas import BLUE, GRAY, GREEN, INK, LIGHT, ORANGE, RED, box, canvas, ruler, say, strip, tint
+from .canvas import (
+    ACTIVATIONS,
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT,
+    ORANGE,
+    RED,
+    box,
+    canvas,
+    ruler,
+    say,
+    strip,
+    tint,
+)
 
 __all__ = ["checkpointing_film", "decode_film", "film", "frame", "nf4_film"]
 
@@ -216,17 +231,17 @@ def checkpointing_film(blocks: int = 6, whole: float = 8.0) -> Film:
             shade = shades.get(what, "white") if i == where else "white"
             box(ax, x, y - 0.8, 8.8, 3.2, f"block {i + 1}", color=shade, size=10.8)
             if kept[i] > 0:
-                box(ax, x, y + 2.8, 8.8, kept[i], color=tint(ORANGE, 0.7), linewidth=0.7)
+                box(ax, x, y + 2.8, 8.8, kept[i], color=tint(ACTIVATIONS, 0.7), linewidth=0.7)
             if again[i] > 0:
                 box(ax, x, y + 2.8 + kept[i], 8.8, again[i], color=tint(RED, 0.35), ls="--")
         scale = 10.8 / (blocks * whole)
         box(ax, 67, y, 5.5, blocks * whole * scale, color="white", edgecolor=LIGHT)
         a, b = sum(kept) * scale, sum(again) * scale
-        ax.add_patch(plt.Rectangle((67, y), 5.5, a, facecolor=tint(ORANGE, 0.7), lw=0))
+        ax.add_patch(plt.Rectangle((67, y), 5.5, a, facecolor=tint(ACTIVATIONS, 0.7), lw=0))
         ax.add_patch(plt.Rectangle((67, y + a), 5.5, b, facecolor=tint(RED, 0.35), lw=0))
         ax.plot([65.8, 73.7], [y + peak * scale] * 2, color=INK, lw=2)
         if what == "done":  # nothing is left, so the bar shows how much it was
-            ax.add_patch(plt.Rectangle((67, y), 5.5, peak * scale, facecolor=tint(ORANGE, 0.4), lw=0))
+            ax.add_patch(plt.Rectangle((67, y), 5.5, peak * scale, facecolor=tint(ACTIVATIONS, 0.4), lw=0))
         said = "most at once" if what == "done" else "bytes now"
         say(ax, 69.75, y + 12.8, said, size=11, va="baseline")
 

@@ -6,14 +6,17 @@ import matplotlib.pyplot as plt
 
 from .. import plots
 from .canvas import (
+    ACTIVATIONS,
+    ADAPTERS,
     BLUE,
+    CODES,
+    CONSTANTS,
+    EMBEDDINGS,
     GRAY,
     GREEN,
     INK,
     LIGHT,
-    OCHRE,
     ORANGE,
-    PINK,
     RED,
     SKY,
     WIDTH,
@@ -28,12 +31,12 @@ from .canvas import (
 __all__ = ["cards_needed", "passes_of_a_gpu", "per_gpu", "several_gpus", "share_of_a_card", "step_of_a_gpu"]
 
 PARTS = {  # groups of a forecast, in the order in which they are stacked, with color and hatch
-    "codes": (tint(GREEN, 0.55), ""),
-    "constants": (tint(OCHRE, 0.6), ""),
-    "embeddings, head, norms": (tint(SKY, 0.55), ""),
-    "adapters, gradients, optimizer": (tint(PINK, 0.6), ""),
+    "codes": (tint(CODES, 0.55), ""),
+    "constants": (tint(CONSTANTS, 0.8), ""),
+    "embeddings, head, norms": (tint(EMBEDDINGS, 0.55), ""),
+    "adapters, gradients, optimizer": (tint(ADAPTERS, 0.6), ""),
     "whole for a moment": (tint(RED, 0.3), "//"),
-    "activations, a decoded layer": (tint(ORANGE, 0.7), ""),
+    "activations, a decoded layer": (tint(ACTIVATIONS, 0.7), ""),
     "workspace and CUDA context": (LIGHT, ""),
 }
 SLICES = 14  # pieces that stand for the blocks of a step, however many they are
@@ -52,7 +55,7 @@ def several_gpus(blocks: int = 4) -> None:
             step, w = (5.2, 4.5) if shared else (7.9, 6.8)
             for i in range(blocks):
                 for half in range(2):  # 0 is the upper one
-                    look = {"color": tint(GREEN, 0.55)}
+                    look = {"color": tint(CODES, 0.55)}
                     if shared and half != g:
                         look = {"color": "white", "edgecolor": GRAY, "ls": "--", "linewidth": 0.7}
                     box(ax, x0 + 1.2 + step * i, y + (1.0 if half else 3.7), w, 2.7, **look)
@@ -79,7 +82,7 @@ def several_gpus(blocks: int = 4) -> None:
 def passes_of_a_gpu(blocks: int = 3, size: int = 16) -> None:
     """What one of two GPUs holds of a few blocks, of `size` bytes each, while they wait and in both passes."""
     ax = canvas(3.6)
-    green, pink = {"color": tint(GREEN, 0.55)}, {"color": tint(PINK, 0.6)}
+    green, pink = {"color": tint(CODES, 0.55)}, {"color": tint(ADAPTERS, 0.6)}
     hatched = {"color": tint(RED, 0.3), "edgecolor": RED, "hatch": "//"}
     order = list(range(blocks))
     moments = [None, *order, *reversed(order)]

@@ -47,6 +47,15 @@ GROUPS = {
 }
 
 
+LIKE = {  # groups that have the color of a part of another name
+    "quantization constants": "constants",
+    "linear layers, not quantized": "16 bits",
+    "embeddings, head, norms": "embeddings",
+    "adapters, gradients, optimizer": "adapters",
+    "context and workspace": "the rest",
+}
+
+
 @dataclass(frozen=True)
 class MemoryBudget:
     """Bytes by part (the keys of `PARTS`); shows itself as a table, or drawn by `figure`.
@@ -110,8 +119,9 @@ class MemoryBudget:
         top = max(groups, key=lambda group: groups[group][0])
         share = groups[top][0] * unit / self.total_bytes
         title = f"{self.total_bytes / unit:.2f} {name}, {share:.0%} of it {top}"
+        colors = {group: plots.PART_COLORS[LIKE.get(group, group)] for group in GROUPS}
         return plots.stacked_bars(
-            [b.title for b in budgets], groups, title=title, xlabel=name, text="{:.2f}", colors=list(GROUPS)
+            [b.title for b in budgets], groups, title=title, xlabel=name, text="{:.2f}", colors=colors
         )
 
     def _repr_markdown_(self) -> str:
