@@ -11,11 +11,14 @@ The most important comes first; what the time does not suffice for is missing. `
 import argparse
 import ast
 import concurrent.futures
+import csv
 import dataclasses
 import importlib.util
 import inspect
+import io
 import itertools
 import json
+import math
 import multiprocessing
 import re
 import shutil
@@ -40,6 +43,7 @@ STEPS = {
     "by_pair": [(4, 512), (2, 1024), (8, 256)],
     "by_permute": [(8, 128), (4, 128), (4, 256)],
 }
+FASTEST = {"by_pointer": (2, 1024), "by_pair": (2, 1024), "by_permute": (4, 128)}  # on an H100, what is profiled
 PLANS = [product.Plan(*plan) for plan in itertools.product((2, 4, 8), (2, 3, 4, 5, 6), (False, True))]
 # what is replaced in the kernel's text, to leave a stage out
 DECODING = [("look_up(word, pairs, copy, ASM)", "(word, word, word, word)")]
@@ -54,6 +58,11 @@ COUNTERS = {
     "issue of instructions": "SM: Issue Active",
     "memory": "DRAM: Cycles Active",
 }
+TURNS = {
+    "all": "l1tex__data_pipe_lsu_wavefronts.sum",
+    "shared memory": "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum",
+}
+PROFILED = (*STEPS, "finished")
 MANY = 150e6  # bytes of copies of a weight to go around, so that no cache holds them
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 DEVICE = "cuda"
@@ -230,6 +239,7 @@ class Bench:
         self.part("steps", self.steps)
         self.part("left out", self.left_out)
         self.part("counters", self.counters, needs=60)
+        self.part("turns", self.turns, needs=30)
         self.part("checks", self.checks)
         for rows in ROWS[1:]:
             self.part(f"rows {rows}", self.rows, rows)
@@ -317,26 +327,30 @@ class Bench:
 
     def counters(self) -> None:
         """How busy the units are, by NVIDIA's profiler `ncu` if it is there: %, the launch of the kernel counted in."""
+        if profiled := self.profiled("--set", "full", "--print-details", "all"):
+            parts = re.split(r"\n  \w+ \(\d+, \d+, \d+\)x", profiled)[1:]
+            for name, part in zip(PROFILED, parts, strict=True):
+                seen = {unit: re.search(rf"{label} +% +([\d.]+)", part) for unit, label in COUNTERS.items()}
+                self.found.setdefault("counters", {})[name] = {unit: float(match[1]) for unit, match in seen.items()}
+
+    def turns(self) -> None:
+        """Turns of the unit of cache and shared memory for 32 weights, counted by `ncu`: all, and of shared memory."""
+        if profiled := self.profiled("--csv", "--page", "raw", "--metrics", ",".join(TURNS.values())):
+            text = profiled[profiled.index('"ID"') :]
+            rows = [row for row in csv.DictReader(io.StringIO(text)) if row["ID"]]  # the first row holds units
+            per = math.prod(SHAPES[0]) / 32
+            for name, row in zip(PROFILED, rows, strict=True):
+                counts = {kind: float(row[metric].replace(",", "")) / per for kind, metric in TURNS.items()}
+                self.found.setdefault("turns", {})[name] = counts
+
+    def profiled(self, *what: str) -> str:
+        """What `ncu` prints of one launch of each of `PROFILED`, on the largest shape; nothing where there is none."""
         if not (ncu := shutil.which("ncu")):
-            return
-        plan = product.PLANS[SHAPES[0]]
-        command = [
-            ncu,
-            "--set",
-            "full",
-            "--print-details",
-            "all",
-            "-k",
-            "regex:by_permute|linear_kernel",
-            sys.executable,
-        ]
-        command += ["-m", "benchmarks.kernel_bench", "--counted", json.dumps(plan)]
-        told = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, timeout=90).stdout
-        for name, part in zip(
-            ("by_permute", "finished"), re.split(r"\n  \w+ \(\d+, \d+, \d+\)x", told)[1:], strict=True
-        ):
-            seen = {unit: re.search(rf"{label} +% +([\d.]+)", part) for unit, label in COUNTERS.items()}
-            self.found.setdefault("counters", {})[name] = {unit: float(match[1]) for unit, match in seen.items()}
+            return ""
+        plan = json.dumps(product.PLANS[SHAPES[0]])
+        kernels = "regex:" + "|".join(STEPS) + "|linear_kernel"
+        command = [ncu, *what, "-k", kernels, sys.executable, "-m", "benchmarks.kernel_bench", "--counted", plan]
+        return subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, timeout=90).stdout
 
     def checks(self) -> None:
         """What the tests cannot hold without a GPU; all by the plan that a shape without one of its own gets."""
@@ -561,9 +575,10 @@ def warm(seconds: float) -> None:
 
 
 def counted(plan) -> None:
-    """What `Bench.counters` runs under the profiler: one launch of a step of the notebook, one of the kernel."""
-    layer = Layer(SHAPES[0], copies=2)
-    step_calls(steps(), "by_permute", layer, *STEPS["by_permute"][1])[1][0]()
+    """What `Bench.profiled` runs under the profiler: one launch of each step of the notebooks, one of the kernel."""
+    layer, module = Layer(SHAPES[0], copies=2), steps()
+    for name in STEPS:
+        step_calls(module, name, layer, *FASTEST[name])[1][0]()
     layer.launches(plan)[1][1]()
     torch.cuda.synchronize()
 
