@@ -235,6 +235,12 @@ def test_a_drawing_can_be_read_and_says_what_it_shows(shown, name):
     assert image["width"] <= 800
 
 
+def test_a_legend_of_many_parts_fits(shown):
+    parts = dict.fromkeys(["4-bit weights", "adapters", "gradients", "optimizer", "activations", "the rest"], 1e9)
+    draw.bytes_of_a_model({"QLoRA": parts})
+    assert shown[0][1]["image/png"]["faults"] == []
+
+
 def test_every_drawing_of_the_package_is_tried_here():
     charts = {
         "absmax_hill",

@@ -196,7 +196,7 @@ def bytes_of_a_model(models: dict[str, dict[str, int]], digits: int = 3) -> None
     like |= {"weights": "16 bits", "layers that become 4-bit": "16 bits"}
     colors = {part: plots.PART_COLORS.get(like.get(part, part), GRAY) for part in dict.fromkeys(seen)}
     top, told, x = 10 * ax.figure.get_figheight(), [], 2.0
-    apart = 6.5 if 6.5 * len(colors) + 0.82 * sum(map(len, colors)) < 78 else 5.0
+    apart = min(6.5, (73 - 0.82 * sum(map(len, colors))) / len(colors))  # so that the last fits in, too
     for part, color in colors.items():
         box(ax, x, top - 2.6, 1.8, 1.8, color=tint(color, 0.5))
         say(ax, x + 2.6, top - 1.7, part, ha="left", size=10.3)
