@@ -63,7 +63,7 @@ def check_ceiling(answers) -> str:
         return abs(found - truth) < 0.03 * truth
 
     if like(codes + 2 * weights):
-        return f"{found:.2f}: 4 bits that go through memory cost more than 16. A fold after the verdict has what was measured."
+        return f"{found:.2f}: through memory, 4 bits cost more than 16. A fold after the verdict has the measurement."
     if like(codes):
         raise Hint("this is the ceiling if the weights are multiplied from their codes. Here they go through memory.")
     if like(codes + weights):
