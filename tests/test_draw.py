@@ -127,15 +127,25 @@ DRAWINGS = {
     "small_and_large": (4096, 4096, 16),
     "guide_and_measured": (
         {
-            "Mini-Mistral, here": {1: (0.5, 0.4, 0.7), 64: (0.9, 0.7, 1.3)},
-            "recorded GPU, bitsandbytes": {1: (1.26, 1.25, 1.27), 64: (0.59, 0.58, 0.6)},
-            "recorded GPU, notebook 11's kernel": {1: (2.45, 2.4, 2.5), 64: (1.0, 0.99, 1.01)},
+            "Mini-Mistral, here": {1: 0.5, 64: 0.9},
+            "recorded GPU, bitsandbytes": {1: 1.26, 64: 0.59},
+            "recorded GPU, notebook 11's kernel": {1: 2.45, 64: 1.0},
         },
         ["recorded GPU, bitsandbytes", "recorded GPU, notebook 11's kernel"],
     ),
+    "roofline": (
+        "Measured above the roof",
+        {"16 bits": lambda n: 4.9 + 0.001 * n, "4 bits": lambda n: 1.3 + 0.001 * n},
+        0.031,
+        {
+            "16 bits, few kernels": {1: 5.8, 64: 7.9},
+            "4 bits, bitsandbytes": {1: 6.8, 4: 12.3, 64: 22.9},
+            "4 bits, notebook 11's kernel": {1: 2.4, 4: 2.7, 64: 7.9},
+        },
+    ),
     "step_parts": (
         "4 bits: 1.3 ms to read",
-        {"16 bits": (4.9, 0.9, 3.3), "4 bits": (1.3, 2.8, 3.1), "few kernels: 263": (1.3, 0.9, 0.1)},
+        {"from Python": (1.3, 2.8, 3.1, 25.4), "replayed": (1.3, 2.8, 3.1), "few kernels: 263": (1.3, 0.9, 0.1)},
         "No step in 4 bits can end before its 3.9 GB are read: 1.3 ms",
     ),
     "step_timelines": (

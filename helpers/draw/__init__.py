@@ -127,7 +127,7 @@ from .rounding import (
     who_shares_a_scale,
 )
 from .sharing import cards_needed, passes_of_a_gpu, per_gpu, several_gpus, share_of_a_card, step_of_a_gpu
-from .steps import step_parts, step_timelines
+from .steps import roofline, step_parts, step_timelines
 
 __all__ = [
     "KINDS",
@@ -216,6 +216,7 @@ __all__ = [
     "renumbered_columns",
     "resampled",
     "road_of_weights",
+    "roofline",
     "rotation_pairs",
     "rulers_of_formats",
     "schemes_and_cards",

@@ -6,13 +6,15 @@ import matplotlib.pyplot as plt
 
 from ..plots import RC
 from .canvas import (
+    ACTIVATIONS,
+    CODES,
     GRAY,
     GREEN,
     INK,
     LIGHT,
     ORANGE,
-    PINK,
     RED,
+    SIXTEEN,
     WIDTH,
     arrow,
     box,
@@ -95,11 +97,11 @@ def prefill_and_decode(weights, tokens) -> None:
         say(ax, 2, top - 1.2, name, ha="left", weight="bold", size=12)
         say(ax, 2, top - (5.2 if len(rows) > 1 else 4.0), how, ha="left", size=10.5)
         middle, begin = top - 1.4 * len(rows), top - 1.4 * len(rows) + 2.8
-        right = _grid(ax, 15, top, rows, 3.4, tint(ORANGE, 0.7), 0)
-        right = _grid(ax, right + 3.8, begin, weights, 5.4, tint(GREEN, 0.55), 2)
+        right = _grid(ax, 15, top, rows, 3.4, tint(ACTIVATIONS, 0.8), 0)
+        right = _grid(ax, right + 3.8, begin, weights, 5.4, tint(SIXTEEN, 0.35), 2)
         say(ax, right + 1.9, middle, "→", size=13)
         products = [[sum(a * b for a, b in zip(row, w, strict=True)) for w in weights] for row in rows]
-        _grid(ax, right + 3.8, top, products, 5.8, tint(ORANGE, 0.35), 2)
+        _grid(ax, right + 3.8, top, products, 5.8, tint(ACTIVATIONS, 0.35), 2)
         bottom = min(top - 2.8 * len(rows), begin - 5.6) - 2.4
         ink = f"{size} weights are read, once, and used {'once' if len(rows) == 1 else f'{len(rows)} times'} each"
         say(ax, 15, bottom, f"{ink}:  {size * len(rows)} multiply-adds", ha="left", size=10.8)
@@ -145,12 +147,12 @@ def two_clocks() -> None:
     )
 
 
-def guide_and_measured(curves: Mapping[str, Mapping[int, Sequence[float]]], fair: Sequence[str]) -> None:
-    """How many times as fast 4 bits are as 16, by batch, with quartiles, beside the guide's band.
+def guide_and_measured(curves: Mapping[str, Mapping[int, float]], fair: Sequence[str]) -> None:
+    """How many times as fast 4 bits are as 16, by batch, beside the guide's band.
 
-    `curves` has for each name (median, low, high) by batch; those in `fair` are counted in the title, others are pale.
+    `curves` has for each name the ratio by batch; those in `fair` are counted in the title, others are pale.
     """
-    counted = [value for name in fair for value, _, _ in curves[name].values()]
+    counted = [value for name in fair for value in curves[name].values()]
     inside = sum(2 <= value <= 3 for value in counted)
     with plt.rc_context({**RC, "axes.titlesize": 11.5}):
         fig, ax = plt.subplots(figsize=(WIDTH, 4.2))
@@ -161,22 +163,21 @@ def guide_and_measured(curves: Mapping[str, Mapping[int, Sequence[float]]], fair
     for name, found in curves.items():
         if not found:
             continue
-        color = GRAY if name not in fair else PINK if "kernel" in name else RED
-        marker = "o" if name.endswith("here") else "D" if "kernel" in name else "P"
-        middle, low, high = ([rate[i] for rate in found.values()] for i in range(3))
-        ends = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
-        line = "-" if name in fair else ":"
-        style = {"color": color, "marker": marker, "ls": line, "ms": 7, "capsize": 4, "label": name}
-        ax.errorbar(list(found), middle, ends, zorder=3 if name in fair else 2, **style)
-        top = max(top, 1.05 * max(high))
-        told.append(f"{name}: " + ", ".join(f"{m:.2f} at {n}" for n, m in zip(found, middle, strict=True)))
+        mine, ours = name not in fair, "kernel" in name
+        marker, color = "o" if mine else "D" if ours else "P", GRAY if mine else CODES
+        style = {"color": color, "marker": marker, "ls": ":" if mine else "-", "ms": 8, "label": name}
+        face = color if mine or ours else "white"
+        ax.plot(list(found), list(found.values()), zorder=2 if mine else 3, markerfacecolor=face, **style)
+        top = max(top, 1.05 * max(found.values()))
+        told.append(f"{name}: " + ", ".join(f"{m:.2f} at {n}" for n, m in found.items()))
     sizes = sorted({n for found in curves.values() for n in found}) or [1]
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [str(n) for n in sizes])
     ax.minorticks_off()
     ax.text(sizes[-1], 2.5, "what the guide says", ha="right", va="center", fontsize=10.5)
-    ax.set(ylim=(0, top), ylabel="speed of 4 bits, 16 bits = 1")
-    ax.set_xlabel("texts at once (batch); bars: smallest and largest ratio of two quartiles")
+    middle = (sizes[0] * sizes[-1]) ** 0.5
+    ax.text(middle, 1.03, "as fast as 16 bits", ha="center", va="bottom", fontsize=10.5)
+    ax.set(ylim=(0, top), xlabel="texts at once (batch)", ylabel="4 bits: times as fast as 16")
     ax.tick_params(labelsize=10.5)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=10.5, ncols=1)
     finish(

@@ -1,12 +1,10 @@
 """The two most likely wrong answers to each exercise of notebook 06, and a part of the hint that each must get."""
 
 CHECK_1 = 'exercises.check("06-1", [multiply_adds, batch_16, batch_4])'
-SECONDS = "seconds_of = [1.90, 0.42, 0.40, 0.41, 0.80, 0.40]\n"
-CHECK_2 = 'exercises.check("06-2", tokens_per_second)'
 CEILING = "def ceiling(weight_bytes, kv_bytes, context, batch, bandwidth):\n    return "
 NONE = "\npredicted = 0.44"
 RIGHT = "batch * bandwidth / (weight_bytes + batch * context * kv_bytes)\n"
-CHECK_3 = '\nexercises.check("06-3", [ceiling, predicted])'
+CHECK_3 = '\nexercises.check("06-2", [ceiling, predicted])'
 
 BEGUN = "begun = gpu.now()"
 FIRST, WAITED = f"gpu.prefill(prompts)\n        {BEGUN}", f"gpu.prefill(prompts)\n        gpu.wait()\n        {BEGUN}"
@@ -33,6 +31,12 @@ repaired = tokens_per_second
 exercises.check("06-4", repaired)"""
 
 
+def advice(**changed):
+    """The right advice of exercise 3, with some of it changed."""
+    right = {"Ann": "fewer bits", "Bo": "better kernel", "Cem": "graph", "Dee": "more arithmetic"}
+    return f'advice = {right | changed}\nexercises.check("06-3", advice)'
+
+
 WRONG = {
     "06-1": [
         (f"multiply_adds = 8\nbatch_16 = 40\nbatch_4 = 10\n{CHECK_1}", "of one text"),
@@ -42,12 +46,6 @@ WRONG = {
         (f"multiply_adds = 24\nbatch_16 = 40\nbatch_4 = 10\n{CHECK_1}", "every one of the eight"),
     ],
     "06-2": [
-        (f"{SECONDS}tokens_per_second = 4 * 33 / statistics.median(seconds_of[1:])\n{CHECK_2}", "is prefill's"),
-        (f"{SECONDS}tokens_per_second = 4 * 32 / statistics.mean(seconds_of[1:])\n{CHECK_2}", "take the median"),
-        (f"{SECONDS}tokens_per_second = 32 / statistics.median(seconds_of[1:])\n{CHECK_2}", "one sequence"),
-        (f"{SECONDS}tokens_per_second = 4 * 32 / statistics.mean(seconds_of)\n{CHECK_2}", "warm-up"),
-    ],
-    "06-3": [
         (f"{CEILING}bandwidth / (weight_bytes + batch * context * kv_bytes){NONE}{CHECK_3}", "steps per second"),
         (f"{CEILING}batch * bandwidth / (weight_bytes + context * kv_bytes){NONE}{CHECK_3}", "a cache of its own"),
         (f"{CEILING}bandwidth / (weight_bytes + context * kv_bytes){NONE}{CHECK_3}", "batch"),
@@ -56,6 +54,13 @@ WRONG = {
         (f"{CEILING}{RIGHT}predicted = 14.485 / 28.685{CHECK_3}", "have to be read, too"),
         (f"{CEILING}{RIGHT}predicted = 32.585 / 14.485{CHECK_3}", "turn it over"),
         (f"{CEILING}{RIGHT}predicted = 1{CHECK_3}", "use `ceiling` twice"),
+    ],
+    "06-3": [
+        (advice(Cem="better kernel", Bo="graph"), "does the GPU work"),
+        (advice(Bo="fewer bits", Ann="better kernel"), "hardly longer than one"),
+        (advice(Dee="fewer bits", Ann="more arithmetic"), "hardly longer than one"),
+        (advice(Dee="more memory"), "as a string"),
+        (advice(Bo="more arithmetic"), "near one of its two"),
     ],
     "06-4": [
         (clock(), "Which of the two"),
