@@ -147,7 +147,8 @@ def sweep_finding(sweep: dict) -> str:
         (
             "Adapters on all layers against q and v alone, both of rank 16: "
             f"{gap('all layers, r=16', 'q and v, r=16')}. (In brackets is the 95% interval over {len(seeds)} seeds.) "
-            f"Is that because there are more numbers to train? We gave q and v as many, which takes rank {rank}: {gap('all layers, r=16', wide)}. {where}",
+            "Is that because there are more numbers to train? We gave q and v as many, which takes rank "
+            f"{rank}: {gap('all layers, r=16', wide)}. {where}",
             f"And the rank? On all layers, rank 64 against rank 2: {gap('all layers, r=64', 'all layers, r=2')}.",
             "<details><summary>How this was computed, and the rank on q and v</summary>\n\nDifferences are taken seed "
             "by seed, and only then rounded. α is as large as the rank, so that the scale α/r is 1 everywhere. "
