@@ -46,7 +46,7 @@ __all__ = [
 
 POINTS = 160  # stretches of each pass; the lowest and the highest moment of each are drawn, so that none is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
-    "gradients of the adapters": ("gradients", tint(RED, 0.5)),
+    "gradients of the adapters": ("gradients", tint(RED, 0.9)),
     "activations": ("activations", tint(ACTIVATIONS, 0.7)),
     "logits": ("logits", PLUM),
     "a decoded layer": ("dequantized", tint(SIXTEEN, 0.5)),
@@ -87,7 +87,7 @@ def mountain(steps: Mapping[str, object], card: float) -> None:
         for (name, step), share in zip(steps.items(), (0.3, 0.9), strict=True):
             places, gb, _ = _moments(step)
             floor = (step.allocator_bytes - step.timeline.peak) / 1e9
-            ax.fill_between(places, gb, color=tint(ACTIVATIONS, share), lw=0, label=f"activations, {name}")
+            ax.fill_between(places, gb, color=tint(ACTIVATIONS, share), lw=0, label=name)
             ax.plot(places, gb, color=INK, lw=0.7)
             peak = int(gb.argmax())
             ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
@@ -114,6 +114,7 @@ def _stacked(ax, budget, places, gb, chosen, floor):
     kinds, deltas = np.array(budget.timeline.kinds), np.array(budget.timeline.deltas)
     below, spike = np.full(len(places), floor), None
     ax.fill_between(places, below, color=tint(CODES, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
+    ax.plot(places, gb, color=INK, lw=0.4)
     for name, (kind, color) in HELD.items():
         held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
         if held.max() > 0.01 * gb.max():
@@ -179,16 +180,17 @@ def peaks(steps: Mapping[str, object]) -> None:
         fig.suptitle(said, x=0.01, ha="left", weight="bold", fontsize=12)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
             places, gb, chosen = _moments(step)
-            _stacked(ax, step, places, gb, chosen, (step.allocator_bytes - step.timeline.peak) / 1e9)
+            spike = _stacked(ax, step, places, gb, chosen, (step.allocator_bytes - step.timeline.peak) / 1e9)
             at = int(gb.argmax())
+            on = "the logits" if spike is not None and spike[at] > 0.5 * spike.max() else "a tooth"
             ax.axvline(1, color=GRAY, lw=1, ls=":")
             ax.plot(places[at], gb[at], "o", color=INK, markersize=6)
             x, side = (1.98, "right") if places[at] > 1.7 else (places[at], "center")
-            ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB", ha=side, va="bottom", fontsize=11, bbox=white)
+            ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB, {on}", ha=side, va="bottom", fontsize=11, bbox=white)
             ax.set(xlim=(0, 2), xticks=[], ylim=(0, top))
             ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
-            told.append(f"{name}: {gb[at]:.1f} GB, {where}")
+            told.append(f"{name}: {gb[at]:.1f} GB, {where}, on {on}")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("GB")
@@ -291,7 +293,7 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
             told.append(f"{name} reads {read / 1e3:.1f} kB and writes {written / 1e3:.1f}")
         box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
         told[-len(steps)] = f"{title}, {large} large results: {told[-len(steps)]}"
-    key = f"the thickest arrow: {heaviest / 1e3:.0f} kB · the others to scale · gray: too few bytes to draw to scale"
+    key = f"the thickest arrow: {heaviest / 1e3:,.0f} kB · the others to scale · gray: too few bytes to draw to scale"
     say(ax, 2, 2.2, key, ha="left", size=10.3, color=GRAY)
     finish(ax, f"Rows of operations over a bar of memory, with arrows as thick as their bytes. {'; '.join(told)}.")
 
