@@ -44,7 +44,7 @@ __all__ = [
     "trips",
 ]
 
-POINTS = 96  # stretches of each pass; the lowest and the highest moment of each are drawn, so that none is lost
+POINTS = 64  # stretches of each pass; the lowest and the highest moment of each are drawn, so that none is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
     "gradients of the adapters": ("gradients", tint(RED, 0.9)),
     "activations": ("activations", tint(ACTIVATIONS, 0.7)),
