@@ -44,9 +44,9 @@ __all__ = [
     "trips",
 ]
 
-POINTS = 160  # of a curve in each pass; of a stretch the highest moment is drawn, so that no peak is lost
+POINTS = 64  # stretches of each pass; the lowest and the highest moment of each are drawn, so that none is lost
 HELD = {  # kinds of tensors as a `Timeline` names them, in the order in which they are stacked
-    "gradients of the adapters": ("gradients", tint(RED, 0.5)),
+    "gradients of the adapters": ("gradients", tint(RED, 0.9)),
     "activations": ("activations", tint(ACTIVATIONS, 0.7)),
     "logits": ("logits", PLUM),
     "a decoded layer": ("dequantized", tint(SIXTEEN, 0.5)),
@@ -55,7 +55,7 @@ TURNS = (BLUE, ORANGE, GREEN, RED, PINK)  # colors of the turns of a batch
 
 
 def _moments(budget, points: int = POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and numbers of events, at the highest moments."""
+    """Places on the axis (0 to 1 forward, 1 to 2 backward), GB held, and numbers of events, at the extreme moments."""
     live = budget.timeline.live().numpy() / 1e9
     live = live + budget.allocator_bytes / 1e9 - live.max()
     turn = budget.timeline.backward
@@ -63,8 +63,9 @@ def _moments(budget, points: int = POINTS) -> tuple[np.ndarray, np.ndarray, np.n
     for start, stop, at in ((0, turn, 0.0), (turn, len(live), 1.0)):
         edges = np.unique(np.linspace(start, stop, points + 1).astype(int))
         for low, high in zip(edges[:-1], edges[1:], strict=True):
-            chosen.append(low + int(live[low:high].argmax()))
-            places.append(at + (chosen[-1] - start) / (stop - start))
+            for moment in sorted({low + int(live[low:high].argmin()), low + int(live[low:high].argmax())}):
+                chosen.append(moment)
+                places.append(at + (moment - start) / (stop - start))
     chosen = np.array(chosen)
     return np.array(places), live[chosen], chosen
 
@@ -81,22 +82,25 @@ def _passes(ax, top: float) -> None:
 def mountain(steps: Mapping[str, object], card: float) -> None:
     """Memory during a training step, a curve for each budget, and how much memory a card has (GB)."""
     with plots.style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.0))
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.4))
         top, told = 1.24 * max(card, *(step.allocator_bytes / 1e9 for step in steps.values())), []
-        for (name, step), color in zip(steps.items(), (ORANGE, BLUE), strict=True):
+        for (name, step), share in zip(steps.items(), (0.3, 0.9), strict=True):
             places, gb, _ = _moments(step)
-            ax.fill_between(places, gb, color=tint(color, 0.35), lw=0)
-            ax.plot(places, gb, color=color, lw=1.4)
+            floor = (step.allocator_bytes - step.timeline.peak) / 1e9
+            ax.fill_between(places, gb, color=tint(ACTIVATIONS, share), lw=0, label=name)
+            ax.plot(places, gb, color=INK, lw=0.7)
             peak = int(gb.argmax())
             ax.plot(places[peak], gb[peak], "o", color=INK, markersize=6)
             said = f"{name}\npeak {gb[peak]:.1f} GB"
             ax.text(places[peak] + 0.04, gb[peak] + 0.01 * top, said, va="bottom", fontsize=11)
             told.append((name, gb[peak]))
+        ax.fill_between(places, floor, color=tint(CODES, 0.55), lw=0, label="weights, and all that stays")
         ax.axhline(card, color=RED, lw=1.2, ls="--")
         ax.text(0.02, card + 0.01 * top, f"the card has {card:g} GB", color=RED, va="bottom", fontsize=11)
         _passes(ax, -0.02 * top)
-        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context")
-        ax.set_title("; ".join(f"{name}: {gb:.1f} GB" for name, gb in told).capitalize().replace("gb", "GB"))
+        ax.set(ylim=(0, top), ylabel="GB")
+        ax.set_title(f"Checkpointing cuts the mountain down, from {told[0][1]:.1f} GB to {told[-1][1]:.1f}")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
     finish(
         ax,
         "Memory during one training step. It rises in the forward pass, is highest about where the backward pass "
@@ -110,6 +114,7 @@ def _stacked(ax, budget, places, gb, chosen, floor):
     kinds, deltas = np.array(budget.timeline.kinds), np.array(budget.timeline.deltas)
     below, spike = np.full(len(places), floor), None
     ax.fill_between(places, below, color=tint(CODES, 0.55), lw=0, label="weights, adapters, optimizer, workspace")
+    ax.plot(places, gb, color=INK, lw=0.5, antialiased=False)  # sharp, and a third of the bytes
     for name, (kind, color) in HELD.items():
         held = np.where(kinds == kind, deltas, 0).cumsum()[chosen] / 1e9
         if held.max() > 0.01 * gb.max():
@@ -154,7 +159,7 @@ def parts_of_a_step(budget) -> None:
         near.set(xlim=(0.94, 1.1), xticks=[])
         near.set_xlabel("the turn, enlarged", color=GRAY)
         near.grid(visible=False, axis="x")
-        ax.set(ylim=(0, top), ylabel="GB, without the CUDA context", title="One moment is the highest, and it decides")
+        ax.set(ylim=(0, top), ylabel="GB", title="One moment is the highest, and it decides")
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
     half = "in the forward pass" if places[peak] < 1 else "in the backward pass"
     finish(
@@ -170,26 +175,23 @@ def peaks(steps: Mapping[str, object]) -> None:
     top, told = 1.3 * max(step.allocator_bytes for step in steps.values()) / 1e9, []
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     with plots.style():
-        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.5), sharey=True)
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharey=True)
         said = "Take the highest point away, and another one is highest"
         fig.suptitle(said, x=0.01, ha="left", weight="bold", fontsize=12)
         for ax, (name, step) in zip(axes.flat, steps.items(), strict=True):
-            places, gb, _ = _moments(step)
-            floor = (step.allocator_bytes - step.timeline.peak) / 1e9
-            ax.fill_between(places, gb, color=tint(ACTIVATIONS, 0.7), lw=0)
-            ax.fill_between(places, floor, color=tint(CODES, 0.55), lw=0)
+            places, gb, chosen = _moments(step)
+            spike = _stacked(ax, step, places, gb, chosen, (step.allocator_bytes - step.timeline.peak) / 1e9)
             at = int(gb.argmax())
+            on = "the logits" if spike is not None and spike[at] > 0.5 * spike.max() else "a tooth"
             ax.axvline(1, color=GRAY, lw=1, ls=":")
             ax.plot(places[at], gb[at], "o", color=INK, markersize=6)
             x, side = (1.98, "right") if places[at] > 1.7 else (places[at], "center")
-            ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB", ha=side, va="bottom", fontsize=11, bbox=white)
+            ax.text(x, gb[at] + 0.04 * top, f"{gb[at]:.1f} GB, {on}", ha=side, va="bottom", fontsize=11, bbox=white)
             ax.set(xlim=(0, 2), xticks=[], ylim=(0, top))
             ax.set_title(name, fontsize=11, weight="normal")
             where = "at the turn" if abs(places[at] - 1) < 0.06 else f"{places[at] / 2:.0%} of the way through"
-            told.append(f"{name}: {gb[at]:.1f} GB, {where}")
-        colors = {"activations and logits": tint(ACTIVATIONS, 0.7), "weights, and all that stays": tint(CODES, 0.55)}
-        keys = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
-        fig.legend(keys, colors, loc="outside lower center", ncols=2, fontsize=10.5)
+            told.append(f"{name}: {gb[at]:.1f} GB, {where}, on {on}")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("GB")
             ax.locator_params(axis="y", nbins=4)
@@ -205,7 +207,7 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
     for row, title in enumerate(("With the upcast: 4 bytes per number", "Without: 2 bytes per number")):
         y, h = (23.6, 7.0) if row == 0 else (9.4, 3.5)
         middle = y - 2.2
-        say(ax, 2, y + 5.2, title, ha="left")
+        say(ax, 2, y + 4.8, title, ha="left", va="baseline")
         said = f"embeddings\n{embeddings[row]:.2f} GB" if row == 0 else ""
         box(ax, 2, middle - h / 2, 13, h, said, color=tint(EMBEDDINGS, 0.5), size=10.3)
         said = f"head\n{head[row]:.2f} GB" if row == 0 else ""
@@ -224,7 +226,7 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
         ax,
         38,
         1.6,
-        "orange: the states between blocks · green: weights in 4 bits, the same in both",
+        "yellow: the states between blocks · green: weights in 4 bits, the same in both",
         size=10.3,
         color=GRAY,
     )
@@ -239,14 +241,14 @@ def bytes_per_number(embeddings: Sequence[float], head: Sequence[float]) -> None
 def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piece: float) -> None:
     """The logits of a batch: several copies as a whole, and a slice of rows that moves down; `whole`, `piece` in GB."""
     ax = canvas(3.6)
-    say(ax, 4, 33.6, f"All at once: {whole:.2f} GB", ha="left", weight="bold")
-    say(ax, 42, 33.6, f"In pieces: {piece:.2f} GB at a time", ha="left", weight="bold")
+    say(ax, 7, 33.0, f"All at once: {whole:.2f} GB", ha="left", weight="bold", va="baseline")
+    say(ax, 46, 33.0, f"In pieces: {piece:.2f} GB at a time", ha="left", weight="bold", va="baseline")
     one, part = tokens * vocabulary * 4 / 1e9, rows * vocabulary * 4 / 1e9
     copies, fewer = round(whole / one), piece / part
     for k in reversed(range(copies)):
         box(ax, 7 + 1.6 * k, 6.2 + 1.0 * k, 20, 20, color=tint(PLUM, 0.6))
     say(ax, 17, 16.2, f"{tokens:,} tokens\n×\n{vocabulary:,} words", size=10.5)
-    say(ax, 18.6, 3.0, f"{copies} copies of {one:.2f} GB each", size=10.5)
+    say(ax, 18.6, 3.0, f"{copies} copies of all scores", size=10.5)
     box(ax, 46, 6.2, 20, 20, color="white", ls="--", edgecolor=GRAY)
     high = 20 * rows / tokens
     for k in reversed(range(math.ceil(fewer))):
@@ -254,7 +256,7 @@ def logits_in_pieces(tokens: int, vocabulary: int, rows: int, whole: float, piec
     say(ax, 56, 21.6, "done, and freed", size=10.3, color=GRAY)
     say(ax, 56, 9.4, "still to come", size=10.3, color=GRAY)
     arrow(ax, (70.4, 25.5), (70.4, 7.0), color=GRAY)
-    say(ax, 56, 3.0, f"{rows:,} tokens: {fewer:.1f} copies of {part:.2f} GB", size=10.5)
+    say(ax, 56, 3.0, f"{rows:,} tokens at a time", size=10.5)
     finish(
         ax,
         f"Left, {copies} full rectangles of {tokens:,} tokens × {vocabulary:,} words, {whole:.2f} GB. Right, the same "
@@ -275,14 +277,14 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
 
     def carry(x, low, high, size):
         thick = max(0.6, 5.4 * size / heaviest)
-        look = {"linewidth": thick, "mutation_scale": 7 + 1.6 * thick, "color": PLUM if thick > 0.6 else GRAY}
+        look = {"linewidth": thick, "mutation_scale": 7 + 1.6 * thick, "color": INK if thick > 0.6 else GRAY}
         arrow(ax, (x, low), (x, high), **look)
 
     for row, (title, steps) in enumerate(ways.items()):
         y = 17.5 * (len(ways) - row) - 9.2
         large = sum(step[1] for step in steps)
-        say(ax, 2, y + 9.4, title, ha="left", weight="bold")
-        say(ax, 74, y + 9.4, f"large results: {large}", ha="right", color=BLUE, size=10.5)
+        say(ax, 2, y + 9.0, title, ha="left", weight="bold", va="baseline")
+        say(ax, 74, y + 9.0, f"large results: {large}", ha="right", color=BLUE, size=10.5, va="baseline")
         for i, (name, big, read, written) in enumerate(steps):
             x = 2 + width * i
             box(ax, x + 0.4, y + 2.6, width - 0.8, 4.4, name, color=tint(BLUE, 0.35) if big else "white", size=10.3)
@@ -291,22 +293,22 @@ def trips(ways: Mapping[str, Sequence[tuple[str, bool, int, int]]]) -> None:
             told.append(f"{name} reads {read / 1e3:.1f} kB and writes {written / 1e3:.1f}")
         box(ax, 2, y - 3.2, max(width * len(steps), 18), 2.4, "the GPU's memory", color=LIGHT, size=10.3)
         told[-len(steps)] = f"{title}, {large} large results: {told[-len(steps)]}"
-    key = f"the thickest arrow: {heaviest / 1e3:.0f} kB · the others to scale · gray: too few bytes to draw to scale"
-    say(ax, 2, 2.2, key, ha="left", size=10.3, color=PLUM)
+    key = f"the thickest arrow: {heaviest / 1e3:,.0f} kB · the others to scale · gray: too few bytes to draw to scale"
+    say(ax, 2, 2.2, key, ha="left", size=10.3, color=GRAY)
     finish(ax, f"Rows of operations over a bar of memory, with arrows as thick as their bytes. {'; '.join(told)}.")
 
 
 def offloading(blocks: int = 5) -> None:
     """Inputs of blocks go to the computer's memory in the forward pass, and come back one by one in the backward."""
     ax = canvas(3.4)
-    key = "green: the block at work · orange: the input of one block"
+    key = "green: the block at work · yellow: the input of one block"
     say(ax, 2, 32.2, key, ha="left", size=10.3, color=GRAY)
     for x0, title, at, here in (
         (2, "Forward: inputs leave when used", 3, (3, 4)),
         (40, "Backward: each comes back in time", 3, (2, 3)),
     ):
         forward = x0 < 20
-        say(ax, x0, 27.6, title, ha="left", weight="bold")
+        say(ax, x0, 27.2, title, ha="left", weight="bold", va="baseline")
         say(ax, x0, 23.4, "the GPU's memory", ha="left", size=10.3, color=GRAY)
         say(ax, x0, 2.2, "the computer's memory", ha="left", size=10.3, color=GRAY)
         for i in range(blocks):
@@ -374,7 +376,7 @@ def packing(lengths: Sequence[int], rows: Sequence[Sequence[int]], width: int) -
     colors = [tint(TURNS[i % len(TURNS)], 0.8 - 0.25 * (i // len(TURNS) % 3)) for i in range(len(lengths))]
     waste = {"color": "white", "hatch": "///", "edgecolor": GRAY, "linewidth": 0.6}
     for x, said in ((2, "Padded to the longest"), (29.5, "Packed"), (56, f"The mask of row {shown + 1}")):
-        say(ax, x, 33.0, said, ha="left", weight="bold", size=10.5)
+        say(ax, x, 32.4, said, ha="left", weight="bold", size=10.5, va="baseline")
     for i, size in enumerate(lengths):
         y = 29.4 - (high + 0.4) * (i + 1)
         box(ax, 2, y, 23.5, high, **waste)
@@ -444,7 +446,7 @@ def gradient_moves(moves: Sequence[tuple[str, float]]) -> None:
     with plots.style():
         fig, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(moves) + 0.9))
         places = range(len(moves))
-        ax.barh(places, [share for _, share in moves], color=tint(BLUE, 0.55), edgecolor=INK, linewidth=0.8)
+        ax.barh(places, [share for _, share in moves], color=tint(RED, 0.5), edgecolor=INK, linewidth=0.8)
         for place, (_, share) in zip(places, moves, strict=True):
             ax.text(share + 0.01 * most, place, f"{share:.1%}", va="center", fontsize=10.5)
         ax.set_yticks(places, [name for name, _ in moves], fontsize=10.5)

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import random
+from dataclasses import replace
 
 import torch
 
@@ -43,8 +44,12 @@ def check_fused(answer, *, operations) -> str:
     return "two large results, where `plain` has four."
 
 
+NEAR = 1.0  # GB: a prediction that was read off a curve
+
+
 @exercise("12-2")
-def check_peaks(answer) -> str:
+def check_peaks(answer, *, rehearse, standard) -> str:
+    by_hand, predicted = answer
     stays, kept, logits, block = 5.0, 40 * 0.1, 4.0, 1.5
     truth = {
         "now": stays + kept + max(logits, block),
@@ -52,9 +57,9 @@ def check_peaks(answer) -> str:
         "offloading": stays + max(logits, block),
         "both": stays + max(logits / 8, block),
     }
-    if not isinstance(answer, dict) or set(answer) != set(truth):
-        raise Hint(f"give a dict with {', '.join(truth)}.")
-    value = {name: number(answer[name], name) for name in truth}
+    if not isinstance(by_hand, dict) or set(by_hand) != set(truth):
+        raise Hint(f"give peaks as a dict with {', '.join(truth)}.")
+    value = {name: number(by_hand[name], name) for name in truth}
     if abs(value["now"] - (stays + kept + logits + block)) < 0.05:
         raise Hint("while the logits are there, no block is at work: they are two moments.")
     if abs(value["pieces"] - (stays + kept + logits / 8)) < 0.05:
@@ -70,9 +75,22 @@ def check_peaks(answer) -> str:
     for name, gb in truth.items():
         if abs(value[name] - gb) > 0.2:  # whoever counts an input or two that are just being copied is right as well
             raise Hint(f"{name}: {why[name]}")
+    ways = {"pieces": {"chunked": True}, "offloading": {"offload": True}}
+    if not isinstance(predicted, dict) or set(predicted) != set(ways):
+        raise Hint(f"give saves as a dict with {', '.join(ways)}.")
+    before = rehearse(standard).allocator_bytes
+    saved = {name: (before - rehearse(replace(standard, **way)).allocator_bytes) / 1e9 for name, way in ways.items()}
+    why = {
+        "pieces": "find the highest point of the standard recipe's curve. What is there at that moment?",
+        "offloading": "what do the teeth stand on at the turn, and how high is it?",
+    }
+    for name, gb in saved.items():
+        if abs(number(predicted[name], name) - gb) > NEAR:
+            raise Hint(f"saves, {name}: {why[name]}")
     return (
-        f"inputs and logits are {kept:g} GB each, but alone one lever saves {truth['now'] - truth['pieces']:g} GB and "
-        f"the other {truth['now'] - truth['offloading']:g}."
+        f"rehearsed on the standard recipe, the loss in pieces alone saves {abs(saved['pieces']):.1f} GB, and "
+        f"offloading alone {saved['offloading']:.1f}. You predicted {predicted['pieces']:g} and "
+        f"{predicted['offloading']:g}."
     )
 
 
@@ -148,7 +166,7 @@ def check_levers(answer) -> str:
     }
     why = {
         "A": "A's card is full, and its GPU works hard. What does it compute that nobody needs?",
-        "B": "B's GPU has little to do, so giving it less to do won't help. What is it waiting for?",
+        "B": "B's GPU computes twice as much in the same time. What was it waiting for before?",
         "C": "C's peak comes from what is kept, one state for each of many blocks. Where could that wait?",
         "D": "D's peak is a spike between the two passes, and its vocabulary is huge. What exists just then?",
         "E": "E has memory to spare, and its GPU does most of the forward pass twice. For what?",

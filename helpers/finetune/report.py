@@ -9,6 +9,7 @@ from .. import plots
 __all__ = [
     "gains",
     "highest",
+    "open_said",
     "ladder",
     "preset_rows",
     "rival_said",
@@ -17,13 +18,13 @@ __all__ = [
     "rung_said",
     "rungs",
     "scale_rows",
+    "size_rows",
     "sweep_best",
     "sweep_by_rate",
     "sweep_by_seed",
     "sweep_finding",
     "sweep_machines",
     "sweep_summary",
-    "takeaways",
     "unpaged_said",
 ]
 
@@ -81,7 +82,8 @@ def sweep_by_rate(sweep: dict, only: str = "") -> Figure:
         rates = sorted({run["rate"] for run in runs})
         means = [_mean(run["exact_match"] for run in runs if run["rate"] == rate) for rate in rates]
         ax.plot(rates, means, label=_spoken(name), color=plots.PALETTE[k], marker=plots.MARKERS[k])
-    ax.set(xscale="log", xlabel="learning rate", ylabel="share of exact answers", ylim=(0, 1.02))
+    ax.set(xscale="log", xlabel="learning rate", ylim=(0, 1.02))
+    ax.set_ylabel(f"exact answers, mean of {len(sweep['choosing'])} seeds")
     ax.set_title("Which learning rate is best depends on the recipe")
     every = sorted({run["rate"] for run in sweep["runs"] if run["recipe"].startswith(only)})
     ax.set_xticks(every, [f"{rate:g}" for rate in every])
@@ -140,26 +142,19 @@ def sweep_finding(sweep: dict) -> str:
     every, wider = best["all layers, r=16"]["by seed"], best[wide]["by seed"]
     _, low, _ = quality.mean_interval([every[seed] - wider[seed] for seed in seeds])
     where = "So it matters where the adapters are, and not only how large." if low > 0 else "That leaves it open."
-    few, many = best.get("all layers, r=2"), best[wide]
-    fewest = ""
-    if few and _mean(few["by seed"].values()) > _mean(many["by seed"].values()):
-        fewest = (
-            f" Even rank 2 on all layers, with {few['parameters'] / 1e3:.0f} thousand numbers, does better than "
-            f"that rank {wide.split('=')[1]} with {many['parameters'] / 1e3:.0f} thousand: "
-            f"{gap('all layers, r=2', wide)}."
-        )
+    rank = wide.split("=")[1]
     return "\n\n".join(
         (
-            f"All layers against q and v alone, both of rank 16: {gap('all layers, r=16', 'q and v, r=16')}. Is that "
-            f"because there are more numbers to train? Against q and v with as many, which takes rank "
-            f"{wide.split('=')[1]}: {gap('all layers, r=16', wide)}. {where}{fewest}",
-            f"And the rank? With adapters on all layers, rank 64 against rank 2: "
-            f"{gap('all layers, r=64', 'all layers, r=2')}. With adapters on q and v alone, rank "
-            f"{wide.split('=')[1]} against rank 16: {gap(wide, 'q and v, r=16')}.",
-            f"(Differences are taken seed by seed, over {len(seeds)} seeds, and only then rounded; in brackets "
-            "are 95% intervals. "
+            "Adapters on all layers against q and v alone, both of rank 16: "
+            f"{gap('all layers, r=16', 'q and v, r=16')}. (In brackets is the 95% interval over {len(seeds)} seeds.) "
+            "Is that because there are more numbers to train? We gave q and v as many, which takes rank "
+            f"{rank}: {gap('all layers, r=16', wide)}. {where}",
+            f"And the rank? On all layers, rank 64 against rank 2: {gap('all layers, r=64', 'all layers, r=2')}.",
+            "<details><summary>How this was computed, and the rank on q and v</summary>\n\nDifferences are taken seed "
+            "by seed, and only then rounded. α is as large as the rank, so that the scale α/r is 1 everywhere. "
             f"{sweep_machines(sweep)}".rstrip()
-            + ")",
+            + f"\n\nWith adapters on q and v alone, the rank matters: rank {rank} against rank 16 is "
+            f"{gap(wide, 'q and v, r=16')}.\n\n</details>",
         )
     )
 
@@ -253,7 +248,7 @@ def rung_said(recorded: dict, number: int, shapes: Sequence[tuple[int, int]]) ->
             way = "falls" if change < 0 else "rises"
             text = f"the peak {way} from {before['gb']:.1f} to **{rung['gb']:.1f} GB**"
         if rung["faster"] is None:
-            text += ", and whether it is faster is open"
+            text += ", and the recording can't tell whether it is faster"
         elif rung["faster"].endswith("times"):
             text += f", and the speed is **{rung['faster']}** that of the rung below"
         else:
@@ -312,44 +307,42 @@ def gains(recorded: dict, shapes: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     return {shape: found[-1]["speed"] / found[0]["speed"] for shape, found in steps.items()}
 
 
-def takeaways(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
-    """Three things that the recorded ladder tells, with what holds in every process."""
-    steps = {shape: rungs(recorded, *shape) for shape in shapes}
-    gained, best, dips, spread = [], [], [], 0.0
-    for (batch, length), found in steps.items():
+def size_rows(recorded: dict, shapes: Sequence[tuple[int, int]]) -> list[dict]:
+    """A row for each size: what the whole ladder gained, in every process, and which levers changed the speed."""
+    rows = []
+    for batch, length in shapes:
+        found = rungs(recorded, batch, length)
         first, last = found[0], found[-1]
         low = min(last["by process"]) / max(first["by process"])
         high = max(last["by process"]) / min(first["by process"])
-        gained.append(
-            f"at {batch} × {length} from {first['gb']:.1f} to {last['gb']:.1f} GB, and {low:.1f} to {high:.1f} times "
-            "as fast"
-        )
-        if found[-2]["speed"] < first["speed"]:
-            apart = _apart(found[-2]["by process"], first["by process"])
-            known = "by more than luck" if apart else "a difference that is open"
-            dips.append(
-                f" At {batch} × {length} the last rung gains more than the whole ladder, because rung "
-                f"{found[-2]['number']} was slower than the standard recipe, {known}."
-            )
-        spread = max(spread, *(max(rung["by process"]) / min(rung["by process"]) - 1 for rung in found))
         settled = [rung for rung in found if rung["faster"]]
-        told = ", ".join(f"{rung['name']} ({rung['faster']})" for rung in settled) or "none"
+        told = ", ".join(rung["name"] for rung in settled) or "none"
         if len(settled) > 2:
             most = max(settled, key=lambda rung: rung["speed"] / found[rung["number"] - 1]["speed"])
-            told = f"{len(settled)} of {len(found) - 1}, most of all {most['name']} ({most['faster']})"
-        best.append(f"At {batch} × {length}: {told}.")
+            told = f"{len(settled)} of {len(found) - 1}, most of all {most['name']}"
+        row = {"size": f"{batch} × {length}", "peak": f"{first['gb']:.1f} → {last['gb']:.1f}"}
+        rows.append(row | {"times as fast": f"{low:.1f} to {high:.1f}", "levers": told})
+    return rows
+
+
+def open_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
+    """How many changes of speed are open, and why; and where the ladder gains less than its last rung."""
+    steps = {shape: rungs(recorded, *shape) for shape in shapes}
     changes = [rung["faster"] for found in steps.values() for rung in found[1:]]
-    return "\n".join(
-        (
-            f"1. **The top is better at every size**: {'; '.join(gained)}, whichever processes you compare.",
-            "2. **Which lever changes the speed depends on the size.** These changes aren't open. "
-            f"{' '.join(best)} A large step keeps the GPU busy, so it "
-            "pays to give it less work. A small one probably waits for Python, until the graph takes Python out of "
-            f"the way.{''.join(dips)}",
-            f"3. **Open doesn't mean useless.** Of {len(changes)} changes in speed, {changes.count(None)} are open, "
-            f"because two processes of one rung differ by up to {spread:.0%}.",
-        )
-    )
+    pairs = [rung["by process"] for found in steps.values() for rung in found]
+    spread = max(max(pair) / min(pair) - 1 for pair in pairs)
+    said = [
+        f"Of {len(changes)} changes in speed, {changes.count(None)} are open, because two processes of one rung "
+        f"differ by up to {spread:.0%}. Open doesn't mean useless."
+    ]
+    for (batch, length), found in steps.items():
+        if found[-2]["speed"] < found[0]["speed"]:
+            known = "more than luck" if _apart(found[-2]["by process"], found[0]["by process"]) else "itself open"
+            said.append(
+                f"At {batch} × {length}, rung {found[-2]['number']} was slower than rung 0, a difference that is "
+                f"{known}. That's why the last rung gains more there than the whole ladder."
+            )
+    return " ".join(said)
 
 
 def rival_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:

@@ -34,9 +34,10 @@ def fused(body: str) -> str:
     return f'def fused(x, W, A, B, s):\n{body}\n\n\nexercises.check("12-1", fused, operations=finetune.operations)'
 
 
-def peaks(now: float, pieces: float, offloading: float, both: float) -> str:
+def peaks(now: float, pieces: float, offloading: float, both: float, saves=(0, 4)) -> str:
     given = f'{{"now": {now}, "pieces": {pieces}, "offloading": {offloading}, "both": {both}}}'
-    return f'peaks = {given}\nexercises.check("12-2", peaks)'
+    given += f'\nsaves = {{"pieces": {saves[0]}, "offloading": {saves[1]}}}'
+    return f'peaks = {given}\nexercises.check("12-2", [peaks, saves], rehearse=rehearse, standard=standard)'
 
 
 def helps(a: str, b: str, c: str, d: str, e: str, f: str) -> str:
@@ -58,6 +59,8 @@ WRONG = {
         (peaks(14.5, 10.5, 9, 6.5), "no block is at work"),
         (peaks(13, 10.5, 6.5, 6.5), "still there, all at once"),
         (peaks(13, 10.5, 9, 5.5), "both: neither"),
+        (peaks(13, 10.5, 9, 6.5, (2.8, 4)), "highest point of the standard"),
+        (peaks(13, 10.5, 9, 6.5, (0, 2)), "what do the teeth stand on"),
     ],
     "12-3": [
         (unfair("every", "every"), "May it judge"),
