@@ -1,5 +1,6 @@
 """Save whole or not at all, and make a folder fit to be public: for notebook 09."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -78,6 +79,25 @@ def _public(choice: models.Choice) -> str:
     return Path(choice.model_id).name if choice.source == "local folder" else choice.model_id
 
 
+def _on_hub(choice: models.Choice) -> bool:
+    return choice.kind == "checkpoint" and choice.source != "local folder"
+
+
+def _found(choice: models.Choice) -> str:
+    """Where others find the base of an adapter, for its card."""
+    if _on_hub(choice):
+        return f"[{choice.model_id}](https://huggingface.co/{choice.model_id}) on the hub."
+    if choice.kind == "shape":
+        return f"a model of the shape {choice.model_id} with random weights: it exists for measuring alone."
+    if choice.kind == "checkpoint":
+        return f"{_public(choice)}, which is not on the hub. FILL IN WHERE OTHERS GET IT."
+    weights = (models.mini_path() / "model.safetensors").read_bytes()
+    return (
+        f"{choice.name}, the small model of the course *Mistral-7B in 4 bits*, whose repository has it in the folder "
+        f"`helpers/mini/model`. The SHA-256 of its `model.safetensors` is `{hashlib.sha256(weights).hexdigest()}`."
+    )
+
+
 def forecast(config, rank: int, plain: str = "bf16") -> dict[str, int]:
     """Bytes of weights of what one may save, from a configuration: the adapter, merged in 4 bits, merged in 16.
 
@@ -97,11 +117,12 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
     """Return a model card for an adapter, in the hub's format: what it is, how it was made, `rows` as a table.
 
     `rows` are measured figures, one dict a row with the same keys; `about` says on what they were measured. The card
-    names a base model only if it is on the hub, and no license: that one is the author's to choose.
+    says where others find the base, in its header only if that is on the hub, and names no license: that one is the
+    author's to choose.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    name, on_hub = _public(choice), choice.kind == "checkpoint" and choice.source != "local folder"
+    name, on_hub = choice.name if choice.kind == "mini" else _public(choice), _on_hub(choice)
     data = ModelCardData(
         base_model=name if on_hub else None,
         library_name="peft",
@@ -115,6 +136,10 @@ def card(choice: models.Choice, recipe, rows: Sequence[dict], about: str) -> str
 
 LoRA of rank {recipe.rank}, trained on {name} in NF4 with double quantization (QLoRA). It belongs to that 4-bit model:
 load it there, unmerged. Merged, it may become another model; the table says how far each merge is from unmerged.
+
+## The base
+
+{_found(choice)[0].upper() + _found(choice)[1:]}
 
 ## Measured
 

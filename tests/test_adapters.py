@@ -1,6 +1,7 @@
 """Merged weights against W + (α/r) B A by hand, files that are whole or not there, what may be published."""
 
 import errno
+import hashlib
 import json
 import re
 import shutil
@@ -409,7 +410,10 @@ def test_the_card_is_one_that_the_hub_reads():
     for choice in (CHOICE, local):
         card = publish.card(choice, RECIPE, rows, "")
         assert ModelCard(card).data.base_model is None and SOMEONE not in card
-    assert "# Adapter for mine" in card
+    assert "# Adapter for mine" in card and "FILL IN WHERE OTHERS GET IT" in card
+    assert "https://huggingface.co/owner/base" in made.text
+    weights = hashlib.sha256((models.mini_path() / "model.safetensors").read_bytes()).hexdigest()
+    assert weights in publish.card(CHOICE, RECIPE, rows, "")
 
 
 def test_the_new_process_complains_in_one_line():

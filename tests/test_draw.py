@@ -28,6 +28,7 @@ DRAWINGS = {
     "bits_of_formats": ({"NF4": (0.5, "absmax of 32 bits per 64"), "INT4": (0.25, "16 bits per 64")},),
     "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
     "border": (LEVELS, 0.3875),
+    "arrow_and_rest": (0.98, 2.9),
     "along_and_rest": ({"A": (0.2, 0.66), "B": (1.0, 0.06), "D": (1.0, 3.1), "E": (0.93, 120.0)},),
     "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
     "bytes_per_number": ((0.524, 0.262), (0.524, 0.262)),
@@ -46,7 +47,7 @@ DRAWINGS = {
     "errors_at_right_angles": ({"by hand": (4, 3), "float16, in %": (4.006, 0.023)},),
     "errors_that_count": ("Finer where it counts", [0.31, 0.53], [0.6, 0.6], [10, 1], [2, 1]),
     "eight_updates": (LEVELS, 0.8, EIGHT, torch.tensor([0.01, 0, -0.01, 0.01, -0.01, 0, 0.01, -0.01])),
-    "five_merges": ({"A": (0.0, 0.0, 0.02), "B": (0.8, 0.74, 0.85), "D": (1.0, 0.98, 1.0)}, 0.8),
+    "five_merges": ({"A": 0.0, "B": 0.8, "D": 1.0}, 0.8),
     "coin_tosses": (7, 1),
     "eight_to_codes": (EIGHT, (EIGHT / 0.8 * 7).round(), 0.8 / 7),
     "floats_on_a_ruler": ({"INT4": torch.arange(8.0), "FP8 E4M3": torch.linspace(0, 8, 40)}, 8),
@@ -297,8 +298,8 @@ def test_eight_updates_are_counted_from_both_starts(shown):
 
 def test_five_merges_can_be_read_before_and_after(shown):
     draw.five_merges()
-    draw.five_merges({"A": (0.0, 0.0, 0.1)}, 0.0)
-    draw.five_merges({letter: (1.0, 0.9, 1.0) for letter in "ABCDE"}, 1.0)
+    draw.five_merges({"A": 0.0}, 0.0)
+    draw.five_merges(dict.fromkeys("ABCDE", 1.0), 1.0)
     assert all(metadata["image/png"]["faults"] == [] for _, metadata in shown)
     assert "Exact answers" not in shown[0][1]["image/png"]["alt"] and "A 0%" in shown[1][1]["image/png"]["alt"]
 

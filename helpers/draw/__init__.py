@@ -96,6 +96,7 @@ from .loading import (
 from .memory import cache_grid, life_of_memory
 from .merging import (
     along_and_rest,
+    arrow_and_rest,
     crossings,
     eight_updates,
     five_merges,
@@ -134,6 +135,7 @@ __all__ = [
     "absmax_by_hand",
     "absmax_hill",
     "along_and_rest",
+    "arrow_and_rest",
     "amdahl",
     "bank_queues",
     "before_and_after",

@@ -15,7 +15,6 @@ from .canvas import (
     GREEN,
     INK,
     LIGHT,
-    OCHRE,
     PLUM,
     RED,
     WIDTH,
@@ -31,6 +30,7 @@ from .canvas import (
 
 __all__ = [
     "along_and_rest",
+    "arrow_and_rest",
     "crossings",
     "eight_updates",
     "five_merges",
@@ -93,17 +93,18 @@ def snaps_back(levels: torch.Tensor, absmax: float, start: float, update: float)
         ax.plot([at(border)] * 2, [4.4, 9.4], color=GRAY, lw=1.3, ls="--")
         say(ax, at(border), 2.9, f"border\n{border:.3f}".replace("-", "−"), color=GRAY, size=10.5)
     ax.plot([at(start)], [6.4], "o", color=RED, ms=6, zorder=3)
-    arrow(ax, (at(start), 9.0), (at(end), 9.0), color=OCHRE, linewidth=2.2, mutation_scale=13)
-    ax.plot([at(start)] * 2, [7.0, 9.0], color=OCHRE, lw=1, ls=":")
+    arrow(ax, (at(start), 9.0), (at(end), 9.0), color=PLUM, linewidth=2.2, mutation_scale=13)
+    ax.plot([at(start)] * 2, [7.0, 9.0], color=PLUM, lw=1, ls=":")
     away, side = ("right", -0.8) if update > 0 else ("left", 0.8)
     signed = f"{update:+g}".replace("-", "−")
-    say(ax, at(start) + side, 10.4, f"the update, {signed}", color=OCHRE, ha=away, size=10.5)
+    say(ax, at(start) + side, 10.4, f"the update, {signed}", color=PLUM, ha=away, size=10.5)
     back = abs(target - home) < 1e-9
     bend = (0.45 if target < end else -0.3) if back else (-0.25 if target > end else 0.25)
     arrow(ax, (at(end), 12.6), (at(target), 7.6), color=RED, bend=bend)
     ax.plot([at(end)] * 2, [9.4, 12.4], color=RED, lw=1, ls=":")
-    ink = f"rounded: {'back to' if back else 'to'} {target:.3f}".replace("-", "−")
-    say(ax, at(end), 15.4, ink, color=RED, weight="bold", size=11)
+    ax.plot([at(end)], [6.4], "o", mfc="white", mec=RED, mew=1.6, ms=6, zorder=3)
+    told = f"the sum {end:.3f} is rounded {'back ' if back else ''}to {target:.3f}".replace("-", "−")
+    say(ax, at(end), 15.4, told, color=RED, weight="bold", size=11)
     where = "goes back to the level in the middle" if back else "crosses the border and goes to the next level"
     finish(
         ax,
@@ -153,10 +154,10 @@ def eight_updates(levels: torch.Tensor, absmax: float, weights: torch.Tensor, up
     return crossed
 
 
-def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | None = None) -> None:
+def five_merges(scores: Mapping[str, float] | None = None, unmerged: float | None = None) -> None:
     """The five merges as a tree with the letters A to E, with a bar for each once there are scores.
 
-    `scores` has (share of exact answers, lower end, upper end of its interval) by letter; a letter without is left out.
+    `scores` has the share of exact answers by letter; a letter without is left out.
     """
     ax = canvas(4.5)
     ax.set(ylim=(-2.6, 42.4))
@@ -176,7 +177,7 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
     }
     for y, text, color, h in bases:
         box(ax, 1.5, y, 15.5, h, text, color=color, size=10.5)
-        arrow(ax, (17.4, y + h / 2), (31.6, y + h / 2), "+ the update", color=OCHRE, size=10.5, linewidth=1.8)
+        arrow(ax, (17.4, y + h / 2), (31.6, y + h / 2), "+ the update", color=PLUM, size=10.5, linewidth=1.8)
     arrow(ax, (9.2, 33.2), (9.2, 30.2), color=GRAY)
     say(ax, 10.2, 31.8, "dequantize", color=GRAY, ha="left", size=10.3)
     for letter, (y, text, color) in leaves.items():
@@ -191,24 +192,23 @@ def five_merges(scores: Mapping[str, tuple] | None = None, unmerged: float | Non
         ax.plot([x0, x0], [1.2, 39.0], color=GRAY, lw=1)
         if unmerged is not None:
             line = x0 + unmerged * (x1 - x0)
-            ax.plot([line] * 2, [1.2, 39.0], color=OCHRE, lw=1.6, ls="--")
+            ax.plot([line] * 2, [1.2, 39.0], color=PLUM, lw=1.6, ls="--")
             side = "right" if unmerged > 0.35 else "left"
             x, told = line + (0.6 if side == "right" else -0.6), f"unmerged: {100 * unmerged:.3g}%"
-            say(ax, x, 40.6, told, color=OCHRE, ha=side, size=10.5, weight="bold")
-        for letter, (share, low, high) in scores.items():
+            say(ax, x, 40.6, told, color=PLUM, ha=side, size=10.5, weight="bold")
+        for letter, share in scores.items():
             y, color = leaves[letter][0], leaves[letter][2]
             box(ax, x0, y + 0.6, max(share, 0.004) * (x1 - x0), 3.4, color=color)
-            ax.plot([x0 + low * (x1 - x0), x0 + high * (x1 - x0)], [y + 2.3] * 2, color=INK, lw=1.4)
-            end = x0 + max(high, share) * (x1 - x0)
-            say(ax, end + 0.7, y + 2.3, f"{100 * share:.3g}%", ha="left", weight="bold")
-        say(ax, x0, -0.9, "exact answers (95% interval)", color=GRAY, ha="left", size=10.3)
+            end = x0 + max(share, (unmerged or 0) if abs(share - (unmerged or 0)) < 0.1 else 0) * (x1 - x0)
+            say(ax, end + 0.9, y + 2.3, f"{100 * share:.3g}%", ha="left", weight="bold")
+        say(ax, x0, -0.9, "exactly right answers", color=GRAY, ha="left", size=10.3)
         for letter in set(LETTERS) - set(scores):
             say(ax, x0 + 1, leaves[letter][0] + 2.3, "needs 16 bits: left out", ha="left", color=GRAY, size=10.3)
     else:
         for y, _, _ in leaves.values():
             say(ax, 55, y + 2.3, "?", size=17, color=GRAY, weight="bold")
         say(ax, 55, 40.4, "still right?", color=GRAY, size=10.5)
-    told = ", ".join(f"{letter} {100 * share:.3g}%" for letter, (share, _, _) in scores.items())
+    told = ", ".join(f"{letter} {100 * share:.3g}%" for letter, share in scores.items())
     finish(
         ax,
         "A tree. The update is added to the 4-bit base, which gives A, in 4 bits; to the dequantized base, which gives "
@@ -241,54 +241,67 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
     plots.show(fig, f"Histograms of update divided by distance to the border, shaded beyond 1. Beyond it are {told}.")
 
 
-def along_and_rest(
-    found: Mapping[str, tuple[float, float]], outputs: Mapping[str, float] | None = None, most: float = 3.4
-) -> None:
+def _upright(unit: float) -> float:
+    """As long upward as `unit` is across: the axes of a canvas have different units."""
+    return unit * 10 * WIDTH / ACROSS
+
+
+def _meant_and_real(ax, x: float, y: float, unit: float, share: float, rest: float, color: str) -> tuple[float, float]:
+    """The update as a thick line of length 1 from (x, y), and the real change as an arrow; returns where that ends."""
+    ax.plot([x, x + unit], [y, y], color=ADAPTERS, lw=6, alpha=0.6, solid_capstyle="butt", zorder=1)
+    end = x + share * unit, y + rest * _upright(unit)
+    ax.plot([end[0]] * 2, [y, end[1]], color=GRAY, lw=1.2, ls=":", zorder=2)
+    arrow(ax, (x, y), end, color=color, linewidth=2.2, mutation_scale=13)
+    return end
+
+
+def arrow_and_rest(share: float, rest: float) -> None:
+    """One real change as an arrow beside the update that was meant, with its two measures written in."""
+    unit, x, y = 8.0, 26.0, 7.4
+    tall = min(rest, 5.0)
+    ax = canvas((y + tall * _upright(unit) + 2.6) / 10)
+    right, top = _meant_and_real(ax, x, y, unit, share, tall, GREEN)
+    middle = (y + top) / 2
+    say(ax, (x + right) / 2 - 1.6, middle, "the real change", color=GREEN, ha="right", weight="bold")
+    say(ax, right + 1.4, middle, f"the rest: {rest:.2f} times as\nlong as the update", color=INK, ha="left")
+    say(ax, x - 1.4, y, "the update\nthat was meant", color=PLUM, ha="right", weight="bold")
+    ax.plot([x, x, right, right], [y - 1.4, y - 2.2, y - 2.2, y - 1.4], color=INK, lw=1)
+    say(ax, (x + right) / 2, y - 4.6, f"{100 * share:.3g}% of it arrived")
+    finish(
+        ax,
+        "A thick line across is the update that was meant. An arrow, the real change, starts where it starts. It goes "
+        f"along the update for {100 * share:.3g}% of its length, and upward, at a right angle to it, {rest:.2f} times "
+        "its length: the rest.",
+    )
+
+
+def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) -> None:
     """For each merge the update that was meant, and what the merge really changed: its part along it, and the rest.
 
-    `found` has (share along the update, length of the rest in lengths of the update) by letter; `outputs` the length of
-    the rest where the layers put it out, in lengths of what the update adds there, for a ring.
+    `found` has (share along the update, length of the rest in lengths of the update) by letter.
     """
-    unit = 6.2
-    outputs = outputs or {}
-    upright = unit * 10 * WIDTH / ACROSS  # as long as `unit` is across
+    unit, y = 6.2, 11.2
     highest = min(most, max([1.0, *(rest for _, rest in found.values())]))
-    y, tall = 10.6, highest * upright
-    ax = canvas((y + tall + 9.2) / 10)
-    top = y + tall + 7.4
-    say(ax, 1, top, "the real change of a merge:", ha="left", size=10.5)
-    for x, color, bits in ((27, GREEN, "in 4 bits"), (43, BLUE, "in 16 bits")):
-        arrow(ax, (x, top), (x + 4.5, top), color=color, linewidth=2.2, mutation_scale=13)
-        say(ax, x + 5.3, top, bits, color=color, ha="left", size=10.5)
+    tall = highest * _upright(unit)
+    ax = canvas((y + tall + 5.4) / 10)
+    say(ax, 1, y + tall + 3.4, "↑ the rest, in lengths of the update", color=GRAY, ha="left", size=10.5)
+    ax.plot([44, 50.2], [y + tall + 3.4] * 2, color=ADAPTERS, lw=6, alpha=0.6, solid_capstyle="butt")
+    say(ax, 51.4, y + tall + 3.4, "the update that was meant", color=PLUM, ha="left", size=10.5)
     for length in range(int(highest) + 1):
-        ax.plot([4.4, 74], [y + length * upright] * 2, color=GRAY if length == 0 else LIGHT, lw=1, zorder=0)
-        say(ax, 3.2, y + length * upright, str(length), color=GRAY, size=10.3)
-    say(ax, 1, y + tall + 3.2, "↑ the rest, in lengths of the update", color=GRAY, ha="left", size=10.3)
+        ax.plot([4.4, 75], [y + length * _upright(unit)] * 2, color=GRAY if length == 0 else LIGHT, lw=1, zorder=0)
+        say(ax, 3.2, y + length * _upright(unit), str(length), color=GRAY, size=10.3)
     wide = 68 / max(len(found), 1)
     for k, (letter, (share, rest)) in enumerate(found.items()):
-        x = 8.5 + k * wide
-        across, up = max(-0.2, min(share, 1.4)) * unit, min(rest, most) * upright
-        ax.plot([x, x + unit], [y, y], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt", zorder=1)
-        ax.plot([x + across, x + across], [y, y + up], color=GRAY, lw=1, ls=":", zorder=2)
-        color = {"A": GREEN, "C": GREEN, "E": GREEN}.get(letter, BLUE)
-        arrow(ax, (x, y), (x + across, y + up), color=color, linewidth=2.2, mutation_scale=13)
-        say(ax, x + unit / 2, 7.4, f"{100 * share:.3g}% arrived", color=OCHRE, size=10.4)
-        say(ax, x + unit / 2, 4.6, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.3)
-        say(ax, x - 1.5, y + 1.5, letter, weight="bold", size=13)
-        if letter in outputs:
-            ring = min(outputs[letter], most) * upright
-            ax.plot([x + across], [y + ring], "o", ms=8, mfc="white", mec=RED, mew=1.8, zorder=4)
-            if ring > 0.3 * upright:  # else there is no room beside the arrow
-                say(ax, x + across + 1.1, y + ring, f"{outputs[letter]:.1f}", color=RED, ha="left", size=10.3)
-    if outputs:
-        ax.plot([46], [y + tall + 3.2], "o", ms=8, mfc="white", mec=RED, mew=1.8)
-        say(ax, 47.4, y + tall + 3.2, "the rest at the layers’ outputs", color=RED, ha="left", size=10.3)
-    ax.plot([4.4, 4.4 + unit], [1.3, 1.3], color=OCHRE, lw=5, alpha=0.45, solid_capstyle="butt")
-    say(ax, 12, 1.3, "→ across: the update that was meant, its length is 1", color=OCHRE, ha="left", size=10.5)
+        x, four = 8.5 + k * wide, letter in "ACE"
+        across, up = max(-0.2, min(share, 1.4)), min(rest, most)
+        _meant_and_real(ax, x, y, unit, across, up, GREEN if four else BLUE)
+        middle = x + unit / 2
+        say(ax, middle, 8.2, f"{letter}, {4 if four else 16} bits", weight="bold", color=GREEN if four else BLUE)
+        say(ax, middle, 5.0, f"{100 * share:.3g}% arrived", size=10.4)
+        say(ax, middle, 2.0, f"rest {rest:.2f}" if rest < 10 else f"rest {rest:.0f}", color=GRAY, size=10.4)
     told = "; ".join(f"{letter} {100 * share:.3g}% along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
         "A small drawing for each merge: a thick line across for the update that was meant, and an arrow for the real "
-        f"change, with the rest as its height. {told}. 100% and 0 would be perfect."
-        + "".join(f" The rest of {k} at the outputs is {rest:.2f}." for k, rest in outputs.items()),
+        f"change, with the rest as its height. {told}. 100% and 0 would be perfect.",
     )

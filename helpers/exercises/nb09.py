@@ -1,4 +1,4 @@
-"""Checks of notebook 09: updates that are lost or cross, what twenty adapters take, a gentler training."""
+"""Checks of notebook 09: updates that are lost or cross, half of an update, merges that lost their notes."""
 
 from . import Hint, call, exercise, matched, number, numbers
 
@@ -54,51 +54,54 @@ def check_crossing(answer) -> str:
 
 
 @exercise("09-3")
-def check_customers(answer) -> str:
-    merged, adapters = (number(value, name) for value, name in zip(answer, ("merged_gb", "adapters_gb"), strict=True))
-    if abs(merged - 20 * 14.483) > 0.01 * 20 * 14.483:
-        raise Hint("merged_gb: twenty models of 14.483 GB each, nothing is shared.")
-    each = 4 * 41_943_040 * 4 / 1e9  # rank 64 has four times as many numbers as rank 16
-    truth = 4.125 + 20 * each
-    if abs(adapters - truth) > 0.01 * truth:
-        if abs(adapters - 20 * each) < 0.01 * truth:
-            raise Hint("adapters_gb: the base they share is on the disk, too.")
-        if abs(adapters - 20 * (4.125 + each)) < 0.01 * 20 * truth:
-            raise Hint("adapters_gb: the base is there once, not twenty times.")
-        if abs(adapters - (4.125 + 5 * each)) < 0.01 * truth:
-            raise Hint("adapters_gb: that is rank 16. How do the shapes of A and B change with the rank?")
-        raise Hint("adapters_gb: one base, and twenty adapters. Rank 16 takes 0.168 GB; what does rank 64 take?")
-    return f"{merged:.0f} GB against {adapters:.1f} GB, {merged / adapters:.0f} times as much."
+def check_half_the_update(answer, *, ratios) -> str:
+    predicted, measured = answer
+    before = [100 * float((values > 1).mean()) for values in ratios.values()]
+    truth = [100 * float((values > 2).mean()) for values in ratios.values()]  # half the update, half the ratio
+    double = [100 * float((values > 0.5).mean()) for values in ratios.values()]
+    predicted = numbers(predicted, 2, "two numbers as predicted")
+    found = numbers(measured, len(truth), f"{len(truth)} measured")
+
+    def close(values):
+        return all(abs(a - b) < 1e-3 for a, b in zip(found, values, strict=True))
+
+    if not close(truth):
+        if close(before):
+            raise Hint("measured: those are the shares of the picture. What happens to each ratio?")
+        if close(double):
+            raise Hint("measured: these updates are twice as long. Is a ratio larger or smaller, with half the update?")
+        if close([value / 100 for value in truth]):
+            raise Hint("measured: give percent, from 0 to 100.")
+        raise Hint("measured: halve each ratio, and count those above 1, as a share of all, in percent.")
+    for name, guess, old, new in zip(("levels", "originals"), predicted, before, truth, strict=False):
+        if abs(guess - new) <= max(old / 4, 0.05):
+            continue
+        if name == "levels" and guess > new:
+            raise Hint(
+                "predicted, from the levels: fewer. There the border is equally far for all weights of a level. Where "
+                "in the upper panel does the shaded part begin, if each ratio is halved?"
+            )
+        raise Hint(
+            f"predicted, from the {name}: {'fewer' if guess > new else 'more'}. What did exercise 2 say about a "
+            "shorter update, if weights lie evenly before the border?"
+        )
+    kept = [new / old if old else 0.0 for old, new in zip(before, truth, strict=True)]
+    told = f"from the levels, {kept[0]:.0%} of those that crossed still do"
+    return told + (f", and from the originals {kept[1]:.0%}." if len(kept) > 1 else ".")
 
 
 @exercise("09-4")
-def check_gentler(answer) -> str:
-    rest_d, rest_e = (number(value, name) for value, name in zip(answer[:2], ("rest_d", "rest_e"), strict=True))
-    if abs(rest_d - 9.3) > 0.15:
-        if abs(rest_d - 3.1) < 0.1:
-            raise Hint("rest_d: the error itself stays as it is, but it is given in lengths of the update.")
-        if abs(rest_d - 3.1 / 3) < 0.1:
-            raise Hint("rest_d: a shorter unit makes the number larger.")
-        raise Hint("rest_d: it is the rounding error of the base. Does that depend on the update, and does its unit?")
-    if abs(rest_e - (3 * (1 + 2.5**2) - 1) ** 0.5) > 0.1:
-        if abs(rest_e - 2.5 * 3**0.5) < 0.05:
-            raise Hint(
-                "rest_e: nearly. The square of the whole change triples. What part of it has arrived, and is no rest?"
-            )
-        if abs(rest_e - 23**0.5) < 0.05:
-            raise Hint("rest_e: that is for the eight weights, whose first rest was 2.65. Here the first is 2.5.")
-        if abs(rest_e - 7.5) < 0.1:
-            raise Hint("rest_e: that holds if as many weights cross as before. Do they?")
-        if abs(rest_e - 2.5) < 0.1:
-            raise Hint("rest_e: fewer weights cross, but the steps of those that do are as long as before.")
-        raise Hint("rest_e: how many cross, and how far does each move? A length is the root of a sum of squares.")
+def check_lost_notes(answer) -> str:
     matched(
-        answer[2],
-        {"R": "E", "S": "apart"},
+        answer,
+        {"P": "D", "Q": "A or C", "R": "B", "S": "E", "T": "float16"},
         {
-            "R": "R: which share arrived, and how long is the rest beside it? Divide by `meant @ meant`, then compare.",
-            "S": "S: which of the five can she build at all, and which of those fit? Or may she leave them unmerged?",
+            "P": "P: its rest is the longest by far. Which error, about 9% of the weights, is 90 times this update?",
+            "Q": "Q: next to nothing arrived. From where do updates snap back?",
+            "R": "R: it has 16 bits and hardly a rest. Which 16-bit merge starts where the adapter was trained?",
+            "S": "S: it has 4 bits, and most of the update arrived. Which merge in 4 bits does that?",
+            "T": "T: P and R start from different weights, and in both 65% arrived. So what have they in common?",
         },
-        others=("A", "B", "C", "D"),
+        others=("A", "C", "the original", "4 bits"),
     )
-    return "the gentler the training, the longer both rests compared with it, and that of D grows faster."
+    return "16 bits have levels, too, and where a model is stored matters as much as where its merge starts."

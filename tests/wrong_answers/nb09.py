@@ -5,8 +5,13 @@ def crossing(share: str) -> str:
     return f'exercises.check("09-2", lambda levels, code, absmax, update: {share})'
 
 
-def gentler(rest_d: str, rest_e: str = "4.555", r: str = "E", s: str = "apart") -> str:
-    return f"exercises.check('09-4', [{rest_d}, {rest_e}, {{'R': '{r}', 'S': '{s}'}}])"
+def halved(predicted: str, border: str = "2", whole: str = "100") -> str:
+    measured = f"[{whole} * (values > {border}).mean() for values in ratios.values()]"
+    return f'exercises.check("09-3", [{predicted}, {measured}], ratios=ratios)'
+
+
+def lost(**wrong: str) -> str:
+    return f'exercises.check("09-4", {dict(P="D", Q="A or C", R="B", S="E", T="float16") | wrong})'
 
 
 WRONG = {
@@ -27,20 +32,20 @@ WRONG = {
         (crossing("abs(update) / ((levels[code + 1] - levels[code - 1]) / 2 * absmax)"), "more than all of them"),
     ],
     "09-3": [
-        ("exercises.check('09-3', [289.66, 20 * 4 * 0.16777])", "the base they share"),
-        ("exercises.check('09-3', [289.66, 20 * (4.125 + 4 * 0.16777)])", "not twenty times"),
-        ("exercises.check('09-3', [289.66, 4.125 + 20 * 0.16777])", "that is rank 16"),
-        ("exercises.check('09-3', [14.483, 17.55])", "nothing is shared"),
+        (halved("[0.04, 4.2]", "1"), "shares of the picture"),
+        (halved("[0.04, 4.2]", "0.5"), "twice as long"),
+        (halved("[0.04, 4.2]", "2", "1"), "give percent"),
+        (halved("[0.04, 4.2]", "3"), "halve each ratio"),
+        (halved("[0.42, 4.2]"), "predicted, from the levels: fewer"),
+        (halved("[0.04, 0.4]"), "predicted, from the originals: more"),
+        (halved("[0.04, 8.3]"), "predicted, from the originals: fewer"),
     ],
     "09-4": [
-        (gentler("3.1"), "in lengths of the update"),
-        (gentler("3.1 / 3"), "a shorter unit"),
-        (gentler("9.3", "7.5"), "as many weights cross"),
-        (gentler("9.3", "2.5"), "as long as before"),
-        (gentler("9.3", "1.44"), "root of a sum of squares"),
-        (gentler("9.3", "4.33"), "is no rest"),
-        (gentler("9.3", "4.796"), "whose first rest was 2.65"),
-        (gentler("9.3", "4.6", "D"), "how long is the rest"),
-        (gentler("9.3", "4.6", "E", "E"), "build at all"),
+        (lost(P="B"), "90 times this update"),
+        (lost(Q="E"), "updates snap back"),
+        (lost(R="A"), "hardly a rest"),
+        (lost(S="C"), "most of the update"),
+        (lost(T="the original"), "in common"),
+        (lost(T="train again"), "none of the words"),
     ],
 }
