@@ -283,7 +283,7 @@ def columns_in_another_order(threads: int = 4) -> None:
         color=GRAY)  # fmt: skip
     finish(
         ax,
-        f"The {count} places of a row of the tensor core's tile, colored by the thread that must bring the level. Below, "
-        f"the columns of the weights, colored by the thread that has loaded them. {told[0]}; {told[1]}, with the "
-        f"columns in the order {', '.join(map(str, better))}, and the numbers of x in the same order.",
+        f"The {count} places of a row of the tensor core's tile, colored by the thread that must bring the level. "
+        f"Below, the columns of the weights, colored by the thread that has loaded them. {told[0]}; {told[1]}, with "
+        f"the columns in the order {', '.join(map(str, better))}, and the numbers of x in the same order.",
     )
