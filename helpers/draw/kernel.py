@@ -279,7 +279,7 @@ def columns_in_another_order(threads: int = 4) -> None:
         told.append(f"{said}: {end}")
     strip(ax, x0, 3.4, [str(column) for column in better], w, 3.0, [tint(ACTIVATIONS, 0.7)] * count, size=10.3)
     say(ax, x0 - 1.4, 4.9, "number of x", ha="right", size=10.5)
-    say(ax, 38, 1.3, "numbers 0 to 3 and colors above: threads; each has loaded four columns side by side", size=10.3,
+    say(ax, 38, 1.3, "a color is a thread; each has loaded four columns side by side", size=10.3,
         color=GRAY)  # fmt: skip
     finish(
         ax,
