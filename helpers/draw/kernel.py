@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .canvas import (
+    ACTIVATIONS,
     BLUE,
+    CODES,
     GRAY,
     GREEN,
     INK,
-    LIGHT,
     OCHRE,
     ORANGE,
     PLUM,
@@ -27,8 +28,8 @@ from .canvas import (
 __all__ = [
     "KINDS",
     "amdahl",
+    "columns_in_another_order",
     "few_kernels",
-    "finished_kernel",
     "kernel_tile",
     "loads_for_eight",
     "more_rows",
@@ -68,18 +69,18 @@ def work_for_a_byte(byte: int, levels: Sequence[float]) -> None:
     """What a simple kernel does for one byte of codes, from the byte to its part of the sum."""
     ax = canvas(2.75)
     bits, told = f"{byte:08b}", []
-    strip(ax, 1.5, 12.0, list(bits), 2.1, 3.8, [tint(GREEN, 0.55)] * 4 + [tint(BLUE, 0.4)] * 4)
+    strip(ax, 1.5, 12.0, list(bits), 2.1, 3.8, [tint(CODES, 0.65)] * 4 + [tint(CODES, 0.25)] * 4)
     say(ax, 9.9, 17.8, f"byte {byte}", weight="bold")
-    for i, (color, y, how) in enumerate(((GREEN, 17.4, "shift"), (BLUE, 5.2, "mask"))):
+    for i, (share, y, how) in enumerate(((0.65, 17.4, "shift"), (0.25, 5.2, "mask"))):
         code = int(bits[4 * i : 4 * i + 4], 2)
-        middle = y + 2.2
+        middle, color = y + 2.2, tint(CODES, share)
         arrow(ax, (18.8, 13.9), (26.6, middle), color=GRAY)
         say(ax, 21.6, middle + (0.2 if i == 0 else -1.0), how, size=10.5, color=GRAY)
-        box(ax, 27.2, y, 7.4, 4.4, f"code\n{code}", color=tint(color, 0.35), size=10.3)
+        box(ax, 27.2, y, 7.4, 4.4, f"code\n{code}", color=color, size=10.3)
         arrow(ax, (35.0, middle), (42.6, middle), "look up", color=GRAY, size=10.3)
-        box(ax, 43.2, y, 8.0, 4.4, f"level\n{levels[code]:.3f}".replace("-", "−"), color=tint(color, 0.35), size=10.3)
-        arrow(ax, (51.6, middle), (57.4, middle), "× x", color=GRAY)
-        arrow(ax, (58.0, middle), (62.2, 13.9), color=GRAY)
+        box(ax, 43.2, y, 8.0, 4.4, f"level\n{levels[code]:.3f}".replace("-", "−"), color=color, size=10.3)
+        arrow(ax, (51.6, middle), (62.2, 13.9 + (0.8 if i == 0 else -0.8)), color=GRAY)
+        say(ax, 58.4, middle + (0.4 if i == 0 else -0.4), f"× its x{'₁₂'[i]}", size=10.5, color=GRAY)
         told.append(f"code {code}, level {levels[code]:.3f}")
     box(ax, 62.8, 11.6, 3.6, 4.6, "+", color="white")
     arrow(ax, (66.8, 13.9), (75.0, 13.9), color=INK)
@@ -98,15 +99,15 @@ def kernel_tile(rows: int, width: int) -> None:
     ax = canvas(3.4)
     x0, w, y0, h = 15, 44, 5.2, 20.8
     say(ax, 13.4, 29.6, "x", ha="right", weight="bold")
-    box(ax, x0, 28.4, w, 2.4, color=LIGHT)
-    box(ax, x0 + 16, 28.4, 9, 2.4, color=tint(GRAY, 0.6))
+    box(ax, x0, 28.4, w, 2.4, color=tint(ACTIVATIONS, 0.25))
+    box(ax, x0 + 16, 28.4, 9, 2.4, color=ACTIVATIONS)
     for i in range(5):
         y = y0 + h - (i + 1) * h / 5
         mine = i == 1
         box(ax, x0, y, w, h / 5, color=tint(GREEN, 0.3) if mine else tint(GREEN, 0.1))
         name = f"program {i}" if i < 4 else "…"
         say(ax, 13.4, y + h / 10, name, ha="right", weight="bold" if mine else "normal", size=10.3)
-        box(ax, 63, y, 3.0, h / 5, color=tint(RED, 0.6) if mine else tint(RED, 0.12))
+        box(ax, 63, y, 3.0, h / 5, color=ACTIVATIONS if mine else tint(ACTIVATIONS, 0.2))
     y = y0 + 3 * h / 5
     for k in range(rows):
         box(ax, x0 + 16, y + k * h / 5 / rows, 9, h / 5 / rows, color=tint(GREEN, 0.85), linewidth=0.6)
@@ -155,22 +156,21 @@ def loads_for_eight(kernels: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def more_rows(texts: int) -> None:
-    """One row of x against many: the same weights, more work with them."""
-    ax = canvas(2.3)
-    for x, n, said in ((1, 1, "one text"), (38, texts, f"{texts} texts at once")):
-        say(ax, x + 15, 20.6, said, weight="bold")
-        matrix(ax, x, 5.4, 17, 12.6, 7, 8, [tint(GREEN, 0.3 + 0.3 * ((5 * k) % 7) / 7) for k in range(56)])
-        say(ax, x + 19, 11.7, "×", size=16)
-        wide = 1.6 if n == 1 else 14.4
-        matrix(ax, x + 21, 5.4, wide, 12.6, 8, n, [tint(GRAY, 0.6)] * 8 * n)  # as many as the weights have columns
-        count = "1 row of x" if n == 1 else f"{n} rows of x"
-        say(ax, x + 21 + wide / 2, 3.4, count, size=10.5)
-        say(ax, x + 8.5, 3.4, "weights, once", size=10.5)
-    say(ax, 38, 0.9, "(rows of x are drawn as columns)", size=10.3, color=GRAY)
+    """One row of x against many, above the same weights: more work with them."""
+    ax = canvas(3.1)
+    for x, n, said in ((12, 1, "one text"), (50, texts, f"{texts} texts at once")):
+        say(ax, x + 11, 29.2, said, weight="bold")
+        high = 1.4 if n == 1 else 9.6
+        matrix(ax, x, 17.0, 22, high, n, 8, [tint(ACTIVATIONS, 0.8)] * 8 * n, edgecolor=GRAY, linewidth=0.5)
+        say(ax, x - 1.4, 17.0 + high / 2, "1 row of x" if n == 1 else f"{n} rows\nof x", ha="right", size=10.5)
+        matrix(ax, x, 4.6, 22, 10.6, 6, 8, [tint(CODES, 0.3 + 0.3 * ((5 * k) % 7) / 7) for k in range(48)])
+        say(ax, x - 1.4, 9.9, "weights", ha="right", size=10.5)
+        times = "for one product" if n == 1 else f"for {n} products"
+        say(ax, x + 11, 2.2, f"read once, {times}", size=10.5, color=GRAY)
     finish(
         ax,
-        f"Twice the same matrix of weights, read once. On the left it is multiplied by one row of x, on the right by "
-        f"{texts}: the bytes of the weights are the same, and the work is {texts} times as much.",
+        f"Twice the same matrix of weights, read once. On the left one row of x lies above it, on the right {texts} "
+        f"rows: the bytes of the weights are the same, and the products are {texts} instead of one.",
     )
 
 
@@ -191,10 +191,11 @@ def few_kernels(plain: int, fused: int, layers: int) -> None:
     say(ax, 75, 17.6, f"{fused:,} kernels a step; each box is one", ha="right", size=10.5)
     for i, name in enumerate(bottom):
         box(ax, 1.5 + 9.25 * i, 8.4, 8.9, 6.6, name, color=WEIGHTS if name in products else REST, size=10.3)
-    box(ax, 17, 3.0, 2.4, 2.0, color=WEIGHTS)
-    say(ax, 20.6, 4.0, "products", ha="left", size=10.5)
-    box(ax, 38, 3.0, 2.4, 2.0, color=REST)
-    say(ax, 41.6, 4.0, "the rest, attention included", ha="left", size=10.5)
+    say(ax, 1.5, 6.2, "(the last add is done at the start of the next block)", ha="left", size=10.3, color=GRAY)
+    box(ax, 17, 1.6, 2.4, 2.0, color=WEIGHTS)
+    say(ax, 20.6, 2.6, "products", ha="left", size=10.5)
+    box(ax, 38, 1.6, 2.4, 2.0, color=REST)
+    say(ax, 41.6, 2.6, "the rest, attention included", ha="left", size=10.5)
     finish(
         ax,
         f"The operations of one transformer block. Above, each takes a kernel or several: {plain:,} kernels a step. "
@@ -221,74 +222,68 @@ def amdahl(p: float, s: float) -> None:
 
 def moves_between_threads(threads: int = 4, each: int = 2) -> None:
     """Bytes as threads load them, several to each, and as they multiply them, dealt out one by one; moves between."""
-    ax = canvas(3.1)
-    count, w, x0 = threads * each, 5.0, 18
-    found, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
-    at = {}
+    ax = canvas(4.1)
+    count, w, x0 = threads * each, 5.0, 23
+    held, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
+    end = x0 + count * w
     for y, holders, said in (
-        (21.0, found, "the thread that\nfinds its levels"),
-        (4.2, dealt, "the thread that\nmultiplies them"),
+        (30.6, held, "has the codes,\nfinds the levels"),
+        (17.2, dealt, "has the x,\nmultiplies"),
+        (3.8, held, "has the absmax,\nkeeps the total"),
     ):
         colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
-        at[y] = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
+        middles = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
         say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
-    say(ax, x0 - 1.6, 27.2, "byte", ha="right", size=10.3, color=GRAY)
-    for i, x in enumerate(at[21.0]):
-        say(ax, x, 27.2, str(i), size=10.3, color=GRAY)
-        arrow(ax, (x, 20.6), (x, 16.8), color=INK)
-        arrow(ax, (x, 12.2), (x, 8.6), color=INK)
-    end = x0 + count * w
-    box(ax, x0, 12.4, end + 4.4 - x0, 4.2, "shared memory: written here, and read again", color=tint(ORANGE, 0.45),
-        size=10.5)  # fmt: skip
-    ax.plot([end + 0.4, end + 2.2], [6.2, 6.2], color=INK, lw=1.3)
-    arrow(ax, (end + 2.2, 6.2), (end + 2.2, 12.2), color=INK)
-    ax.plot([end + 2.2, end + 2.2], [16.8, 23.0], color=INK, lw=1.3)
-    arrow(ax, (end + 2.2, 23.0), (end + 0.4, 23.0), color=INK)
-    say(ax, end + 5.2, 14.5, "then the sum\nof each byte\ngoes back", ha="left", size=10.3)
-    others = sum(a != b for a, b in zip(found, dealt, strict=True))
-    said = f"{others} of {count} bytes end in another color, so with another thread"
-    say(ax, x0 + count * w / 2, 1.6, said, size=10.5, color=GRAY)
+        if y == 30.6:
+            say(ax, x0 - 1.6, 37.0, "byte", ha="right", size=10.3, color=GRAY)
+            for i, x in enumerate(middles):
+                say(ax, x, 37.0, str(i), size=10.3, color=GRAY)
+            continue
+        box(ax, x0, y + 7.0, count * w, 3.4, "shared memory", color=tint(GRAY, 0.3), size=10.5)
+        for x in middles:
+            arrow(ax, (x, y + 13.2), (x, y + 10.6), color=INK)
+            arrow(ax, (x, y + 6.8), (x, y + 4.2), color=INK)
+        say(ax, end + 1.4, y + 8.7, "2 levels\nof each byte" if y > 10 else "1 sum\nof each byte", ha="left", size=10.5)
+    say(ax, x0 + count * w / 2, 1.4, "numbers and colors: which thread", size=10.5, color=GRAY)
     finish(
         ax,
-        f"{count} bytes and {threads} threads. Above, each thread finds the levels of {each} bytes side by side. "
-        f"Below, bytes are dealt out one by one to be multiplied. For {others} of {count} bytes these are two "
-        "different threads, so levels move through shared memory, and each byte's sum goes back the same way.",
+        f"{count} bytes and {threads} threads. Above, each thread has {each} bytes side by side, and finds their "
+        "levels. In the middle, bytes are dealt out one by one to be multiplied by x. Below, each thread has its own "
+        "bytes again, keeps the total and multiplies by absmax. Two levels of each byte go down through shared memory "
+        "first, then one sum.",
     )
 
 
-def finished_kernel(byte: int, levels: Sequence[float], rows: int = 16) -> None:
-    """What the finished kernel does for a byte: one look-up in a copy of its own, then the tensor core."""
-    ax = canvas(3.3)
-    pair = [f"{levels[code]:.3f}".replace("-", "−") for code in (byte >> 4, byte & 15)]
-    say(ax, 22.2, 30.4, "a thread", weight="bold")
-    box(ax, 1.0, 7.6, 42.4, 21.0, color="white", edgecolor=GRAY, linestyle="--")
-    box(ax, 2.6, 16.2, 8.4, 4.6, f"byte\n{byte}", color=tint(GREEN, 0.5), size=10.5)
-    arrow(ax, (11.4, 18.5), (15.0, 18.5))
-    for i in (2, 1, 0):
-        box(ax, 15.4 + 0.9 * i, 12.6 + 0.9 * i, 11.4, 10.0, color=tint(ORANGE, 0.4))
-    say(ax, 21.1, 17.6, "its copy of\nthe table:\n256 pairs", size=10.3)
-    say(ax, 21.6, 26.4, "32 threads, 32 copies in shared memory", size=10.3, color=OCHRE)
-    arrow(ax, (29.2, 18.5), (32.6, 18.5))
-    for y, level in ((19.0, pair[0]), (14.4, pair[1])):
-        box(ax, 33.0, y, 9.0, 4.0, level, color=tint(BLUE, 0.4), size=10.5)
-    say(ax, 22.2, 9.6, "one look-up gives two levels", size=10.3, color=GRAY)
-    arrow(ax, (43.8, 18.5), (48.0, 18.5))
-    say(ax, 59.4, 30.4, "the tensor core", weight="bold")
-    side, x0, y0 = 19.2, 48.6, 7.6
-    colors = [tint(BLUE, 0.18)] * (rows * rows)
-    colors[5 * rows + 4 : 5 * rows + 6] = [BLUE, BLUE]
-    matrix(ax, x0, y0, side, 17.0, rows, rows, colors, linewidth=0.8)
-    strip(ax, x0, 25.8, [""] * rows, side / rows, 2.0, [tint(GRAY, 0.6)] * rows, linewidth=0.6)
-    say(ax, x0 + side + 0.9, 26.8, "x", ha="left", weight="bold")
-    strip_x = x0 + side + 1.2
-    matrix(ax, strip_x, y0, 2.0, 17.0, rows, 1, [tint(RED, 0.5)] * rows, linewidth=0.8)
-    say(ax, strip_x + 4.6, y0 + 8.5, f"{rows}\nsums", size=10.3)
-    say(ax, x0 + side + 3.0, 5.0, "× absmax", size=10.3, color=OCHRE)
-    say(ax, x0 + 7.6, 5.0, f"an x serves {rows} rows", size=10.3, color=GRAY)
-    say(ax, 38, 1.4, "nothing moves from thread to thread", size=10.5, color=GREEN, weight="bold")
+def columns_in_another_order(threads: int = 4) -> None:
+    """A row of a tensor core's tile: who must bring each place's level, and who has loaded it, in two orders."""
+    ax = canvas(4.0)
+    count, w, x0 = 4 * threads, 3.3, 21.6
+    half = count // 2
+    wanted = [place % half // 2 for place in range(count)]  # as the hardware has it
+    better = [4 * thread + place % 2 + 2 * (place // half) for place, thread in enumerate(wanted)]
+
+    def row(y: float, said: str, texts: Sequence, owners: Sequence[int], mark: Sequence[int] = ()) -> None:
+        strip(ax, x0, y, [str(t) for t in texts], w, 3.6, [tint(LANES[t], 0.5) for t in owners], size=10.3)
+        say(ax, x0 - 1.4, y + 1.8, said, ha="right", size=10.5)
+        for place in mark:
+            say(ax, x0 + (place + 0.5) * w, y - 1.5, "✗", size=10.5, color=RED, weight="bold")
+
+    row(33.6, "the tensor core\nwants from thread", wanted, wanted)
+    told = []
+    for y, order, said in ((21.4, range(count), "before"), (7.0, better, "after")):
+        owners = [column // 4 for column in order]
+        wrong = [place for place in range(count) if owners[place] != wanted[place]]
+        end = f"{len(wrong)} of {count} levels have to move" if wrong else "each level is where it is wanted"
+        say(ax, x0, y + 5.2, f"{said}: {end}", ha="left", weight="bold", color=RED if wrong else GREEN)
+        row(y, "column of the weights", order, owners, wrong)
+        told.append(f"{said}: {end}")
+    strip(ax, x0, 3.4, [str(column) for column in better], w, 3.0, [tint(ACTIVATIONS, 0.7)] * count, size=10.3)
+    say(ax, x0 - 1.4, 4.9, "number of x", ha="right", size=10.5)
+    say(ax, 38, 1.3, "a color is a thread; each has loaded four columns side by side", size=10.3,
+        color=GRAY)  # fmt: skip
     finish(
         ax,
-        f"A thread looks the byte {byte} up in its own copy of a table of 256 pairs, and gets the levels {pair[0]} and "
-        f"{pair[1]}. The thread hands them to the tensor core, which multiplies {rows} rows of {rows} levels by the "
-        f"same {rows} numbers of x, and gives {rows} sums. These are multiplied by absmax.",
+        f"The {count} places of a row of the tensor core's tile, colored by the thread that must bring the level. "
+        f"Below, the columns of the weights, colored by the thread that has loaded them. {told[0]}; {told[1]}, with "
+        f"the columns in the order {', '.join(map(str, better))}, and the numbers of x in the same order.",
     )

@@ -1,4 +1,4 @@
-"""Checks of notebook 11: loads with more rows, the loop of a kernel, a choice of kernel, Amdahl's law."""
+"""Checks of notebook 11: the turns of a planned kernel, the loop of a kernel, a choice of kernel, Amdahl's law."""
 
 import math
 
@@ -6,26 +6,38 @@ from . import Hint, call, exercise, matched, number
 
 
 @exercise("11-1")
-def check_loads(answer) -> str:
-    if not isinstance(answer, dict):
+def check_turns(answer, *, weights, rate, measured) -> str:
+    if not isinstance(answer, dict) or not {"turns", "µs"} <= set(answer):
         call(lambda: answer)  # still open, if it is the dots
-        raise Hint('a dictionary is wanted here: {"A": …, "B": …, "C": …, "D": …}.')
-    truth = {"A": 2.25, "B": 2.5, "C": 3.0, "D": 2.0}
-    why = {
-        "A": "with 4 rows, an x serves four weights. What do the other three kinds make together?",
-        "B": "a wider window takes more bytes at a time, and fewer times. What changes per weight?",
-        "C": "with 1 row, an x serves one weight only.",
-        "D": "with very many rows, x costs next to nothing. Which loads are left?",
-    }
-    for name, right in truth.items():
-        if name not in answer:
-            raise Hint(f"{name} is missing.")
-        found = number(answer[name], f"the number of loads in {name}")
-        if abs(found - 2.5 * 2 / {"A": 4, "B": 2, "C": 1, "D": math.inf}[name]) < 0.01 and name != "B":
-            raise Hint(f"{name}: only one of the four kinds gets fewer with more rows. Whose numbers do rows share?")
-        if abs(found - right) > 0.02:
-            raise Hint(f"{name}: {why[name]}")
-    return "more rows save loads of x and no others. 2 loads per weight stay, and on the recorded GPU that's too many."
+        raise Hint('a dictionary is wanted here: {"turns": …, "µs": …}.')
+    turns, us = (number(answer[key], f"the number of {key}") for key in ("turns", "µs"))
+    codes = absmax = 4 / 32  # 32 weights are four times eight
+    x, moves = 4 * 32 / 4 / 32, 4 * 9 * 2 / 32  # four turns for 32 loads, of which one serves 4 rows; written and read
+    truth = codes + absmax + x + moves
+    if abs(turns - truth) > 0.101:
+        wrong = {
+            truth - moves / 2: "moves: a number that moves is written, and then read. Count both.",
+            truth - moves: "what about the numbers that move?",
+            truth - 3 * x / 4: "x: 32 of these loads take four turns. Your count has one turn for them.",
+            truth + 3 * x: "x: a program has 4 rows. How many weights does an x serve?",
+            truth + 1: "levels: what lies in registers needs no load.",
+            truth / 4: "that's for eight weights. How many turns are it for 32?",
+            truth - 8 / 32: "moves: the sum of eight weights moves, too.",
+        }
+        for value, hint in wrong.items():
+            if abs(turns - value) < 0.03:
+                raise Hint(hint)
+        raise Hint("turns: take codes, absmax, x and moves one by one. How many of each for 32 weights, and then / 32?")
+    least = truth * weights / 32 / rate
+    if abs(us - least) > 1.05:
+        if abs(us - 32 * least) < 32:
+            raise Hint("µs: your turns are for 32 weights. How many times 32 does the layer have?")
+        raise Hint("µs: go through the line by hand above once more, with your number of turns.")
+    first, second = (measured[kernel]["median"] for kernel in ("by_pointer", "by_permute"))
+    return (
+        f"at least {least:.0f} µs. We measured {second:.0f}, where the first kernel took {first:.0f}. The plan does "
+        f"away with all loads of levels and saves {1 - second / first:.0%} of the time: the moves are left."
+    )
 
 
 @exercise("11-2")
@@ -75,26 +87,42 @@ def check_kernel(answer, *, count_loads) -> str:
     total = sum(each.values())
     if each["absmax"] > 0.2:
         raise Hint(
-            f"the sums are right, but absmax is loaded {each['absmax']:.2f} times per weight. Take it out of the "
+            f"the sums are right, but absmax is fetched {each['absmax']:.2f} times per weight. Take it out of the "
             "inner loop: the line after it multiplies all eight at once."
         )
     return (
-        f"right, with {total:.2f} loads per weight, and {each['levels']:.0f} of them is for the level. It's the loop "
-        "of the second kernel, which finds its levels in another way. Its time on a GPU comes next."
+        f"right, with {total:.2f} fetches per weight, and {each['levels']:.0f} of them is for the level. The kernel of "
+        "exercise 1 saves that one, too."
     )
 
 
+def quickest(us, texts: int, room: int) -> float:
+    """The least time for so many texts, in passes of any measured number of rows for which there is room."""
+    return min(math.ceil(texts / rows) * time for rows, time in us.items() if rows <= room)
+
+
 @exercise("11-3")
-def check_choice(answer) -> str:
-    truth = {"A": "4 bits", "B": "16 bits", "C": "no difference", "D": "4 bits"}
-    why = {
-        "A": "A: which of the two points at 1 row lies lower?",
-        "B": "B: with 8 rows, is bitsandbytes' line below that of bf16, or above?",
-        "C": "C: look for the place where the two lines cross.",
-        "D": "D: speed isn't everything. What can a model that doesn't fit do?",
+def check_choice(answer, *, us) -> str:
+    plans = {
+        "A": ("bitsandbytes", 8, 8, 8),
+        "B": ("bitsandbytes", 8, 4, 8),
+        "C": ("torchao", 32, 8, 32),
+        "D": ("torchao", 64, 16, 64),
     }
+    why = {
+        "A": "A: one pass each way. Which of the two is quicker with 8 rows?",
+        "B": "B: in 16 bits, how many passes, with how many rows each?",
+        "C": "C: in 16 bits it takes four passes. Are they quicker than one of torchao's with 32 rows?",
+        "D": "D: in 16 bits it takes four passes. Are they quicker than one of torchao's with 64 rows, or two with 32?",
+    }
+    truth = {}
+    for name, (kernel, texts, in_16, in_4) in plans.items():
+        faster = quickest(us[kernel], texts, in_4) < quickest(us["bf16"], texts, in_16)
+        truth[name] = "4 bits" if faster else "16 bits"
     matched(answer, truth, why)
-    return "the same 4 bits are faster, slower or alike: it depends on the kernel and on how many texts you run."
+    return (
+        "a slower kernel can still win, by the memory that it leaves for more texts. It depends on how many you have."
+    )
 
 
 @exercise("11-4")

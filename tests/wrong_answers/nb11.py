@@ -1,6 +1,6 @@
 """The two most likely wrong answers to each exercise of notebook 11, and a part of the hint that each must get."""
 
-CHECK_1 = 'exercises.check("11-1", {"A": '
+CHECK_1 = 'exercises.check("11-1", {}, weights=weights, rate=rate, measured=past["steps"])'
 KERNEL = """@jit
 def by_word(x, codes, absmax, levels, out, K, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -20,15 +20,17 @@ exercises.check("11-2", by_word, count_loads=kernels.count_loads)"""
 CODE, PART = "(word >> (8 * (i // 2) + 4 * (1 - i % 2))) & 15", "tl.load(levels + code) * tl.load(x + 8 * place + i)"
 SCALE = "absmax + row * (K // 64) + place // 8"
 SCALED = f"{PART} * tl.load({SCALE})"
-CHECK_3 = 'exercises.check("11-3", {"A": "4 bits", '
+CHECK_3 = 'exercises.check("11-3", dict(zip("ABCD", ("{}", "{}", "{}", "{}"))), us=medians)'
 NEEDED = "def needed(p, goal):\n    "
 CHECK_4 = '\nexercises.check("11-4", needed)'
 
 WRONG = {
     "11-1": [
-        (f'{CHECK_1}1.25, "B": 2.5, "C": 5.0, "D": 0}})', "only one of the four kinds"),
-        (f'{CHECK_1}2.25, "B": 1.25, "C": 3.0, "D": 2.0}})', "a wider window"),
-        (f'{CHECK_1}2.25, "B": 2.5, "C": 3.0, "D": 1.5}})', "Which loads are left"),
+        (CHECK_1.format('{"turns": 2.375, "µs": 17}'), "Count both"),
+        (CHECK_1.format('{"turns": 2.75, "µs": 19}'), "take four turns"),
+        (CHECK_1.format('{"turns": 4.5, "µs": 32}'), "needs no load"),
+        (CHECK_1.format('{"turns": 0.875, "µs": 6}'), "for eight weights"),
+        (CHECK_1.format('{"turns": 3.5, "µs": 3.5 * weights / rate}'), "How many times 32"),
     ],
     "11-2": [
         (KERNEL.format("(word >> (4 * i)) & 15", PART, SCALE), "have changed places"),
@@ -41,9 +43,10 @@ WRONG = {
         (KERNEL.format(CODE, PART, "absmax + row * (K // 8) + place // 8"), "which has 24 elements"),
     ],
     "11-3": [
-        (f'{CHECK_3}"B": "4 bits", "C": "no difference", "D": "4 bits"}})', "with 8 rows"),
-        (f'{CHECK_3}"B": "16 bits", "C": "16 bits", "D": "4 bits"}})', "the two lines cross"),
-        (f'{CHECK_3}"B": "16 bits", "C": "no difference", "D": "16 bits"}})', "doesn't fit"),
+        (CHECK_3.format("4 bits", "4 bits", "4 bits", "16 bits"), "quicker with 8 rows"),
+        (CHECK_3.format("16 bits", "16 bits", "4 bits", "16 bits"), "how many passes"),
+        (CHECK_3.format("16 bits", "4 bits", "16 bits", "16 bits"), "one of torchao's with 32 rows"),
+        (CHECK_3.format("16 bits", "4 bits", "4 bits", "4 bits"), "with 64 rows"),
     ],
     "11-4": [
         (f"{NEEDED}return goal{CHECK_4}", "the whole step"),
