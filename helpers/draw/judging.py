@@ -178,7 +178,8 @@ def zone(
     """Values on one number line, a row each, over the zone in which they count as true; the verdict at the right.
 
     A row is a value, or a value with the low and high end of its interval. `kinds` are the verdicts, row by row.
-    `within` may be infinite at one end. What lies beyond the right of `ends` becomes an arrow with its value. The title, if there is one, says what the rows tell together.
+    `within` may be infinite at one end. What lies beyond the right of `ends` becomes an
+    arrow with its value. The title, if there is one, says what the rows tell together.
     """
     ax = canvas(1.15 + 0.4 * len(rows) + (0.38 if title else 0))
     top = 10 * ax.figure.get_figheight() - (3.8 if title else 0)
