@@ -34,7 +34,7 @@ SAID = {
     "loss": _lost,
     "dq-loss": lambda quality: f"perplexity {changed(*quality['nf4-dq over nf4']).replace('95% interval: ', '')}",
     "mmlu": lambda mmlu: "nothing",
-    "2gb": lambda training: f"at least {training['forecast_gb']:.2f} GB",
+    "2gb": lambda training: f"at least {training['forecast_gb']:.2f} GB, by forecast",
     "targets": lambda sweep: "{:.0f} points behind ({:.0f} to {:.0f})".format(*(100 * v for v in sweep["behind"])),
 }
 
