@@ -1,8 +1,9 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
+from .brief import brief
 from .claim import CLAIMS, FAULTS, Claim, Verdict, combined, fault, judge, witnessed
 from .kernel import with_kernel
-from .margins import FOLLOWED, MARGINS, NEGLIGIBLE, inside, settled
+from .margins import FOLLOWED, MARGINS, NEGLIGIBLE, TOLERANCE, inside, settled
 from .rewritten import guide
 from .verdicts import unpaired_z
 
@@ -13,7 +14,9 @@ __all__ = [
     "Claim",
     "MARGINS",
     "NEGLIGIBLE",
+    "TOLERANCE",
     "Verdict",
+    "brief",
     "combined",
     "inside",
     "fault",

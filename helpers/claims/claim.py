@@ -58,11 +58,11 @@ def claim(id: str, topic: str, short: str, test: str, source: str, *needs: str):
 
 FAULTS = {  # what is wrong with a claim that does not hold; what is in no list here follows from the verdict
     "holds": (),
-    "forgets\na part": ("range", "table", "linear", "saves", "dq-bits", "2gb"),
+    "forgets\na part": ("range", "table", "linear", "saves", "dq-bits"),
     "lacks a\ncondition": ("int4", "faster", "simplified"),
     "too little\nmeasured": ("mmlu", "dq-loss"),
     "out of\ndate": ("hardware",),
-    "isn't so": ("intro", "fewer", "long", "loss", "conclusion", "targets"),
+    "isn't so": ("intro", "fewer", "long", "loss", "conclusion", "2gb", "targets"),
 }
 
 
@@ -111,7 +111,7 @@ def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: 
     if here.kind == recorded.kind == "false" and here.verdict != recorded.verdict:  # false for opposite reasons
         here_why, recorded_why = (verdict.verdict.removeprefix("false: ") for verdict in (here, recorded))
         elsewhere = "Mistral-7B's shapes on another machine" if timed else "Mistral-7B's shapes"
-        return f"false: {here_why} with {name}, and {recorded_why} with {elsewhere}"
+        return f"false: with {name} it is {here_why}, and with {elsewhere} it is {recorded_why}"
     if here.kind == recorded.kind:
         return here.verdict
     conditions = [v.verdict.removeprefix("depends on ") for v in (recorded, here) if v.kind == "depends"]

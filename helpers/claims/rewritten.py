@@ -76,9 +76,9 @@ def _memory(here: dict, name: str) -> list[str]:
         return parts
     gone = loaded["parameters"]["16 bits"] - loaded["parameters"]["nf4-dq"]
     parts.append(
-        f"With double quantization, NF4 saves {1 - size['nf4-dq'] / size['fp16']:.1%} compared with FP16. Why not 75%? "
-        "Because each block of 64 weights also stores a constant, so that a linear layer shrinks by "
-        f"{loaded['saved_linear']:.1%}, and because embeddings, output head and norms stay in 16 bits. The larger "
+        f"With double quantization, NF4 saves {1 - size['nf4-dq'] / size['fp16']:.1%} compared with FP16. The codes "
+        "alone would save 75%. But each block of 64 weights also stores a constant, so that a linear layer shrinks by "
+        f"{loaded['saved_linear']:.1%}, and embeddings, output head and norms stay in 16 bits. The larger "
         f"their part of a model, the less you save: {name} shrinks by {loaded['saved']:.1%}. "
         + (f"{gone:,} parameters go away." if gone else "No parameter goes away; most of them take fewer bits.")
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from .canvas import (
     BLUE,
+    CODES,
+    CONSTANTS,
     GRAY,
     GREEN,
     INK,
@@ -13,6 +15,7 @@ from .canvas import (
     OCHRE,
     ORANGE,
     RED,
+    SIXTEEN,
     SKY,
     arrow,
     box,
@@ -74,15 +77,15 @@ def bytes_of_a_block(rows: Mapping[str, tuple[float, float]], plain: float = 16)
     """Bits per weight as bars to one scale: codes and constants of each row, next to `plain` bits without constants."""
     ax = canvas(0.75 + 0.42 * (len(rows) + 1))
     top, per, told = 10 * ax.figure.get_figheight(), 36 / plain, []
-    for x, color, said in ((26, GREEN, "codes"), (38, ORANGE, "constants")):
+    for x, color, said in ((26, CODES, "codes"), (38, CONSTANTS, "constants")):
         box(ax, x, top - 3.0, 1.9, 1.9, color=tint(color, 0.55))
         say(ax, x + 2.8, top - 2.05, said, ha="left", size=10.5)
     for i, (name, (codes, constants)) in enumerate([("no quantization", (plain, 0)), *rows.items()]):
         y = top - 7.4 - 4.2 * i
         say(ax, 25, y + 1.4, name, ha="right", size=10.5, weight="bold")
-        box(ax, 26, y, codes * per, 2.8, color=tint(GREEN, 0.55) if i else LIGHT)
+        box(ax, 26, y, codes * per, 2.8, color=tint(CODES, 0.55) if i else tint(SIXTEEN, 0.5))
         if constants:
-            box(ax, 26 + codes * per, y, constants * per, 2.8, color=tint(ORANGE, 0.7))
+            box(ax, 26 + codes * per, y, constants * per, 2.8, color=tint(CONSTANTS, 0.7))
         both = codes + constants
         saved = f", saves {1 - both / plain:.1%}" if i else ""
         say(ax, 27.2 + both * per, y + 1.4, f"{both:.4g} bits{saved}", ha="left", size=10.5)
@@ -91,24 +94,53 @@ def bytes_of_a_block(rows: Mapping[str, tuple[float, float]], plain: float = 16)
 
 
 def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
-    """Two independent errors as the sides of a right triangle, and both together as its long side."""
-    ax = canvas(2.5)
+    """Two independent errors as the sides of a right triangle, and both together as its long side.
+
+    Where the triangle is too flat to be seen, its tip is enlarged below it.
+    """
+    ax = canvas(2.6)
     width, told = 76 / len(pairs), []
     for i, (name, (large, small)) in enumerate(pairs.items()):
-        x, per = i * width + 3.5, 20 / large
-        both = math.hypot(large, small)
-        ax.plot([x, x + 20], [4.6, 4.6], color=GREEN, lw=3, solid_capstyle="butt")
-        ax.plot([x + 20, x + 20], [4.6, 4.6 + small * per], color=ORANGE, lw=3, solid_capstyle="butt")
-        ax.plot([x, x + 20], [4.6, 4.6 + small * per], color=INK, lw=1.5)
-        say(ax, x + 10, 2.4, f"{large:.6g}", color="#00714f", weight="bold")
-        say(ax, x + 21, 4.6 + min(small * per, 15) / 2, f"{small:.3g}", color=OCHRE, weight="bold", ha="left")
-        say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right" if i == 0 else "center")
-        say(ax, i * width + 3.5, 22.9, name, ha="left", size=10.8, weight="bold")
-        told.append(f"{name}: {large:.6g} and {small:.3g} make {both:.6g}")
+        x, both = i * width + 2.5, math.hypot(large, small)
+        say(ax, x, 24.2, name, ha="left", size=10.8, weight="bold")
+        flat = small < 0.05 * large
+        if flat:
+            _flat_triangle(ax, x, large, small)
+        else:
+            per = 20 / large
+            _triangle(ax, (x, x + 20), 4.6, (0, small * per), (f"{large:.6g}", f"{small:.3g}"))
+            say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right")
+        told.append(f"{name}: {large:.6g} and {small:.3g} make {both:.6g}{', its tip enlarged' if flat else ''}")
     finish(
         ax,
         f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.",
     )
+
+
+def _triangle(ax, along: tuple[float, float], y: float, rise: tuple[float, float], labels: tuple[str, str]) -> None:
+    """The sides of a triangle, or of its tip: the long side rises from one height to the other."""
+    left, right = along
+    ax.plot([left, right], [y, y], color=GREEN, lw=3, solid_capstyle="butt")
+    ax.plot([right, right], [y, y + rise[1]], color=ORANGE, lw=3, solid_capstyle="butt")
+    ax.plot([left, right], [y + rise[0], y + rise[1]], color=INK, lw=1.5)
+    if labels[0]:
+        say(ax, (left + right) / 2, y - 2.2, labels[0], color="#00714f", weight="bold")
+        say(ax, right + 1, y + rise[1] / 2, labels[1], color=OCHRE, weight="bold", ha="left")
+
+
+def _flat_triangle(ax, x: float, large: float, small: float) -> None:
+    """A triangle that looks like a line, its tip marked, and below it the tip, so much larger that it can be seen."""
+    long, seen, tall = 29, 22, 4.2
+    _triangle(ax, (x, x + long), 20.2, (0, small * long / large), ("", ""))
+    zoom = tall / (small * long / large)
+    box(ax, x + long - 1.6, 19.1, 2.4, 2.4, color="none", linewidth=1.0, edgecolor=GRAY)
+    box(ax, x, 1.0, 33, 15.2, color="none", linewidth=1.0, edgecolor=GRAY)
+    for corner in (x, x + 33):
+        ax.plot([x + long + (-1.6 if corner == x else 0.8), corner], [19.1, 16.2], color=GRAY, lw=0.8)
+    say(ax, x + 16.5, 14.4, f"its tip, {float(f'{zoom:.1g}'):g} times as large", color=GRAY, size=10.3)
+    start = tall * (1 - seen / zoom / long)  # the long side has nearly all its height where the tip begins
+    _triangle(ax, (x + 2, x + 2 + seen), 4.9, (start, tall), (f"{large:.6g}", f"{small:.2g}"))
+    say(ax, x + 2 + seen / 2, 4.9 + tall + 2.0, f"both: {math.hypot(large, small):.6g}", weight="bold")
 
 
 def less_to_carry(megabytes: Mapping[str, float]) -> None:
@@ -121,13 +153,13 @@ def less_to_carry(megabytes: Mapping[str, float]) -> None:
         y = 14.6 - 9.6 * i
         say(ax, 10.6, y + 2.2, name, ha="right", weight="bold", size=11)
         long = 23 * size / most
-        box(ax, 12, y, long, 4.4, color=tint(GRAY if i == 0 else GREEN, 0.5))
+        box(ax, 12, y, long, 4.4, color=tint(SIXTEEN if i == 0 else CODES, 0.5))
         inside = long > 11
         say(ax, 12 + long / 2 if inside else 12.8 + long, y + 2.2, f"{size:.1f} MB", ha="center" if inside else "left")
         arrow(ax, (36.2, y + 2.2), (39.4, y + 2.2))
         steps = ("multiply",) if i == 0 else ("look up", "× scale", "multiply")
         for k, step in enumerate(steps):
-            color = tint(BLUE, 0.3) if step == "multiply" else tint(ORANGE, 0.6)
+            color = {"look up": tint(CODES, 0.4), "× scale": tint(CONSTANTS, 0.5)}.get(step, LIGHT)
             box(ax, 40.2 + 12 * k, y, 11.2, 4.4, step, color=color, size=10.5)
         told.append(f"{name}: {size:.1f} MB to read, then {', '.join(steps)}")
     finish(ax, f"A layer twice, its bytes to scale. {'; '.join(told)}.")
@@ -146,7 +178,8 @@ def zone(
     """Values on one number line, a row each, over the zone in which they count as true; the verdict at the right.
 
     A row is a value, or a value with the low and high end of its interval. `kinds` are the verdicts, row by row.
-    `within` may be infinite at one end. The title, if there is one, says what the rows tell together.
+    `within` may be infinite at one end. What lies beyond the right of `ends` becomes an
+    arrow with its value. The title, if there is one, says what the rows tell together.
     """
     ax = canvas(1.15 + 0.4 * len(rows) + (0.38 if title else 0))
     top = 10 * ax.figure.get_figheight() - (3.8 if title else 0)
@@ -171,11 +204,15 @@ def zone(
         sign, _, dark = LOOKS[kind]
         say(ax, 25.6, y, name, ha="right", size=10.5)
         value, *span = row
-        if span:
+        if value > high:
+            arrow(ax, (at(high) - 5, y), (at(high), y), color=dark)
+            say(ax, at(high) - 5.6, y, form.format(value), ha="right", size=10.5, color=dark, weight="bold")
+        elif span:
             ax.plot([at(span[0]), at(span[1])], [y, y], color=dark, lw=2.6, zorder=3, solid_capstyle="butt")
             for end in span:
                 ax.plot([at(end)] * 2, [y - 0.8, y + 0.8], color=dark, lw=2, zorder=3)
-        ax.plot([at(value)], [y], "o", color=dark, ms=7, zorder=4)
+        if value <= high:
+            ax.plot([at(value)], [y], "o", color=dark, ms=7, zorder=4)
         say(ax, 64.0, y, f"{sign} {kind}", ha="left", size=10.8, color=dark, weight="bold")
         told.append(f"{name} {' to '.join(form.format(number) for number in (span or [value]))}, {kind}")
     say(ax, 44.5, 1.3, axis, color=GRAY, size=10.5)

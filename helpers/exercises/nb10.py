@@ -1,5 +1,5 @@
 """Checks of notebook 10: one verdict for several cases, what fits into 2 GB, how many questions a difference needs,
-and three claims to judge."""
+three claims to judge, and a margin before its result."""
 
 import itertools
 
@@ -55,20 +55,20 @@ def check_parameters(answer) -> str:
 @exercise("10-3")
 def check_questions(answer) -> str:
     value = number(answer, "questions")
-    variance, times = 0.61 * 0.39, (1.96 / 0.001) ** 2
+    variance, times = 0.61 * 0.39, (1.96 / 0.002) ** 2
     truth = 2 * variance * times
     if abs(value / truth - 1) < 0.01:
         return f"about {round(value, -3):,.0f} questions each, {value / 14042:.0f} times as many as MMLU has."
-    if abs(value * 16 / truth - 1) < 0.01:
+    if abs(value * (3 / 2) ** 2 / truth - 1) < 0.01:
         raise Hint("this shows that there is a loss. It should show that the loss is smaller than the margin.")
-    if abs(value * 25 / truth - 1) < 0.01:
-        raise Hint("half a point is the margin. How much room does a loss of 0.4 points leave below it?")
+    if abs(value * (5 / 2) ** 2 / truth - 1) < 0.01:
+        raise Hint("half a point is the margin. How much room does a loss of 0.3 points leave below it?")
     if abs(value / (truth / 2) - 1) < 0.01:
         raise Hint("this is for one score and a known value. Here both scores vary, and their variances add.")
-    if abs(value / (2 * variance / 0.001**2) - 1) < 0.01:
+    if abs(value / (2 * variance / 0.002**2) - 1) < 0.01:
         raise Hint("the interval reaches 1.96 standard errors to either side, not 1.")
     if abs(value * 1e4 / truth - 1) < 0.01:
-        raise Hint("0.1 points are 0.001, not 0.1.")
+        raise Hint("0.2 points are 0.002, not 0.2.")
     if abs(value / (truth / 4) - 1) < 0.01:
         raise Hint("the interval reaches 1.96 standard errors up, and as many down. Only the upper end may not cross.")
     if abs(value / (4 * variance * times) - 1) < 0.01:
@@ -130,3 +130,21 @@ def check_wild(answer) -> str:
         ("false",),
     )
     return "one that holds after all, one that lacks a condition, and one that nobody can know yet."
+
+
+@exercise("10-5")
+def check_margin(answer, *, sealed) -> str:
+    margin = number(answer, "margin")
+    if margin <= 0:
+        raise Hint("with this margin hardly any result could count as true. Which loss would you not even notice?")
+    if margin > 0.5:
+        raise Hint("give a share: 0.01 is 1%, and 1 would be a perplexity twice as high.")
+    if sealed is None:
+        return "it is fixed. But a model of random weights knows nothing, so there is no result to open."
+    value, low, high = sealed["fp4 over nf4"]
+    kind = "true" if high < margin else "false" if low > margin else "open"
+    return (
+        f"it is fixed at {margin:.3g}, so here is the result: with FP4, perplexity is {value:.2%} higher than with NF4 "
+        f"({low:.2%} to {high:.2%}). The claim is {kind}. From {max(high, 0):.1%} on, a margin would make it true. "
+        "If you now feel like changing yours, that is why it comes first."
+    )

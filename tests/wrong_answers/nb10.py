@@ -5,6 +5,7 @@ CHECK = {
     2: 'exercises.check("10-2", parameters)',
     3: 'exercises.check("10-3", questions)',
     4: 'exercises.check("10-4", [found, verdicts])',
+    5: 'exercises.check("10-5", margin, sealed=here["quality"])',
 }
 FOUND = 'found = {"A": 36.36, "B": [28.3, 1.09], "C": 0.14}\n'
 VERDICTS = 'verdicts = {"A": "true", "B": "depends", "C": "open"}\n'
@@ -37,12 +38,12 @@ WRONG = {
         (f"parameters = 2e9 * 8 / 5\n{CHECK[2]}", "on average"),
     ],
     "10-3": [
-        (f"questions = 0.61 * 0.39 * (1.96 / 0.001) ** 2\n{CHECK[3]}", "their variances add"),
-        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.1) ** 2\n{CHECK[3]}", "not 0.1"),
-        (f"questions = 2 * 0.61 * 0.39 / 0.001**2\n{CHECK[3]}", "1.96"),
-        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "smaller than the margin"),
+        (f"questions = 0.61 * 0.39 * (1.96 / 0.002) ** 2\n{CHECK[3]}", "their variances add"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.2) ** 2\n{CHECK[3]}", "not 0.2"),
+        (f"questions = 2 * 0.61 * 0.39 / 0.002**2\n{CHECK[3]}", "1.96"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.003) ** 2\n{CHECK[3]}", "smaller than the margin"),
         (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.005) ** 2\n{CHECK[3]}", "How much room"),
-        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.002) ** 2\n{CHECK[3]}", "Only the upper end"),
+        (f"questions = 2 * 0.61 * 0.39 * (1.96 / 0.004) ** 2\n{CHECK[3]}", "Only the upper end"),
     ],
     "10-4": [
         (f"{FOUND}{VERDICTS.replace('true', 'false')}{CHECK[4]}", "the margin for figures"),
@@ -51,5 +52,10 @@ WRONG = {
         (f"{FOUND.replace('36.36', '39.55')}{VERDICTS}{CHECK[4]}", "without double quantization"),
         (f"{FOUND.replace('28.3', '1.09')}{VERDICTS}{CHECK[4]}", "one scale for the tensor"),
         (f"{FOUND.replace('0.14', '0.0014')}{VERDICTS}{CHECK[4]}", "0.710 and 0.714"),
+    ],
+    "10-5": [
+        (f"margin = 0\n{CHECK[5]}", "hardly any result"),
+        (f"margin = -0.01\n{CHECK[5]}", "not even notice"),
+        (f"margin = 1\n{CHECK[5]}", "0.01 is 1%"),
     ],
 }
