@@ -332,14 +332,14 @@ def kl_along_a_text(
     kl, moved = np.asarray(kl), np.asarray(moved)
     places = np.arange(1, len(kl) + 1)
     ax.bar(places, np.maximum(kl, least) - least, bottom=least, width=0.65, color=[RED if m else BLUE for m in moved])
-    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another token is the likeliest (here came …)")
+    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: the token that came")
     for place, height, token in zip(places[moved], kl[moved], np.asarray(tokens, object)[moved], strict=True):
         look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": RED, "fontsize": 10.5}
         ax.annotate(f"“{_plain(token)}”", (place, height), (0, 6), weight="bold", **look)
     ax.set(yscale="log", ylim=(least, 4 * max(kl.max(), 1)), ylabel="KL (nats, log scale)")
     ax.set_yticks([1, 1e-2, 1e-4, 1e-6], ["1", "0.01", "0.0001", "0.000001"])
     ax.minorticks_off()
-    ax.set_xlabel("which token of the text is to be guessed (no bar: KL below a millionth)")
+    ax.set_xlabel("token to be guessed, counted from the start (no bar: KL below a millionth)")
     ax.set_title(f"{what}: {int(moved.sum())} of {len(kl)} first choices have changed")
     if moved.any():
         ax.legend(loc="upper left")
@@ -383,16 +383,16 @@ def damage(
                 ax.errorbar([value], [y], xerr=bars, fmt="o", capsize=3, **look)
                 continue
             ax.plot([end * 0.97], [y], ">", clip_on=False, **look)
-            far = f"+{value:,.0f}" if value < 1000 else f"×{float(f'{1 + value / 100:.2g}'):,.0f}"
+            far = f"+{value:.3g}" if value < 1000 else f"×{float(f'{1 + value / 100:.2g}'):,.0f}"
             ax.annotate(far, (end * 0.97, y), (-7, 0), textcoords="offset points", ha="right", va="center", fontsize=10)
         if end < math.inf:
             ax.set_xlim(min(least, 0) - 0.06 * (end - least), end)
-            ax.axvline(0.0, color=INK, ls=":", lw=1.4, zorder=0)
+            ax.axvline(0.0, color=INK, ls=":", lw=1.5, zorder=1)
         ax.set_title(f"{measure} sees\n{len(found)} of {changed}", loc="left")
         ax.grid(axis="y", visible=False)
         told.append(f"{measure} sees {', '.join(found) or 'none'}")
     if line is not None:
-        axes[0].axvline(line, color=INK, ls=":", lw=1.4, zorder=0)
+        axes[0].axvline(line, color=INK, ls=":", lw=1.5, zorder=1)
     axes[0].set_xscale("log")
     axes[0].set_xticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])
     axes[0].minorticks_off()
@@ -407,7 +407,7 @@ def damage(
     marks.append(plt.Line2D([], [], label="seen: all of it beyond the line", **look))
     marks.append(plt.Line2D([], [], label="not seen", mfc="white", **look))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
-    fig.suptitle(f"{model}: further right is further from the original", fontsize=10.5, color=GRAY)
+    fig.suptitle(f"{model}: further right is further from the original (arrow: off the chart)", fontsize=10.5, color=GRAY)
     plots.show(
         fig,
         f"{model} after rounding, least changed on top, in three columns: KL, rise of perplexity, right answers lost. "
@@ -433,12 +433,13 @@ def on_two_models(changes: dict[str, dict[str, tuple[float, float, float]]]) -> 
             look = {"textcoords": "offset points", "va": "center", "fontsize": 10.5}
             ax.annotate(f"{value:+.1f}%".replace("-", "−"), (high, y + shift), (7, 0), **look)
         told.append(f"{model}: " + ", ".join(f"{name} {rows[name][0]:+.1%}" for name in names))
-    ax.axvline(0.0, color=INK, ls=":", lw=1.4, zorder=0)
+    ax.axvline(0.0, color=INK, ls=":", lw=1.5, zorder=1)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(right=1.18 * ax.get_xlim()[1])
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("rise of perplexity (%), with 95% intervals")
-    ax.set_title("The same rounding, the same texts, two models")
+    more = max(changes, key=lambda model: sum(row[0] for row in changes[model].values()))
+    ax.set_title(f"Same rounding, same texts: {more} loses more")
     ax.legend(ncols=2, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     plots.show(fig, f"Rise of perplexity by scheme in two models, on the same texts. {'. '.join(told)}.")
