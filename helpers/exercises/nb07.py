@@ -115,7 +115,7 @@ def check_reports(answer) -> str:
         "B": "B: only the 96 changed answers count, not all 2,000. Compute p for 60 and 36.",
         "C": "C has the same net loss as B, but more changed answers. Compute p for 120 and 96.",
         "D": "D: KL is far from zero, but doesn't say for better or for worse. Do the answers? Compute p for 4, 14.",
-        "E": "E: same texts and windows, so the two can be compared. But on which side of zero is the interval?",
+        "E": "E: the same texts, so the two can be compared. But on which side of zero is the interval?",
         "F": "F: two separate exams, so nothing is paired. A difference's standard error is √2 times a score's.",
     }
     matched(answer, truth, why)
