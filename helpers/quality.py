@@ -324,7 +324,8 @@ def tango(lost: int, won: int, n: int, level: float = 0.95) -> tuple[float, floa
         variance = n * (2 * share + d * (1 - d))
         return (won - lost - n * d) / math.sqrt(variance) if variance > 0 else math.inf
 
-    seen, z = (won - lost) / n, NormalDist().inv_cdf(_ends(level)[1])
+    z = Z95 if level == 0.95 else NormalDist().inv_cdf(_ends(level)[1])
+    seen = (won - lost) / n
     return _crossing(distance, z, -1.0, seen), _crossing(distance, -z, seen, 1.0)
 
 
