@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -78,10 +79,10 @@ class Divergence(_OverTexts):
         """Mean nats a token over all texts."""
         return self.mean
 
-    def interval(self, repeats: int = 10_000, seed: int = 0) -> tuple[float, float]:
-        """95% interval of `value`, by drawing texts with replacement."""
+    def interval(self, repeats: int = 10_000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+        """Interval of `value`, by drawing texts with replacement; it leaves out 1 − `level` of the draws."""
         drawn = _draws(len(self.tokens), repeats, seed)
-        return tuple(np.quantile((drawn @ self.nats) / (drawn @ self.tokens), (0.025, 0.975)).tolist())
+        return tuple(np.quantile((drawn @ self.nats) / (drawn @ self.tokens), _ends(level)).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,8 +286,8 @@ def interval(correct: Sequence[bool]) -> tuple[float, float]:
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def paired_difference(before, after, repeats: int = 10_000, seed: int = 0) -> Difference:
-    """How far `after` is from `before` on the same texts or questions, with a 95% interval.
+def paired_difference(before, after, repeats: int = 10_000, seed: int = 0, level: float = 0.95) -> Difference:
+    """How far `after` is from `before` on the same texts or questions, with a 95% interval (or another `level`).
 
     Of two `Perplexity` the relative change of perplexity: texts are drawn with replacement `repeats` times, the same
     ones for both sides, so what makes a text hard cancels. Of two `MultipleChoice` (or arrays of right and wrong) the
@@ -300,16 +301,16 @@ def paired_difference(before, after, repeats: int = 10_000, seed: int = 0) -> Di
         value = math.expm1(change.sum() / tokens.sum())
         drawn = _draws(len(tokens), repeats, seed)
         means = np.expm1((drawn @ change) / (drawn @ tokens))
-        return Difference(value, *np.quantile(means, (0.025, 0.975)).tolist())
+        return Difference(value, *np.quantile(means, _ends(level)).tolist())
     one, two = (np.asarray(getattr(side, "correct", side), dtype=bool) for side in (before, after))
     if one.shape != two.shape or not one.size:
         raise CourseError(f"A paired difference needs the same questions on both sides, not {len(one)} and {len(two)}.")
     lost, won = int((one & ~two).sum()), int((two & ~one).sum())
-    return Difference((won - lost) / len(one), *tango(lost, won, len(one)), mcnemar(lost, won))
+    return Difference((won - lost) / len(one), *tango(lost, won, len(one), level), mcnemar(lost, won))
 
 
-def tango(lost: int, won: int, n: int) -> tuple[float, float]:
-    """95% score interval of (won − lost) / n, the difference of two shares of right answers to the same n questions.
+def tango(lost: int, won: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Score interval (95%, or another `level`) of (won − lost) / n, for two shares of right answers to n questions.
 
     It holds for few changed answers and for none, where a normal interval or a bootstrap is too narrow. Source: Tango,
     "Equivalence test and confidence interval for the difference in proportions for the paired-sample design",
@@ -323,8 +324,14 @@ def tango(lost: int, won: int, n: int) -> tuple[float, float]:
         variance = n * (2 * share + d * (1 - d))
         return (won - lost - n * d) / math.sqrt(variance) if variance > 0 else math.inf
 
+    z = Z95 if level == 0.95 else NormalDist().inv_cdf(_ends(level)[1])
     seen = (won - lost) / n
-    return _crossing(distance, Z95, -1.0, seen), _crossing(distance, -Z95, seen, 1.0)
+    return _crossing(distance, z, -1.0, seen), _crossing(distance, -z, seen, 1.0)
+
+
+def _ends(level: float) -> tuple[float, float]:
+    """The shares below the two ends of an interval that holds the middle `level`."""
+    return (1 - level) / 2, (1 + level) / 2
 
 
 def _crossing(falling, level: float, low: float, high: float) -> float:

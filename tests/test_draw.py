@@ -265,7 +265,7 @@ def test_every_drawing_of_the_package_is_tried_here():
         "loss_along_a_text",
         "outputs_and_rise",
     }
-    charts |= {"damage", "kl_along_a_text", "luck_by_changes"}  # 07
+    charts |= {"damage", "kl_along_a_text", "luck_by_changes", "on_two_models"}  # 07
     charts |= {"perplexity_by_window", "resampled"}
     charts |= {"schemes_and_cards", "use_of_codes"}  # through notebooks, whose outputs are looked at
     assert set(draw.__all__) - {"KINDS", "course_map", "faults", "finish"} == set(DRAWINGS) | charts

@@ -34,6 +34,7 @@ __all__ = [
     "kl_along_a_text",
     "kl_terms",
     "luck_by_changes",
+    "on_two_models",
     "perplexity_by_window",
     "resampled",
     "scored_options",
@@ -293,98 +294,152 @@ def luck_by_changes(
     `example` is one case of lost and won answers, to be marked.
     """
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.5))
-    share = 100 / questions
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.6))
     ax.axhspan(0.05, 1.5, color=tint(ORANGE, 0.25), lw=0)
-    ax.plot([share * n for n in changed], p_values, color=BLUE)
+    ax.plot(changed, p_values, color=BLUE)
     ax.axhline(0.05, color=INK, ls="--", lw=1)
-    ax.plot([share * edge], [0.05], "o", color=RED, ms=8)
-    at = share * sum(example), p_values[list(changed).index(sum(example))]
-    ax.plot(*at, "o", color=BLUE, ms=8)
     look = {"arrowprops": {"arrowstyle": "-", "color": GRAY}, "ha": "center", "va": "center", "fontsize": 10.5}
-    ax.annotate(f"{example[0]} lost, {example[1]} won", at, (at[0] + 0.6, 0.012), **look)
-    ax.annotate("may be luck", (share * edge * 0.5, 0.3), ha="center", va="center", fontsize=10.5)
-    ax.annotate("hardly luck", (share * edge * 2.2, 0.0004), ha="center", va="center", fontsize=10.5)
-    ax.set(yscale="log", ylim=(1e-6, 1.5), ylabel="p-value")
+    points = ((edge, 0.05, RED, f"{edge} changed: p = 0.05", 0.9), (sum(example), None, BLUE, None, 1.0))
+    for count, p, color, said, shift in points:
+        p = p or p_values[list(changed).index(count)]
+        said = said or f"{example[0]} lost + {example[1]} won\n= {count:,} changed: p = {p:.2f}"
+        ax.plot(count, p, "o", color=color, ms=8)
+        ax.annotate(said, (count, p), (count + 260 * shift, p / 40), **look)
+    ax.annotate("may be luck", (edge * 0.4, 0.35), ha="center", va="center", fontsize=10.5, weight="bold")
+    ax.annotate("hardly luck", (edge * 2.6, 0.00003), ha="center", va="center", fontsize=10.5, weight="bold")
+    ax.set(yscale="log", ylim=(1e-6, 1.5), ylabel="p-value (log scale)")
     ax.set_yticks([1, 0.05, 1e-2, 1e-4, 1e-6], ["1", "0.05", "0.01", "0.0001", "0.000001"])
     ax.minorticks_off()
-    ax.set_xlabel("answers that changed, lost and won together (% of all questions)")
-    ax.set_title(f"A net loss of {net}: luck or not depends on how many answers changed")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel(f"answers that changed, lost and won together (of {questions:,})")
+    ax.set_title(f"{net} more lost than won: is it luck?")
     plots.show(
         fig,
-        f"The p-value of a net loss of {net} in {questions:,} answers rises with the share that changed, and reaches "
-        f"0.05 at {edge / questions:.1%}.",
+        f"The p-value of a net loss of {net} in {questions:,} answers rises with the number that changed, and reaches "
+        f"0.05 at {edge}.",
     )
 
 
-def kl_along_a_text(kl: Sequence[float], moved: Sequence[bool], what: str, least: float = 1e-6) -> None:
-    """KL at each place of a text as bars, with crosses where another token than before is the likeliest."""
+def kl_along_a_text(
+    kl: Sequence[float], moved: Sequence[bool], tokens: Sequence[str], what: str, least: float = 1e-6
+) -> None:
+    """KL before each token of a text as bars, with crosses where another token than before is the likeliest.
+
+    At a cross stands the token that came.
+    """
     plots.style()
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.6))
     kl, moved = np.asarray(kl), np.asarray(moved)
     places = np.arange(1, len(kl) + 1)
     ax.bar(places, np.maximum(kl, least) - least, bottom=least, width=0.65, color=[RED if m else BLUE for m in moved])
-    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another token is the likeliest")
-    ax.set(yscale="log", ylim=(least, 4 * max(kl.max(), 1)), ylabel=f"KL of {what} (nats)")
-    ax.set_xlabel("place in the text (tokens read); no bar: less than one millionth")
-    ax.set_title(f"The likeliest next token changes at {int(moved.sum())} of {len(kl)} places")
+    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: what came")
+    for place, height, token in zip(places[moved], kl[moved], np.asarray(tokens, object)[moved], strict=True):
+        look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": RED, "fontsize": 10.5}
+        ax.annotate(f"“{_plain(token)}”", (place, height), (0, 6), weight="bold", **look)
+    ax.set(yscale="log", ylim=(least, 4 * max(kl.max(), 1)), ylabel="KL (nats, log scale)")
+    ax.set_yticks([1, 1e-2, 1e-4, 1e-6], ["1", "0.01", "0.0001", "0.000001"])
+    ax.minorticks_off()
+    ax.set_xlabel("token to be guessed, counted from the start (no bar: KL below a millionth)")
+    ax.set_title(f"{what}: {int(moved.sum())} of {len(kl)} first choices have changed")
     if moved.any():
         ax.legend(loc="upper left")
-        ax.set_ylim(top=60 * max(kl.max(), 1))
+        ax.set_ylim(top=300 * max(kl.max(), 1))
     plots.show(
         fig,
-        f"KL at each of {len(kl)} places of a text on a log axis, with crosses at the {int(moved.sum())} places where "
+        f"KL before each of the {len(kl)} tokens of a text on a log axis, with crosses at the {int(moved.sum())} where "
         "another token is the likeliest.",
     )
 
 
-def damage(model: str, base: str, scores: dict[str, dict], seen: dict[str, Sequence[str]], noise: str = "fp32") -> None:
-    """KL, rise of the loss and right answers by scheme in three columns; filled marks where a measure sees a change.
+def damage(
+    model: str,
+    columns: dict[str, dict[str, tuple[float, float, float]]],
+    seen: dict[str, Sequence[str]],
+    line: float | None,
+    noise: str = "fp32",
+    wrecked: Sequence[str] = (),
+) -> None:
+    """What three measures say of each changed model, in three columns; filled marks where a measure sees a change.
 
-    `scores` has for each name "kl" (value, low, high), "perplexity" (value, change, low, high) and "quiz" (a share
-    first). `seen` has for each measure its title and what it sees. `noise` are the same weights, computed otherwise.
+    `columns` are KL in nats, the rise of perplexity in percent and the loss of right answers in points: for each name
+    the value and its interval. `seen` says which of them each measure sees, `line` is the KL of no change, `noise` the
+    same weights, computed otherwise. What is `wrecked` may lie off the chart, where an arrow gives its value.
     """
     plots.style()
-    names = sorted(scores.keys() - {base}, key=lambda name: scores[name]["kl"][0])
-    size = (WIDTH + 0.6, 2.1 + 0.36 * len(names))
-    fig, axes = plt.subplots(1, 3, figsize=size, sharey=True, width_ratios=(1, 1, 0.8))
+    names = list(next(iter(columns.values())))
+    size = (WIDTH + 0.6, 2.3 + 0.36 * len(names))
+    fig, axes = plt.subplots(1, 3, figsize=size, sharey=True, width_ratios=(0.9, 1, 1))
     changed = len(names) - (noise in names)
-    columns = (
-        [scores[name]["kl"] for name in names],
-        [[math.log1p(value) for value in scores[name]["perplexity"][1:]] for name in names],
-        [[100 * scores[name]["quiz"][0]] * 3 for name in names],
-    )
     told = []
-    for ax, rows, (measure, found), color in zip(axes, columns, seen.items(), (BLUE, ORANGE, RED), strict=True):
-        for y, (name, (value, low, high)) in enumerate(zip(names, rows, strict=True)):
-            look = {"fmt": "o", "color": color, "mfc": color if name in found else "white", "capsize": 3, "ms": 7}
-            ax.errorbar([value], [y], xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], **look)
+    for ax, (measure, rows), color in zip(axes, columns.items(), (BLUE, ORANGE, RED), strict=True):
+        found = seen[measure]
+        kept = [row for name, row in rows.items() if name not in wrecked] or list(rows.values())
+        most, least = max(row[2] for row in kept), min(row[1] for row in kept)
+        end = math.inf if measure == "KL" else most + 0.5 * max(most - min(least, 0), 1e-3)
+        for y, (name, (value, low, high)) in enumerate(rows.items()):
+            look = {"color": color, "mfc": color if name in found else "white", "ms": 7}
+            if high <= end:
+                bars = [[max(0.0, value - low)], [max(0.0, high - value)]]
+                ax.errorbar([value], [y], xerr=bars, fmt="o", capsize=3, **look)
+                continue
+            ax.plot([end * 0.97], [y], ">", clip_on=False, **look)
+            far = f"+{value:.3g}" if value < 1000 else f"×{float(f'{1 + value / 100:.2g}'):,.0f}"
+            ax.annotate(far, (end * 0.97, y), (-7, 0), textcoords="offset points", ha="right", va="center", fontsize=10)
+        if end < math.inf:
+            ax.set_xlim(min(least, 0) - 0.06 * (end - least), end)
+            ax.axvline(0.0, color=INK, ls=":", lw=1.5, zorder=1)
         ax.set_title(f"{measure} sees\n{len(found)} of {changed}", loc="left")
         ax.grid(axis="y", visible=False)
         told.append(f"{measure} sees {', '.join(found) or 'none'}")
-    at = (scores[noise]["kl"][0] if noise in names else None, 0.0, 100 * scores[base]["quiz"][0])
-    for ax, x in zip(axes, at, strict=True):
-        if x is not None:
-            ax.axvline(x, color=INK, ls=":", lw=1.2)
+    if line is not None:
+        axes[0].axvline(line, color=INK, ls=":", lw=1.5, zorder=1)
     axes[0].set_xscale("log")
     axes[0].set_xticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])
-    axes[1].set_xscale("symlog", linthresh=1e-3, linscale=0.8)
-    axes[1].set_xticks([0, 1e-2, 1], ["0", "0.01", "1"])
-    for ax, wider in zip(axes[:2], (3, 5), strict=True):
-        ax.minorticks_off()
-        ax.set_xlim(right=wider * ax.get_xlim()[1])
-    axes[2].set_xlim(0, 105)
+    axes[0].minorticks_off()
+    axes[0].set_xlim(right=3 * axes[0].get_xlim()[1])
     axes[0].set_yticks(range(len(names)), [f"{name} (same weights)" if name == noise else name for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    for ax, label in zip(axes, ("KL (nats)", "rise of the loss (nats)", "right answers (%)"), strict=True):
+    labels = ("KL (nats, log scale)", "rise of perplexity (%)", "right answers lost (points)")
+    for ax, label in zip(axes, labels, strict=True):
         ax.set_xlabel(label)
     look = {"color": GRAY, "marker": "o", "ls": "", "ms": 7}
-    marks = [plt.Line2D([], [], label="the measure sees it", **look)]
-    marks.append(plt.Line2D([], [], label="it doesn't", mfc="white", **look))
-    marks.append(plt.Line2D([], [], color=INK, ls=":", lw=1.2, label="no change"))
+    marks = [plt.Line2D([], [], color=INK, ls=":", lw=1.4, label="no change")]
+    marks.append(plt.Line2D([], [], label="seen: all of it beyond the line", **look))
+    marks.append(plt.Line2D([], [], label="not seen", mfc="white", **look))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
+    fig.suptitle(f"{model}: further right is more change (arrow: off the chart)", fontsize=10.5, color=GRAY)
     plots.show(
         fig,
-        f"{model} after rounding, least changed on top, in three columns: KL, rise of the loss, right answers. Filled "
-        f"marks are what the measure sees: {'; '.join(told)}.",
+        f"{model} after rounding, least changed on top, in three columns: KL, rise of perplexity, right answers lost. "
+        f"Filled marks are what the measure sees: {'; '.join(told)}.",
     )
+
+
+def on_two_models(changes: dict[str, dict[str, tuple[float, float, float]]]) -> None:
+    """The rise of perplexity in two models that are rounded in the same ways and read the same texts, with intervals.
+
+    `changes` has for each of the models the schemes, with the change and its 95% interval, as fractions.
+    """
+    plots.style()
+    (one, first), (two, second) = changes.items()
+    names = list(first)
+    fig, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * len(names)))
+    told = []
+    for model, rows, color, shift in ((one, first, BLUE, -0.17), (two, second, ORANGE, 0.17)):
+        for y, name in enumerate(names):
+            value, low, high = (100 * part for part in rows[name])
+            bars, label = [[value - low], [high - value]], model if y == 0 else None
+            ax.errorbar([value], [y + shift], xerr=bars, fmt="o", color=color, capsize=3, ms=7, label=label)
+            look = {"textcoords": "offset points", "va": "center", "fontsize": 10.5}
+            ax.annotate(f"{value:+.1f}%".replace("-", "−"), (high, y + shift), (7, 0), **look)
+        told.append(f"{model}: " + ", ".join(f"{name} {rows[name][0]:+.1%}" for name in names))
+    ax.axvline(0.0, color=INK, ls=":", lw=1.5, zorder=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlim(right=1.18 * ax.get_xlim()[1])
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("rise of perplexity (%), with 95% intervals")
+    more = max(changes, key=lambda model: sum(row[0] for row in changes[model].values()))
+    ax.set_title(f"Same rounding, same texts: {more} loses more")
+    ax.legend(ncols=2, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    plots.show(fig, f"Rise of perplexity by scheme in two models, on the same texts. {'. '.join(told)}.")

@@ -1,8 +1,10 @@
-"""Checks of notebook 07: perplexity of two texts, a p-value, KL of two models, and what six reports show."""
+"""Checks of notebook 07: perplexity of two texts, KL of two models, a paired interval, and what six reports show."""
 
 import math
 
-from . import Hint, call, exercise, matched, number, numbers
+import numpy as np
+
+from . import Hint, call, exercise, matched, numbers
 
 
 @exercise("07-1")
@@ -28,30 +30,6 @@ def check_two_texts(answer) -> str:
 
 
 @exercise("07-2")
-def check_p_value(answer) -> str:
-    def ways(n: int, k: int) -> int:
-        return sum(math.comb(n, i) for i in range(k + 1))
-
-    for lost, won in ((7, 1), (3, 0), (2, 9), (150, 108), (5, 5), (0, 0)):
-        n, few = lost + won, min(lost, won)
-        truth, found = min(1.0, 2 * ways(n, few) / 2**n), number(call(answer, lost, won), "what p_value returns")
-        if abs(found - truth) < 1e-9:
-            continue
-        if abs(found - ways(n, few) / 2**n) < 1e-9 and lost != won:
-            raise Hint("this counts one side of the bars; just as uneven the other way counts, too.")
-        if abs(found - math.comb(n, few) / 2**n) < 1e-9 or abs(found - 2 * math.comb(n, few) / 2**n) < 1e-9:
-            raise Hint("this counts exactly as uneven; more uneven counts, too: add up the bars to the edge.")
-        if found > 1:
-            raise Hint(f"with {lost} lost and {won} won you count the middle twice: a probability is at most 1.")
-        if abs(found - (1 - truth)) < 1e-9:
-            raise Hint("these are the gray bars; the marked ones are wanted.")
-        if won > lost and abs(found - min(1.0, 2 * ways(n, max(lost, won)) / 2**n)) < 1e-9:
-            raise Hint(f"with {lost} lost and {won} won count from the smaller of the two.")
-        raise Hint(f"with {lost} lost and {won} won the marked bars are {truth * 2**n:,.0f} of {2**n:,} ways.")
-    return "18 of 256 for 7 and 1, and the same rule for any two counts. This is McNemar's exact test."
-
-
-@exercise("07-3")
 def check_two_models(answer) -> str:
     before, x, y = (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.5, 0.05, 0.45)
 
@@ -76,6 +54,59 @@ def check_two_models(answer) -> str:
     return "Y has moved further than X, although its first choice is still the same. A quiz would only see X."
 
 
+@exercise("07-3")
+def check_paired_interval(answer, *, reads) -> str:
+    function, predicted = answer
+    if not isinstance(predicted, bool):
+        raise Hint("your prediction is True (zero will be inside) or False (it won't).")
+    wanted = [("nf4", "nf4-dq"), ("nf4", "fp4"), ("4-bit rounding", "fp4")]
+    pairs = [(one, two) for one, two in wanted if one in reads and two in reads] or [tuple(reads)[:2]]
+    found = {}
+    for one, two in pairs:
+        before, after = reads[one], reads[two]
+        low, high = numbers(call(function, before, after), 2, "two numbers, the low and the high end")
+        _look(before, after, low, high, f"from {one} to {two}")
+        found[one, two] = low, high
+    said = [f"{two} against {one}: {low:+.2%} to {high:+.2%}" for (one, two), (low, high) in found.items()]
+    inside = low <= 0 <= high
+    told = "inside" if inside else "outside"
+    right = "as you predicted" if predicted == inside else "and not as you predicted"
+    return f"{'; '.join(said)}. For {one} and {two}, zero is {told}, {right}. Judge a pair by its own interval."
+
+
+def _look(before, after, low: float, high: float, pair: str) -> None:
+    """Raise a Hint unless low and high are the ends of the paired interval, within a twentieth of its width."""
+    rng, n = np.random.default_rng(7), len(before.tokens)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=10_000)
+    extra, tokens = after.nats - before.nats, before.tokens
+
+    def ends(values) -> np.ndarray:
+        return np.quantile(values, (0.025, 0.975))
+
+    rise = drawn @ extra / (drawn @ tokens)
+    truth = ends(np.expm1(rise))
+    width, mine = truth[1] - truth[0], np.array([low, high])
+
+    def near(other, share: float = 0.05) -> bool:
+        return bool(np.abs(mine - other).max() <= share * (other[1] - other[0]) + 1e-9)
+
+    if near(truth):
+        return
+    if low > high:
+        raise Hint(f"{pair}: the lower end comes first.")
+    if near(100 * truth):
+        raise Hint(f"{pair}: give fractions, not percent.")
+    if near(ends(np.expm1(-rise))):
+        raise Hint(f"{pair}: this is the other way round. How much does `two` cost more than `one`?")
+    if near(ends(drawn @ extra / n), 0.1) or near(ends(np.expm1(drawn @ extra / n)), 0.1):
+        raise Hint(f"{pair}: these are nats per text. Divide by the tokens of the texts drawn.")
+    if near(ends(np.expm1(drawn @ (extra / tokens) / n))):
+        raise Hint(f"{pair}: here each text counts the same, and each token should: add up nats and tokens first.")
+    if high - low > 1.5 * width:
+        raise Hint(f"{pair}: the interval is too wide. Did both models get the same texts in each draw?")
+    raise Hint(f"{pair}: not yet. Draw texts, add up both models' nats and the tokens of these texts, and compare.")
+
+
 @exercise("07-4")
 def check_reports(answer) -> str:
     truth = {"A": "worse", "B": "worse", "C": "cannot tell", "D": "better", "E": "cannot tell", "F": "cannot tell"}
@@ -84,7 +115,7 @@ def check_reports(answer) -> str:
         "B": "B: only the 96 changed answers count, not all 2,000. Compute p for 60 and 36.",
         "C": "C has the same net loss as B, but more changed answers. Compute p for 120 and 96.",
         "D": "D: KL is far from zero, but doesn't say for better or for worse. Do the answers? Compute p for 4, 14.",
-        "E": "E: same texts and windows, so the two can be compared. But on which side of zero is the interval?",
+        "E": "E: the same texts, so the two can be compared. But on which side of zero is the interval?",
         "F": "F: two separate exams, so nothing is paired. A difference's standard error is √2 times a score's.",
     }
     matched(answer, truth, why)
