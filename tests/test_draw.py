@@ -164,12 +164,10 @@ DRAWINGS = {
     "amdahl": (0.8, 3),
     "bank_queues": ([176, 125, 104, 42, 9, 61, 200, 136, 17, 7, 87, 3],),
     "byte_permute": ([3, 0, 7, 5],),
-    "early_start": (),
     "few_kernels": (1566, 263, 32),
     "finished_kernel": (176, [level / 8 for level in range(-8, 8)]),
     "inside_a_multiprocessor": (),
     "kernel_tile": (2, 128),
-    "lane_tile": (5,),
     "loads_for_eight": (
         {"our first kernel": {"x": 0.5, "codes": 0.5, "absmax": 0.5, "levels": 1.0}, "the second": {"codes": 0.125}},
     ),
