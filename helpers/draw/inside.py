@@ -111,8 +111,8 @@ def byte_permute(codes: Sequence[int]) -> None:
     finish(
         ax,
         f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, the codes "
-        f"{', '.join(map(str, codes))}. Their bits of value 8 are cleared first. Each digit then picks one of the eight "
-        f"bytes, so that entries {', '.join(map(str, used))} come out at once.",
+        f"{', '.join(map(str, codes))}. Their bits of value 8 are cleared first. Each digit then picks one of the "
+        f"eight bytes, so that entries {', '.join(map(str, used))} come out at once.",
     )
 
 
