@@ -180,7 +180,6 @@ DRAWINGS = {
     "few_kernels": (1566, 263, 32),
     "inside_a_multiprocessor": (),
     "kernel_tile": (2, 128),
-    "lane_tile": (5,),
     "loads_for_eight": (
         {"our first kernel": {"x": 0.5, "codes": 0.5, "absmax": 0.5, "levels": 1.0}, "the second": {"codes": 0.125}},
     ),

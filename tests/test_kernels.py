@@ -442,7 +442,7 @@ def test_without_triton_the_file_imports_and_says_so():
 
 @runs
 def test_the_notebook_steps_agree_with_float64():
-    names = ("by_pointer", "twice", "by_pair", "by_permute")
+    names = ("by_pointer", "pair_times_x", "by_pair", "by_permute")
     module = kernel_bench.steps()
     assert all(hasattr(module, name) for name in names)
     quantized = nf4.quantize(0.02 * torch.randn(16, 512, generator=torch.Generator().manual_seed(7)))
@@ -472,7 +472,7 @@ def test_loads_are_counted_where_no_kernel_runs():
         counting.count_loads(kernel, 5, *given, ROWS=2, WIDTH=32)
 
 
-def test_the_permute_of_exercise_15_2_is_what_the_table_does():
+def test_the_permute_of_exercise_15_4_is_what_the_table_does():
     permute = functions("15_inside_the_kernel", "permute").permute
     words = [int(word) & 0xFFFFFFFF for word in lookup.table()[16:24]]
     for codes in (0x3210, 0x7654, 0x0707):

@@ -11,7 +11,6 @@ from .canvas import (
     LIGHT,
     ORANGE,
     RED,
-    SKY,
     arrow,
     box,
     brace,
@@ -21,14 +20,12 @@ from .canvas import (
     strip,
     tint,
 )
-from .kernel import LANES, WEIGHTS
+from .kernel import LANES
 
 __all__ = [
     "bank_queues",
     "byte_permute",
-    "early_start",
     "inside_a_multiprocessor",
-    "lane_tile",
     "pair_of_a_byte",
     "renumbered_columns",
     "slots_of_two_blocks",
@@ -102,7 +99,7 @@ def byte_permute(codes: Sequence[int]) -> None:
     say(ax, 16.6, 20.6, "two words,\neight bytes", ha="right", size=10.5)
     say(ax, 18, 24.4, "lowest byte first", ha="left", size=10.3, color=GRAY)
     used = [code & 7 for code in codes]
-    bits = [f"{code >> 3} {code & 7:03b}" for code in codes]
+    bits = [f"0 {code & 7:03b}" for code in codes]
     digits = strip(ax, 32, 9.6, bits, 7.0, 3.4, ["white"] * 4, size=11)
     say(ax, 30.6, 11.3, f"selector: codes\n{', '.join(map(str, codes))}, in bits", ha="right", size=10.5)
     for x, digit in zip(digits, used, strict=True):
@@ -110,72 +107,45 @@ def byte_permute(codes: Sequence[int]) -> None:
         arrow(ax, (x, 9.3), (x, 6.7), color=GRAY, linewidth=1.1)
     strip(ax, 32, 2.4, [f"entry {digit}" for digit in used], 7.0, 4.0, [colors[digit] for digit in used], size=10.3)
     say(ax, 30.6, 4.4, "the result, one word", ha="right", size=10.5)
-    say(ax, 61.6, 11.3, "the bit of value 8\nisn't used yet", ha="left", size=10.3, color=GRAY)
+    say(ax, 61.6, 11.3, "bits of value 8\nare cleared first", ha="left", size=10.3, color=GRAY)
     finish(
         ax,
         f"Eight bytes, entries 0 to 7 of a table. The selector has four digits, the codes "
-        f"{', '.join(map(str, codes))}. Without its bit of value 8, each picks one of the eight bytes, so that entries "
-        f"{', '.join(map(str, used))} come out at once.",
-    )
-
-
-def lane_tile(lane: int) -> None:
-    """The weights of the first instruction, 16 rows, with the lane that holds each four; those of `lane` outlined."""
-    ax = canvas(4.4)
-    x0, y0, w, h = 13, 2.4, 9.5, 2.2
-    for row in range(16):
-        for group in range(4):
-            holder = 4 * (row % 8) + group
-            mine = holder == lane
-            look = {"edgecolor": INK, "linewidth": 2.4, "zorder": 3} if mine else {"edgecolor": "white"}
-            x, y = x0 + group * w, y0 + (15 - row) * h
-            box(ax, x, y, w, h, color=tint(LANES[group], 0.6 if mine else 0.25), **look)
-            said = say(ax, x + w / 2, y + h / 2, f"lane {holder}", size=10.3, weight="bold" if mine else "normal")
-            said.set_zorder(4)
-        if row % 4 == 0:
-            say(ax, 12, y0 + (15.5 - row) * h, f"row {row}", ha="right", size=10.3, color=GRAY)
-    for group in range(4):
-        columns = f"{32 * group}–{32 * group + 3}"
-        say(ax, x0 + (group + 0.5) * w, y0 + 16 * h + 1.4, columns, size=10.3, color=GRAY)
-    say(ax, 12, y0 + 16 * h + 1.4, "columns", ha="right", size=10.3, color=GRAY)
-    n, t = divmod(lane, 4)
-    brace_x = x0 + 4 * w + 1.6
-    say(
-        ax,
-        brace_x,
-        y0 + 12 * h,
-        f"lane {lane} holds\ncolumns {32 * t}–{32 * t + 3}\nof row {n} …",
-        ha="left",
-        size=10.5,
-    )
-    say(ax, brace_x, y0 + 4 * h, f"… and of row {n + 8}", ha="left", size=10.5)
-    finish(
-        ax,
-        "The 16 by 16 weights of the first instruction. Four neighbors of a row belong to a lane; after eight rows "
-        f"the lanes repeat. Lane {lane} is outlined: columns {32 * t} to {32 * t + 3} of rows {n} and {n + 8}.",
+        f"{', '.join(map(str, codes))}. Their bits of value 8 are cleared first. Each digit then picks one of the "
+        f"eight bytes, so that entries {', '.join(map(str, used))} come out at once.",
     )
 
 
 def renumbered_columns() -> None:
-    """One row of the tile: the places that each of four lanes has, and the columns that we put there, in turn."""
-    ax = canvas(3.0)
-    w, x0 = 3.6, 17.6
-    for y, said, texts in (
-        (18.0, "places in the tile", [2 * t + i for t in range(4) for i in (0, 1, 8, 9)]),
-        (9.2, "columns in memory,\ninstruction 0", [32 * t + i for t in range(4) for i in range(4)]),
-        (2.6, "the same,\ninstruction 1", [32 * t + 4 + i for t in range(4) for i in range(4)]),
-    ):
-        strip(ax, x0, y, [str(k) for k in texts], w, 4.0, [tint(LANES[k // 4], 0.4) for k in range(16)], size=10.5)
-        say(ax, 16.6, y + 2.0, said, ha="right", size=10.3)
+    """What four lanes have loaded, and one row of the tile: whose each place is, and the column that goes there."""
+    ax = canvas(3.9)
+    w, x0 = 3.65, 17.2
+    lanes = [place % 8 // 2 for place in range(16)]  # whose a place is
+    column = [32 * lane + 2 * (place // 8) + place % 2 for place, lane in enumerate(lanes)]
+    colors = [tint(LANES[lane], 0.4) for lane in lanes]
+    say(ax, x0, 37.2, "What the lanes have loaded", ha="left", weight="bold", size=10.5)
+    loaded = [f"columns {32 * t}–{32 * t + 31}" for t in range(4)]
+    strip(ax, x0, 30.2, loaded, 4 * w, 4.2, [tint(color, 0.4) for color in LANES], size=10.3)
     for t in range(4):
-        say(ax, x0 + (4 * t + 2) * w, 24.0, f"lane {t}", size=10.5, weight="bold", color=LANES[t])
-        arrow(ax, (x0 + (4 * t + 2) * w, 13.5), (x0 + (4 * t + 2) * w, 17.6), color=GRAY)
+        say(ax, x0 + (4 * t + 2) * w, 28.4, f"lane {t}", size=10.3, weight="bold", color=LANES[t])
+    say(ax, x0, 23.6, "One row of the tile", ha="left", weight="bold", size=10.5)
+    for pair in range(8):
+        say(ax, x0 + (2 * pair + 1) * w, 20.8, f"lane {pair % 4}", size=10.3, weight="bold", color=LANES[pair % 4])
+    say(ax, x0 - 1, 20.8, "held by", ha="right", size=10.3)
+    for y, said, texts in (
+        (15.2, "place", range(16)),
+        (8.6, "instruction 0:\ncolumn", column),
+        (2.6, "instruction 1:\ncolumn", [4 + k for k in column]),
+    ):
+        looks = ["white"] * 16 if said == "place" else colors
+        strip(ax, x0, y, [str(k) for k in texts], w, 4.0, looks, size=10.3)
+        say(ax, x0 - 1, y + 2.0, said, ha="right", size=10.3)
     finish(
         ax,
-        "Lanes 0 to 3 and one row of the tile. The hardware gives lane 0 the places 0, 1, 8 and 9, lane 1 the places "
-        "2, 3, 10 and 11, and so on. Into them go the columns in memory that the lane has loaded: in instruction 0, "
-        "columns 0 to 3 of lane 0, 32 to 35 of lane 1, 64 to 67 of lane 2 and 96 to 99 of lane 3; in instruction 1, "
-        "the next four of each.",
+        "Above, lane 0 has loaded columns 0 to 31, lane 1 32 to 63, lane 2 64 to 95 and lane 3 96 to 127. Below, a row "
+        "of the tile: places 0, 1, 8 and 9 are held by lane 0, places 2, 3, 10 and 11 by lane 1, and so on. Into a "
+        "lane's places go four of its own columns: in instruction 0, columns 0 to 3 of lane 0, 32 to 35 of lane 1, 64 "
+        "to 67 of lane 2 and 96 to 99 of lane 3; in instruction 1, the next four of each.",
     )
 
 
@@ -195,14 +165,14 @@ def slots_of_two_blocks() -> None:
         say(ax, x0 + (slot + 0.5) * w, 25.2, f"slot {slot}", size=10.3, color=GRAY)
     lanes = [tint(GREEN, 0.7)] * 2 + [tint(BLUE, 0.6)] * 2
     strip(ax, x0, 6.4, [f"lane {lane}" for lane in range(4)], 2 * w, 3.6, lanes, size=10.5)
-    say(ax, x0 - 1.4, 8.2, "sums are left with", ha="right", size=10.5)
+    say(ax, x0 - 1.4, 8.2, "sums of row 0\nare left with", ha="right", size=10.5)
     brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 5.4, "sums of block A", color=GREEN)
     brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 5.4, "sums of block B", color=BLUE)
     finish(
         ax,
         "A grid of two rows and eight slots. Where block A's weights are met, slots 0 to 3 hold the inputs of four "
         "texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block. The "
-        "sums of slots 0 and 1 are left with lane 0, and so on, two slots for each of four lanes.",
+        "sums of row 0 and slots 0 and 1 are left with lane 0, and so on, two slots for each of four lanes.",
     )
 
 
@@ -237,22 +207,4 @@ def bank_queues(entries: Sequence[int]) -> None:
         f"{count} lanes ask for the entries {', '.join(map(str, entries))}. Above, entry e lies in bank e mod {count}, "
         f"and up to {longest} lanes ask one bank, so they queue. Below, each bank has a copy of the table, and each "
         "lane asks its own.",
-    )
-
-
-def early_start() -> None:
-    """Two kernels, one after the other, and the same with the second started early."""
-    ax = canvas(2.5)
-    look = {"size": 10.3}
-    for y, early, title in ((13.4, False, "one after the other"), (1.6, True, "started early")):
-        say(ax, 1.5, y + 9.2, title, ha="left", weight="bold")
-        box(ax, 1.5, y + 4.0, 28, 3.2, "kernel ahead", color=tint(SKY, 0.45), **look)
-        box(ax, 14.5 if early else 31, y, 15, 3.2, "fills its table", color=tint(ORANGE, 0.5), **look)
-        box(ax, 29.9 if early else 46, y, 22, 3.2, "multiplies", color=WEIGHTS, **look)
-    ax.plot([29.7, 29.7], [1.0, 9.6], color=SKY, lw=1.6, ls="--")
-    say(ax, 31, 7.3, "x is ready only here", ha="left", size=10.3, color=BLUE)
-    finish(
-        ax,
-        "Two timelines. Above, a kernel fills its table and multiplies after the kernel ahead has ended. Below, it "
-        "fills its table while the kernel ahead is still at work, and waits only for its input x.",
     )
