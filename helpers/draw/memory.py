@@ -37,7 +37,7 @@ COLORS = {
 
 def life_of_memory(stages: Mapping[str, Mapping[str, float]]) -> None:
     """A column for each stage, stacked from its parts in GB, to scale; the parts are the keys of `COLORS`."""
-    ax = canvas(4.6)
+    ax = canvas(4.9)
     highest = max(sum(parts.values()) for parts in stages.values())
     per_gb, width, gap = 30.5 / highest, 9.6, 13.6
     for i, (stage, parts) in enumerate(stages.items()):
@@ -56,7 +56,7 @@ def life_of_memory(stages: Mapping[str, Mapping[str, float]]) -> None:
     for (part, color), (x, y) in zip(COLORS.items(), places, strict=True):
         box(ax, x, y - 1.0, 2.2, 2.0, color=color)
         say(ax, x + 3.0, y, part, ha="left", size=10.3)
-    say(ax, 44.0, 39.8, "Mistral-7B in 4 bits", ha="left", weight="bold")
+    say(ax, 3.0, 46.6, "Mistral-7B in 4 bits, on a GPU", ha="left", weight="bold")
     told = "; ".join(
         f"{stage.replace(chr(10), ' ')}: {sum(parts.values()):.1f} GB, of it "
         + ", ".join(f"{part} {size:.2f}" for part, size in parts.items() if size >= 0.01)
@@ -91,7 +91,7 @@ def cache_grid(layers: int) -> None:
     finish(
         ax,
         f"Mistral-7B's KV cache as a grid, with a row for each of {layers} transformer blocks and a column for each "
-        "token. In each place are the keys (K) and the values (V) of all heads. The newest token, Paris, adds one column.",
+        "token. In each place are the keys (K) and the values (V) of all heads. The newest token, Paris, adds a column.",
     )
 
 
@@ -120,7 +120,8 @@ def matrices_to_scale(layers: int, hidden: int, inner: int, queries: int, keys: 
         box(ax, 14.5, y, words * unit, high, name, color=tint(EMBEDDINGS, 0.55), size=10.5)
     finish(
         ax,
-        f"Mistral-7B's matrices to scale. In each of {layers} transformer blocks, in 4 bits: q, k, v and o for attention, "
-        "of which k and v are a quarter of q, and gate, up and down for the feed-forward part, each three and a half "
-        "times q. Once, in 16 bits: embeddings and output head, each nearly eight times q.",
+        f"Mistral-7B's matrices to scale. In each of {layers} transformer blocks, in 4 bits: q, k, v and o for "
+        "attention, of which k and v are a quarter of q, and gate, up and down for the feed-forward part, each three and "
+        "a half times q. "
+        "Once, in 16 bits: embeddings and output head, each nearly eight times q.",
     )
