@@ -91,7 +91,7 @@ def cache_grid(layers: int) -> None:
     finish(
         ax,
         f"Mistral-7B's KV cache as a grid, with a row for each of {layers} transformer blocks and a column for each "
-        "token. In each place are the keys (K) and the values (V) of all heads. The newest token, Paris, adds a column.",
+        "token. In each place are the keys (K) and the values (V) of all heads. The newest token, Paris, adds one.",
     )
 
 
@@ -121,7 +121,6 @@ def matrices_to_scale(layers: int, hidden: int, inner: int, queries: int, keys: 
     finish(
         ax,
         f"Mistral-7B's matrices to scale. In each of {layers} transformer blocks, in 4 bits: q, k, v and o for "
-        "attention, of which k and v are a quarter of q, and gate, up and down for the feed-forward part, each three and "
-        "a half times q. "
-        "Once, in 16 bits: embeddings and output head, each nearly eight times q.",
+        "attention, of which k and v are a quarter of q, and gate, up and down for the feed-forward part, each three "
+        "and a half times q. Once, in 16 bits: embeddings and output head, each nearly eight times q.",
     )
