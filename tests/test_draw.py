@@ -39,7 +39,7 @@ DRAWINGS = {
             "with double quantization": {"codes": 3_489_660_928, "absmax": 109_051_904, "embeddings and head": 5e8},
         },
     ),
-    "cache_grid": (32, 8, 128),
+    "cache_grid": (32,),
     "changed_answers": ([True] * 15 + [False] * 5, [True] * 8 + [False] * 7 + [True] + [False] * 4),
     "checkpointing": (6,),
     "claim_to_verdict": ("“saves\n75%”", {"what": "bytes", "what counts as true": "68% to 83%"}, "71.5%", "true"),
@@ -104,12 +104,13 @@ DRAWINGS = {
     "levels_under_bell": (torch.linspace(0.15, 1.85, 8), -torch.linspace(0.17, 1.85, 7)),
     "life_of_memory": (
         {
-            "load": {"weights": 4.13, "CUDA context": 0.5},
+            "load": {"weights": 4.13, "one matrix in 16 bits": 0.12, "CUDA context": 0.5},
             "read\n2,048 tokens": {"weights": 4.13, "KV cache": 0.27, "activations": 0.3, "CUDA context": 0.5},
             "train": {"weights": 4.65, "activations": 0.9, "adapters and optimizer": 0.3, "CUDA context": 0.5},
         },
     ),
     "lora_layer": (16,),
+    "matrices_to_scale": (32, 4096, 14336, 4096, 1024, 32000),
     "moved_levels": (EIGHT, {"from end to end": torch.linspace(-0.8, 0.5, 4), "moved": torch.linspace(-0.84, 0.46, 4)}),
     "nearest_level": (0.31, 0.80),
     "no_level_at_zero": ({"absmax": torch.arange(-7, 8) * 50 / 7, "affine": -5 + torch.arange(16) * 55 / 15}, 50),

@@ -215,12 +215,16 @@ def test_watch_sees_what_comes_and_stays():
 def test_watch_equals_the_forecast_of_a_prefill():
     model, _ = models.load("mini", "nf4-dq", device="cpu")
     ids = torch.ones(2, 100, dtype=torch.long)
-    with torch.no_grad(), memory.watch("cpu") as seen:
+    with torch.no_grad(), memory.watch("cpu", model=model) as seen:
         out = model(ids, use_cache=True, logits_to_keep=1)
     forecast = memory.predict(models.config("mini"), "nf4-dq", context=100, batch=2, stage="prefill", cuda=False)
     assert seen.peak == pytest.approx(forecast.timeline.peak, rel=0.01)
     cache = 2 * 100 * memory.kv_bytes_per_token(models.config("mini"))
     assert cache <= seen.now <= cache + 2 * 2048 * 2 + 10_000 and out.logits.shape == (2, 1, 2048)
+    kept = seen.held_by(out.past_key_values)
+    assert len(kept) == len(seen.curve) and kept[0] == 0 and kept[-1] == cache
+    assert [kept[end] for end in seen.ends] == [cache * block // 6 for block in range(1, 7)]  # a sixth a block
+    assert all(0 <= part <= whole for part, whole in zip(kept, seen.curve, strict=True))
 
 
 def test_kv_cache_of_mistral_7b():

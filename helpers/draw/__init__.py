@@ -91,7 +91,7 @@ from .loading import (
     schemes_and_cards,
     what_is_replaced,
 )
-from .memory import cache_grid, life_of_memory
+from .memory import cache_grid, life_of_memory, matrices_to_scale
 from .merging import (
     along_and_rest,
     arrow_and_rest,
@@ -193,6 +193,7 @@ __all__ = [
     "loads_for_eight",
     "logits_in_pieces",
     "lora_layer",
+    "matrices_to_scale",
     "loss_along_a_text",
     "luck_by_changes",
     "more_rows",

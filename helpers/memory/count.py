@@ -98,14 +98,20 @@ class watch:
     "auto" is the GPU if there is one, else the CPU. On a GPU both are what PyTorch's allocator was asked for. On the
     CPU, whose allocator keeps no account, they are the tensors that operations made, noted as they come and go; what
     a kernel takes for itself is not seen. `curve` has the bytes of those tensors after each event, on both. Tensors
-    that were there before count as nothing.
+    that were there before count as nothing. Of a `model`, `ends` are the places in `curve` where its blocks have ended.
     """
 
-    def __init__(self, device="auto"):
+    def __init__(self, device="auto", model: nn.Module | None = None):
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        self._ledger = activations.Ledger(device=self.device.type)
+        self._ledger, self._blocks, self._hooks = activations.Ledger(device=self.device.type), [], []
+        self.ends = []
+        if model is not None:
+            number = model.config.get_text_config(decoder=True).num_hidden_layers
+            stacks = (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
+            self._blocks = next(stacks, [])
 
     def __enter__(self) -> "watch":
+        self._hooks = [block.register_forward_hook(self._ended) for block in self._blocks]
         if self.device.type == "cuda":
             gc.collect()
             torch.cuda.synchronize()
@@ -116,11 +122,24 @@ class watch:
 
     def __exit__(self, *error) -> None:
         self._ledger.__exit__(*error)
+        for hook in self._hooks:
+            hook.remove()
         sums = torch.tensor([0, *self._ledger.deltas]).cumsum(0)
         self.curve, self.peak, self.now = sums.tolist(), int(sums.max()), int(sums[-1])
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             self.peak, self.now = (self._asked(name) - self._start for name in ("peak", "current"))
+
+    def held_by(self, cache) -> list[int]:
+        """The part of `curve` that a KV cache holds, as long as it is as the watched block left it."""
+        tensors = [t for layer in getattr(cache, "layers", []) for t in (layer.keys, layer.values) if t is not None]
+        owners = {self._ledger.open.get(tensor.untyped_storage()._cdata) for tensor in tensors}
+        events = zip(self._ledger.deltas, self._ledger.owners, strict=True)
+        kept = [size if owner in owners else 0 for size, owner in events]
+        return torch.tensor([0, *kept]).cumsum(0).tolist()[: len(self.curve)]
+
+    def _ended(self, *_) -> None:
+        self.ends.append(len(self._ledger.deltas))
 
     def _asked(self, name: str) -> int:
         return torch.cuda.memory_stats(self.device)[f"requested_bytes.all.{name}"]

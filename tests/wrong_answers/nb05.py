@@ -1,57 +1,64 @@
 """The two most likely wrong answers to each exercise of notebook 05, and a part of the hint that each must get."""
 
+CHECK_1 = "exercises.check('05-1', by_hand, config=mistral, predicted=budget.total_bytes, counted=counted_7b)"
+CHECK_2 = 'exercises.check("05-2", kv_bytes, config=config, tokens=NEW_TOKENS, measured=decode.now)'
+GIVEN_3 = (
+    "weight_bytes = {scheme: memory.predict(mistral, scheme).weight_bytes for scheme in ('nf4-dq', 'nf4')}\n"
+    "per_token = memory.kv_bytes_per_token(mistral)\n"
+)
+CHECK_3 = "exercises.check('05-3', tokens_each, weight_bytes=weight_bytes, per_token=per_token)"
+
 WRONG = {
     "05-1": [
         (
-            "weights = 2 * measured.parts['codes']\n"
-            "bits_per_weight = 8 * measured.parts['codes'] / weights\n"
-            'exercises.check("05-1", bits_per_weight, parts=measured.parts, weights=weights)',
-            "codes alone",
+            "weights = 32 * (4 * 4096 * 4096 + 3 * 4096 * 14336)\n"
+            'by_hand = {"codes": weights / 2, "constants": weights / 64, "16 bits": 2 * 2 * 32000 * 4096}\n' + CHECK_1,
+            "k and v are smaller",
         ),
         (
-            "weights = 2 * measured.parts['codes']\n"
-            "bits_per_weight = 8 * measured.total_bytes / weights\n"
-            'exercises.check("05-1", bits_per_weight, parts=measured.parts, weights=weights)',
-            "not quantized",
+            "weights = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)\n"
+            'by_hand = {"codes": weights / 2, "constants": 4 * weights / 64, "16 bits": 4 * 32000 * 4096}\n' + CHECK_1,
+            "absmax in 32 bits",
         ),
     ],
     "05-2": [
         (
-            "def kv_bytes(config, bytes_per_number=2):\n"
-            "    return config.num_hidden_layers * config.num_key_value_heads * config.head_dim * bytes_per_number\n"
-            'exercises.check("05-2", kv_bytes, config=config)',
+            "def kv_bytes(config, tokens):\n"
+            "    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * tokens\n"
+            + CHECK_2,
             "both keys and values",
         ),
         (
-            "def kv_bytes(config, bytes_per_number=2):\n"
+            "def kv_bytes(config, tokens):\n"
             "    heads = config.num_attention_heads\n"
-            "    return 2 * config.num_hidden_layers * heads * config.head_dim * bytes_per_number\n"
-            'exercises.check("05-2", kv_bytes, config=config)',
+            "    return 2 * 2 * config.num_hidden_layers * heads * config.head_dim * tokens\n" + CHECK_2,
             "only the key/value heads",
         ),
     ],
     "05-3": [
         (
-            "tokens_each = int((5.94e9 - seven['nf4-dq']) // per_token)\n"
-            "exercises.check('05-3', tokens_each, weight_bytes=seven['nf4-dq'], per_token=per_token)",
+            GIVEN_3
+            + "tokens_each = {s: int((5.94e9 - weight_bytes[s]) // per_token) for s in weight_bytes}\n"
+            + CHECK_3,
             "4 of them",
         ),
         (
-            "tokens_each = int((6.44e9 - seven['nf4-dq']) // (4 * per_token))\n"
-            "exercises.check('05-3', tokens_each, weight_bytes=seven['nf4-dq'], per_token=per_token)",
+            GIVEN_3
+            + "tokens_each = {s: int((6.44e9 - weight_bytes[s]) // (4 * per_token)) for s in weight_bytes}\n"
+            + CHECK_3,
             "0.5 GB",
         ),
     ],
     "05-4": [
         (
-            'helps = {"A": "checkpointing", "B": "fewer at once", "C": "shorter pieces", "D": "double quantization"}\n'
+            'helps = {"A": "checkpointing", "B": "fewer people", "C": "shorter pieces", "D": "double quantization"}\n'
             'exercises.check("05-4", helps)',
-            "makes weights smaller",
+            "nothing but weights",
         ),
         (
-            'helps = {"A": "double quantization", "B": "shorter pieces", "C": "fewer at once", "D": "checkpointing"}\n'
+            'helps = dict(A="double quantization", B="fewer people", C="shorter pieces", D="smaller adapters")\n'
             'exercises.check("05-4", helps)',
-            "what grows with each word",
+            "one short text",
         ),
     ],
 }
