@@ -391,6 +391,9 @@ def inside_the_kernel(v):
             bounds = (2e-4, 4e-4) if row["dtype"] == "float16" else (1.5e-3, 6e-3)
             between(row["kernel"], *bounds, f"error of the kernel, {row['dtype']}")
     between(v["turns"], 3.0, 4.0, "turns of a look-up in one table")
+    between(
+        v["more turns"], 0.8 * (v["turns"] / 2 - 1), 1.2 * (v["turns"] / 2 - 1), "turns of by_pair beyond by_pointer"
+    )
     us, left = v["us"], v["left_out"]["14336×4096"]
     assert us["finished"] < us["by_permute"] < min(us["by_pointer"], us["by_pair"])
     between(us["by_permute"] / us["finished"], 1.5, 4, "by_permute : finished kernel")
