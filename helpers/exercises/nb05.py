@@ -6,7 +6,7 @@ from . import Hint, call, exercise, matched, number
 
 
 @exercise("05-1")
-def check_by_hand(answer, *, config, predicted: int, counted: int | None) -> str:
+def check_by_hand(answer, *, config, predicted: float, counted: int | None) -> str:
     if not isinstance(answer, dict) or set(answer) != {"codes", "constants", "16 bits"}:
         raise Hint('give a dict with the names "codes", "constants" and "16 bits".')
     found = {part: number(value, part) for part, value in answer.items()}
@@ -37,7 +37,7 @@ def check_by_hand(answer, *, config, predicted: int, counted: int | None) -> str
     total = sum(found.values())
     seen = f", and a GPU counted {counted / 1e9:.4f}" if counted else ""
     return (
-        f"{total / 1e9:.4f} GB by hand. The forecast says {predicted / 1e9:.4f} GB{seen}. Norms and tables, which you "
+        f"{total / 1e9:.4f} GB by hand. The forecast says {predicted:.4f} GB{seen}. Norms and tables, which you "
         f"left out, take less than a thousandth."
     )
 

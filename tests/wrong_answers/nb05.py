@@ -1,6 +1,6 @@
 """The two most likely wrong answers to each exercise of notebook 05, and a part of the hint that each must get."""
 
-CHECK_1 = "exercises.check('05-1', by_hand, config=mistral, predicted=budget.total_bytes, counted=counted_7b)"
+CHECK_1 = "exercises.check('05-1', by_hand, config=mistral, predicted=budget.gb, counted=counted_7b)"
 CHECK_2 = 'exercises.check("05-2", kv_bytes, config=config, tokens=NEW_TOKENS, measured=decode.now)'
 GIVEN_3 = (
     "weight_bytes = {scheme: memory.predict(mistral, scheme).weight_bytes for scheme in ('nf4-dq', 'nf4')}\n"
