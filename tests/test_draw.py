@@ -357,8 +357,6 @@ def test_drawings_show_the_numbers_they_are_given(shown):
     assert "47 in all" in shown[-1][1]["image/png"]["alt"]
     draw.loads_for_eight({"by_permute": {"codes": 1 / 8, "moves": 9 / 4}, "finished": {"x": 1 / 16}})
     assert "by_permute: codes 1; by_permute: moves 18; finished: x 0.5" in shown[-1][1]["image/png"]["alt"]
-    draw.lane_tile(14)
-    assert "columns 64 to 67 of rows 3 and 11" in shown[-1][1]["image/png"]["alt"]
     draw.bytes_of_a_block({"in blocks of 8": (4, 4)})
     assert "in blocks of 8, 8 bits, saves 50.0%" in shown[-1][1]["image/png"]["alt"]
     draw.errors_at_right_angles({"by hand": (4, 3)})
