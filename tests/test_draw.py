@@ -140,9 +140,10 @@ DRAWINGS = {
         {"16 bits": lambda n: 4.9 + 0.001 * n, "4 bits": lambda n: 1.3 + 0.001 * n},
         0.031,
         {
+            "16 bits, all kernels": {1: 8.6, 4: 9.0, 64: 13.5},
+            "4 bits, all kernels (bitsandbytes)": {1: 6.8, 4: 12.3, 64: 22.9},
             "16 bits, few kernels": {1: 5.8, 64: 7.9},
-            "4 bits, bitsandbytes": {1: 6.8, 4: 12.3, 64: 22.9},
-            "4 bits, notebook 11's kernel": {1: 2.4, 4: 2.7, 64: 7.9},
+            "4 bits, few kernels (notebook 11's)": {1: 2.4, 4: 2.7, 64: 7.9},
         },
     ),
     "step_parts": (

@@ -30,6 +30,8 @@ __all__ = ["fork", "guide_and_measured", "prefill_and_decode", "two_clocks"]
 def _short(token: str, most: int = 11) -> str:
     """A token as it can be drawn: whitespace made visible, foreign letters as one sign, long ones cut."""
     token = token.strip().replace("\n", "↵") or "␣"
+    if token in ".,·'":
+        token = f"“{token}”"  # alone in a box, a full stop would look like a dot
     token = token.replace("$", r"\$")  # matplotlib would begin a formula
     if not all(sign in "↵␣" or " " < sign < "ɐ" for sign in token):
         return "◇"
@@ -163,7 +165,7 @@ def guide_and_measured(curves: Mapping[str, Mapping[int, float]], fair: Sequence
     for name, found in curves.items():
         if not found:
             continue
-        mine, ours = name not in fair, "kernel" in name
+        mine, ours = name not in fair, "notebook 11" in name
         marker, color = "o" if mine else "D" if ours else "P", GRAY if mine else CODES
         style = {"color": color, "marker": marker, "ls": ":" if mine else "-", "ms": 8, "label": name}
         face = color if mine or ours else "white"

@@ -105,7 +105,8 @@ def roofline(
     """Milliseconds of a decode step by texts in a batch: what it takes at least, and measured steps above that.
 
     `reading` has for "16 bits" and "4 bits" the milliseconds to read the bytes of a step by batch, `per_text` are the
-    milliseconds of one text's arithmetic. `measured` are lines of points, whose names begin with the format.
+    milliseconds of one text's arithmetic. `measured` are lines of points, whose names begin with the format; those of
+    "few" kernels are filled diamonds, and others hollow crosses, as in `guide_and_measured`.
     """
     batches = [most ** (i / 80) for i in range(81)]
     with plt.rc_context({**RC, "axes.titlesize": 11.5}):
@@ -127,10 +128,11 @@ def roofline(
     start = reading["4 bits"](1) / per_text
     ax.plot([start, most], [start * per_text, most * per_text], color=INK, lw=2.6, zorder=3)
     ax.text(1.05, 0.66, "No step in 4 bits can get down here.", color=INK, fontsize=10.3, va="bottom")
-    for (name, points), marker in zip(measured.items(), "oPD", strict=False):
-        color = colors["16 bits" if name.startswith("16") else "4 bits"]
-        face = "white" if marker == "P" else color
-        style = {"color": color, "marker": marker, "ms": 8, "markerfacecolor": face, "lw": 1.2, "label": name}
+    for name, points in measured.items():
+        sixteen, few = name.startswith("16"), "few" in name
+        color = SIXTEEN if sixteen else CODES
+        style = {"color": color, "marker": "D" if few else "P", "lw": 1.2, "label": name}
+        style |= {"ms": 10.5 if sixteen else 6 if few else 8, "markerfacecolor": color if few else "white"}
         ax.plot(list(points), list(points.values()), zorder=4, **style)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)

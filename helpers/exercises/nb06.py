@@ -82,18 +82,19 @@ def check_advice(answer) -> str:
         "Bo": ("better kernel", "Python isn't what he waits for. Is his step near one of its two least times?"),
         "Cem": ("graph", "How many of his milliseconds does the GPU work?"),
         "Dee": ("more arithmetic", "Her step is hardly longer than one of its two least times. Which one?"),
+        "Eve": ("graph", "Her GPU waits for Python. What does it do when a faster kernel ends earlier?"),
     }
     if not isinstance(answer, dict) or set(answer) != set(people):
-        raise Hint("`advice` is a dict with an advice for each of Ann, Bo, Cem and Dee.")
+        raise Hint("`advice` is a dict with an advice for each of Ann, Bo, Cem, Dee and Eve.")
     known = {best for best, _ in people.values()}
     for name, given in answer.items():
         if given not in known:
             raise Hint(f"{name}: one of {', '.join(sorted(known))}, as a string.")
-    for name in ("Cem", "Dee", "Ann", "Bo"):
+    for name in ("Cem", "Dee", "Ann", "Bo", "Eve"):
         best, question = people[name]
         if answer[name] != best:
             raise Hint(f"{name}: “{answer[name]}” gains less than another change. {question}")
-    return "each step waits for something else, so each needs another change. Measure first, and then buy."
+    return "what helps depends on what a step waits for. Measure first, and then buy."
 
 
 class PretendGPU:

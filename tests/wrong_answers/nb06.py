@@ -33,7 +33,7 @@ exercises.check("06-4", repaired)"""
 
 def advice(**changed):
     """The right advice of exercise 3, with some of it changed."""
-    right = {"Ann": "fewer bits", "Bo": "better kernel", "Cem": "graph", "Dee": "more arithmetic"}
+    right = {"Ann": "fewer bits", "Bo": "better kernel", "Cem": "graph", "Dee": "more arithmetic", "Eve": "graph"}
     return f'advice = {right | changed}\nexercises.check("06-3", advice)'
 
 
@@ -61,6 +61,7 @@ WRONG = {
         (advice(Dee="fewer bits", Ann="more arithmetic"), "hardly longer than one"),
         (advice(Dee="more memory"), "as a string"),
         (advice(Bo="more arithmetic"), "near one of its two"),
+        (advice(Eve="better kernel"), "a faster kernel ends earlier"),
     ],
     "06-4": [
         (clock(), "Which of the two"),
