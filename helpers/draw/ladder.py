@@ -142,6 +142,9 @@ def parts_of_a_step(budget) -> None:
         ax.annotate("a tooth: one block,\ncomputed again", high, (1.14, 1.06 * gb.max()), arrowprops=line, fontsize=11)
         places, gb, chosen = _moments(budget, 20 * POINTS)
         spike = _stacked(near, budget, places, gb, chosen, floor)
+        if spike is not None:  # its thin ends, too, in color
+            there = spike > 0
+            near.vlines(places[there], gb[there] - spike[there], gb[there], color=HELD["logits"][1], lw=2.2)
         peak = int(gb.argmax())
         if spike is not None and spike[peak] > 0.5 * spike.max():
             on = "the logits"
@@ -398,6 +401,8 @@ def packing(lengths: Sequence[int], rows: Sequence[Sequence[int]], width: int) -
     shares = [1 - sum(lengths) / count for count in computed]
     for x, count, share in zip((2, 29.5), computed, shares, strict=True):
         say(ax, x, 3.0, f"{count:,} places,\n{share:.0%} of them padding", ha="left", size=10.5)
+    say(ax, 56 + side / 2, 30.3, "…may see these", size=10.3, color=GRAY)
+    say(ax, 54.6, 29.0 - side / 2, "each token…", size=10.3, color=GRAY, rotation=90)
     say(ax, 56, 7.0, "a triangle for each text:\nno text sees another", ha="left", size=10.3, color=GRAY)
     finish(
         ax,

@@ -339,8 +339,8 @@ def open_said(recorded: dict, shapes: Sequence[tuple[int, int]]) -> str:
         if found[-2]["speed"] < found[0]["speed"]:
             known = "more than luck" if _apart(found[-2]["by process"], found[0]["by process"]) else "itself open"
             said.append(
-                f"At {batch} × {length}, rung {found[-2]['number']} was slower than rung 0, a difference that is "
-                f"{known}. That's why the last rung gains more there than the whole ladder."
+                f"At {batch} × {length}, the last rung gains more than the whole ladder, because the rung below it was "
+                f"slower than rung 0. That difference is {known}."
             )
     return " ".join(said)
 

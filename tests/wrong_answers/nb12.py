@@ -23,7 +23,7 @@ FAIR = """def fair(runs, choosing, one, other):
     return judged(one) - judged(other)
 
 
-exercises.check("12-3", fair)"""
+exercises.check("12-4", fair)"""
 
 
 def unfair(chooses: str, judges: str) -> str:
@@ -42,7 +42,7 @@ def peaks(now: float, pieces: float, offloading: float, both: float, saves=(0, 4
 
 def helps(a: str, b: str, c: str, d: str, e: str, f: str) -> str:
     given = ", ".join(f'"{letter}": "{word}"' for letter, word in zip("ABCDEF", (a, b, c, d, e, f), strict=True))
-    return f'helps = {{{given}}}\nexercises.check("12-4", helps)'
+    return f'helps = {{{given}}}\nexercises.check("12-3", helps)'
 
 
 WRONG = {
@@ -61,8 +61,9 @@ WRONG = {
         (peaks(13, 10.5, 9, 5.5), "both: neither"),
         (peaks(13, 10.5, 9, 6.5, (2.8, 4)), "highest point of the standard"),
         (peaks(13, 10.5, 9, 6.5, (0, 2)), "what do the teeth stand on"),
+        (peaks(13, 10.5, 9, 6.5, (0, 4.3)), "the whole hill"),
     ],
-    "12-3": [
+    "12-4": [
         (unfair("every", "every"), "May it judge"),
         (unfair("chose", "chose"), "May it judge"),
         (unfair("every", "others"), "may choose the rate"),
@@ -72,7 +73,7 @@ WRONG = {
         (
             "def fair(runs, choosing, one, other):\n"
             "    best = [max(r['exact_match'] for r in runs if r['recipe'] == name) for name in (one, other)]\n"
-            '    return best[0] - best[1]\n\n\nexercises.check("12-3", fair)',
+            '    return best[0] - best[1]\n\n\nexercises.check("12-4", fair)',
             "luckiest",
         ),
         (
@@ -82,7 +83,7 @@ WRONG = {
             "at one rate",
         ),
     ],
-    "12-4": [
+    "12-3": [
         (
             helps("loss in pieces", "CUDA graph", "offloading", "packing", "no checkpointing", "offloading"),
             "that nobody needs",
