@@ -28,7 +28,7 @@ DRAWINGS = {
     "bits_of_formats": ({"NF4": (0.5, "absmax of 32 bits per 64"), "INT4": (0.25, "16 bits per 64")},),
     "block_by_hand": (EIGHT, 0.8, CODES, LEVELS, CODES[::2] << 4 | CODES[1::2]),
     "border": (LEVELS, 0.3875),
-    "arrow_and_rest": (0.98, 2.9),
+    "arrow_and_rest": (torch.full((8,), 0.01), torch.tensor([0, 0, 0, 0, 0.08, 0, 0, 0])),
     "along_and_rest": ({"A": (0.2, 0.66), "B": (1.0, 0.06), "D": (1.0, 3.1), "E": (0.93, 120.0)},),
     "absmax_by_hand": (EIGHT.abs(), 0.3, 0.5, CODES, LEVELS),
     "bytes_per_number": ((0.524, 0.262), (0.524, 0.262)),

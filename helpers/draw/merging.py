@@ -235,6 +235,7 @@ def crossings(ratios: Mapping[str, np.ndarray]) -> None:
         ax.annotate("crosses", (1.25, 0.8), xycoords=("data", "axes fraction"), color=RED, fontsize=10.5, weight="bold")
         stays = "snaps back" if name == "the levels" else "same level as the base"
         ax.annotate(stays, (1.3e-3, 0.8), xycoords=("data", "axes fraction"), color=INK, fontsize=10.5)
+    axes[-1, 0].set_xticks([0.001, 0.01, 0.1, 1, 2, 10, 100])
     axes[-1, 0].xaxis.set_major_formatter(plt.FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     axes[-1, 0].set_xlabel("update ÷ distance to the border (from 1 on, the code changes)")
     told = ", ".join(f"from {name} {share:.1%}" for name, share in shares.items())
@@ -247,31 +248,43 @@ def _upright(unit: float) -> float:
 
 
 def _meant_and_real(ax, x: float, y: float, unit: float, share: float, rest: float, color: str) -> tuple[float, float]:
-    """The update as a thick line of length 1 from (x, y), and the real change as an arrow; returns where that ends."""
-    ax.plot([x, x + unit], [y, y], color=ADAPTERS, lw=6, alpha=0.6, solid_capstyle="butt", zorder=1)
+    """The update as a thick arrow of length 1 from (x, y), and the real change as an arrow; returns where that ends."""
+    arrow(ax, (x, y), (x + unit, y), color=tint(ADAPTERS, 0.6), linewidth=5, mutation_scale=17).set_zorder(1)
     end = x + share * unit, y + rest * _upright(unit)
     ax.plot([end[0]] * 2, [y, end[1]], color=GRAY, lw=1.2, ls=":", zorder=2)
     arrow(ax, (x, y), end, color=color, linewidth=2.2, mutation_scale=13)
     return end
 
 
-def arrow_and_rest(share: float, rest: float) -> None:
-    """One real change as an arrow beside the update that was meant, with its two measures written in."""
-    unit, x, y = 8.0, 26.0, 7.4
-    tall = min(rest, 5.0)
-    ax = canvas((y + tall * _upright(unit) + 2.6) / 10)
-    right, top = _meant_and_real(ax, x, y, unit, share, tall, GREEN)
+def arrow_and_rest(meant: torch.Tensor, changed: torch.Tensor) -> None:
+    """A few weights, what each was meant to move by and did move by, and both as arrows with their two measures."""
+    part = (changed @ meant / (meant @ meant)).item()
+    left_over = changed - part * meant
+    rest = (left_over.norm() / meant.norm()).item()
+    unit, x, y, n = 7.4, 55.5, 7.6, len(meant)
+    across, tall = max(-0.2, min(part, 1.4)), min(rest, 5.0)
+    ax = canvas((max(y + tall * _upright(unit), 24.0) + 2.6) / 10)
+    rows = (
+        ("meant", meant, tint(ADAPTERS, 0.35), PLUM),
+        ("changed", changed, tint(GREEN, 0.35), GREEN),
+        ("the rest: changed − share × meant", left_over, "white", INK),
+    )
+    for k, (name, values, fill, ink) in enumerate(rows):
+        low = 19.6 - 8.6 * k
+        strip(ax, 1, low, [_short(value) for value in values.tolist()], 40.0 / n, 3.4, [fill] * n, size=10)
+        say(ax, 1, low + 4.8, name, color=ink, ha="left", weight="bold", size=10.5)
+    right, top = _meant_and_real(ax, x, y, unit, across, tall, GREEN)
     middle = (y + top) / 2
-    say(ax, (x + right) / 2 - 1.6, middle, "the real change", color=GREEN, ha="right", weight="bold")
-    say(ax, right + 1.4, middle, f"the rest: {rest:.2f} times as\nlong as the update", color=INK, ha="left")
-    say(ax, x - 1.4, y, "the update\nthat was meant", color=PLUM, ha="right", weight="bold")
+    say(ax, (x + right) / 2 - 1.4, middle + 1.5, "changed", color=GREEN, ha="right", weight="bold")
+    say(ax, right + 1.2, middle, f"the rest: {rest:.2f}\ntimes as long\nas meant", color=INK, ha="left")
+    say(ax, x - 1.2, y, "meant", color=PLUM, ha="right", weight="bold")
     ax.plot([x, x, right, right], [y - 1.4, y - 2.2, y - 2.2, y - 1.4], color=INK, lw=1)
-    say(ax, (x + right) / 2, y - 4.6, f"{100 * share:.3g}% of it arrived")
+    say(ax, (x + right) / 2, y - 4.6, f"share: {100 * part:.3g}%")
     finish(
         ax,
-        "A thick line across is the update that was meant. An arrow, the real change, starts where it starts. It goes "
-        f"along the update for {100 * share:.3g}% of its length, and upward, at a right angle to it, {rest:.2f} times "
-        "its length: the rest.",
+        f"{n} weights, with what each was meant to move by, what it did move by, and the rest. Beside them two arrows "
+        "from one point: the update that was meant goes across; the real change goes along it for "
+        f"{100 * part:.3g}% of its length, and upward, at a right angle to it, {rest:.2f} times its length: the rest.",
     )
 
 
@@ -285,7 +298,8 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     tall = highest * _upright(unit)
     ax = canvas((y + tall + 5.4) / 10)
     say(ax, 1, y + tall + 3.4, "↑ the rest, in lengths of the update", color=GRAY, ha="left", size=10.5)
-    ax.plot([44, 50.2], [y + tall + 3.4] * 2, color=ADAPTERS, lw=6, alpha=0.6, solid_capstyle="butt")
+    key = (44, y + tall + 3.4), (50.2, y + tall + 3.4)
+    arrow(ax, *key, color=tint(ADAPTERS, 0.6), linewidth=5, mutation_scale=17)
     say(ax, 51.4, y + tall + 3.4, "the update that was meant", color=PLUM, ha="left", size=10.5)
     for length in range(int(highest) + 1):
         ax.plot([4.4, 75], [y + length * _upright(unit)] * 2, color=GRAY if length == 0 else LIGHT, lw=1, zorder=0)
@@ -302,6 +316,6 @@ def along_and_rest(found: Mapping[str, tuple[float, float]], most: float = 3.4) 
     told = "; ".join(f"{letter} {100 * share:.3g}% along, rest {rest:.2f}" for letter, (share, rest) in found.items())
     finish(
         ax,
-        "A small drawing for each merge: a thick line across for the update that was meant, and an arrow for the real "
+        "A small drawing for each merge: a thick arrow across for the update that was meant, and one for the real "
         f"change, with the rest as its height. {told}. 100% and 0 would be perfect.",
     )
