@@ -111,6 +111,13 @@ def test_only_drawings_that_can_be_read(notebook):
         assert shown.get("faults", []) == [], shown["alt"]
 
 
+def test_the_glossary_explains_each_term_once_in_the_order_of_the_alphabet():
+    lines = (run.NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    terms = [re.sub("[^a-z0-9 ]", "", line.split("|")[1].casefold()).strip() for line in lines if line[:4] == "| **"]
+    letters = [term.replace(" ", "") for term in terms]
+    assert len(terms) > 100 and len(set(terms)) == len(terms) and letters == sorted(letters)
+
+
 def test_a_notebook_has_its_map_and_asks_before_it_goes_on(notebook):
     first = notebook.cells[0]
     assert set(first.get("attachments", {})) == {"map.png"} and "](attachment:map.png)" in first.source
