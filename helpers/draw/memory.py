@@ -41,22 +41,28 @@ def life_of_memory(stages: Mapping[str, Mapping[str, float]]) -> None:
     highest = max(sum(parts.values()) for parts in stages.values())
     per_gb, width, gap = 30.5 / highest, 9.6, 13.6
     for i, (stage, parts) in enumerate(stages.items()):
-        x, y = 7.4 + gap * i, 5.4
+        x, y, aside = 7.4 + gap * i, 5.4, 0
         for part, color in COLORS.items():
             height = parts.get(part, 0) * per_gb
-            if height:
+            if height > 0.05:
                 box(ax, x, y, width, height, color=color)
+                middle = y + height / 2
+                if height > 1.15:
+                    say(ax, x + width / 2, middle, f"{parts[part]:.2f}", size=9.2)
+                else:  # too flat for its number, which stands beside it
+                    aside = max(middle, aside + 1.4)
+                    say(ax, x + width + 0.3, aside, f"{parts[part]:.2f}", ha="left", size=9.2)
             y += height
         total = sum(parts.values())
         say(ax, x + width / 2, y + 1.6, f"{total:.1f} GB", weight="bold")
         say(ax, x + width / 2, 2.8, stage, size=10.5)
-        if i:
+        if 0 < i < len(stages) - 1:  # training is another life
             arrow(ax, (x - gap + width + 1.0, 2.8), (x - 1.0, 2.8), color=GRAY, mutation_scale=8)
     places = ((3, 43.2), (3, 39.8), (17, 43.2), (31, 43.2), (50, 43.2), (28, 39.8))
     for (part, color), (x, y) in zip(COLORS.items(), places, strict=True):
         box(ax, x, y - 1.0, 2.2, 2.0, color=color)
         say(ax, x + 3.0, y, part, ha="left", size=10.3)
-    say(ax, 3.0, 46.6, "Mistral-7B in 4 bits, on a GPU", ha="left", weight="bold")
+    say(ax, 3.0, 46.6, "Mistral-7B in 4 bits, on a GPU, in GB", ha="left", weight="bold")
     told = "; ".join(
         f"{stage.replace(chr(10), ' ')}: {sum(parts.values()):.1f} GB, of it "
         + ", ".join(f"{part} {size:.2f}" for part, size in parts.items() if size >= 0.01)

@@ -1,5 +1,6 @@
 """Checks of notebook 05: Mistral-7B by hand, the KV cache, what double quantization buys, and what helps whom."""
 
+import math
 from types import SimpleNamespace
 
 from . import Hint, call, exercise, matched, number
@@ -78,18 +79,20 @@ def check_fits(answer, *, weight_bytes: dict, per_token: int) -> str:
         def room(card, fixed, people=4, weights=weights):
             return (card - fixed - weights) / (people * per_token)
 
-        truth = truths[scheme] = int(room(6.44e9, 0.5e9))
-        if tokens in (truth, int(room(6 * 2**30, 0.5e9))):
+        truth = truths[scheme] = int(room(6.44e9, 0.9e9))
+        if tokens in (truth, int(room(6 * 2**30, 0.9e9))):
             continue
         if abs(tokens - truth) <= 1:
             raise Hint("round down to a whole number: the last token must still fit.")
-        if abs(tokens - room(6.44e9, 0.5e9, 1)) < 5:
+        if abs(tokens - room(6.44e9, 0.9e9, 1)) < 5:
             raise Hint("this is for all people together; there are 4 of them.")
-        if abs(tokens - room(6.44e9, 0)) < 2:
-            raise Hint("0.5 GB are gone before the first weight: context and workspace.")
-        if abs(tokens - room(6e9, 0.5e9)) < 2:
+        if abs(tokens - room(6.44e9, 0)) < 2 or abs(tokens - room(6.44e9, 0.4e9)) < 2:
+            raise Hint("0.5 GB are gone before the first weight: the CUDA context.")
+        if abs(tokens - room(6.44e9, 0.5e9)) < 2:
+            raise Hint("you have filled the card to the last byte: leave the 0.4 GB free.")
+        if abs(tokens - room(6e9, 0.9e9)) < 2:
             raise Hint("the card has 6.44 GB: what is sold as 6 GB are GiB.")
-        if abs(tokens - room(6.44e9, 0.5e9, weights=0)) < 2:
+        if abs(tokens - room(6.44e9, 0.9e9, weights=0)) < 2:
             raise Hint("the weights take their share first: subtract `weight_bytes`.")
         raise Hint(f"{scheme}: which bytes are fixed, and how many does one more token of each person take?")
     more = truths["nf4-dq"] - truths["nf4"]
@@ -97,7 +100,7 @@ def check_fits(answer, *, weight_bytes: dict, per_token: int) -> str:
 
 
 @exercise("05-4")
-def check_remedies(answer) -> str:
+def check_remedies(answer, *, table: list[dict]) -> str:
     truth = {"A": "double quantization", "B": "fewer people", "C": "shorter pieces", "D": "checkpointing"}
     why = {
         "A": "A has nothing but weights. Which of the five makes them smaller?",
@@ -105,5 +108,25 @@ def check_remedies(answer) -> str:
         "C": "C is one person, whose cache has to be there. What else is large, and comes and goes?",
         "D": "D has one short text. Look at the largest part after the weights: what makes it smaller?",
     }
-    matched(answer, truth, why, ("smaller adapters",))
-    return "weights, cache, activations, and what training keeps: each has a remedy of its own."
+    if not isinstance(answer, dict) or set(answer) != {*truth, "people", "pieces"}:
+        raise Hint('give a dict with a word for each letter, and numbers for "people" and "pieces".')
+    matched({letter: answer[letter] for letter in truth}, truth, why, ("smaller adapters",))
+    b, c = table[1:3]
+    room = {row["who"][0]: float(row["there"]) - float(row["weights"]) for row in (b, c)}
+    most = room["B"] / (float(b["KV cache"]) / 30)
+    fewest = float(c["activations"]) / (room["C"] - float(c["KV cache"]))
+    people, pieces = number(answer["people"], "people"), number(answer["pieces"], "pieces")
+    if people != int(most):
+        if abs(people - most) <= 1:
+            raise Hint("people: a whole number, rounded down, for the last one has to fit, too.")
+        raise Hint("people: what do weights leave of B's room, and how much of the cache is one person's?")
+    if pieces != math.ceil(fewest):
+        if abs(pieces - fewest) < 1:
+            raise Hint("pieces: a whole number, rounded up, for a longer piece wouldn't fit.")
+        raise Hint(
+            "pieces: what do weights and the whole cache leave of C's room, and how often is that in activations?"
+        )
+    return (
+        f"{people:.0f} people fit, and {pieces:.0f} pieces are enough. Weights, cache, activations, and what training "
+        "keeps: each has a remedy of its own."
+    )

@@ -38,7 +38,7 @@ WRONG = {
     "05-3": [
         (
             GIVEN_3
-            + "tokens_each = {s: int((5.94e9 - weight_bytes[s]) // per_token) for s in weight_bytes}\n"
+            + "tokens_each = {s: int((5.54e9 - weight_bytes[s]) // per_token) for s in weight_bytes}\n"
             + CHECK_3,
             "4 of them",
         ),
@@ -51,14 +51,14 @@ WRONG = {
     ],
     "05-4": [
         (
-            'helps = {"A": "checkpointing", "B": "fewer people", "C": "shorter pieces", "D": "double quantization"}\n'
-            'exercises.check("05-4", helps)',
-            "nothing but weights",
+            "helps = dict(A='double quantization', B='fewer people', C='shorter pieces', D='smaller adapters')\n"
+            + "exercises.check('05-4', {**helps, 'people': 24, 'pieces': 3}, table=table)",
+            "one short text",
         ),
         (
-            'helps = dict(A="double quantization", B="fewer people", C="shorter pieces", D="smaller adapters")\n'
-            'exercises.check("05-4", helps)',
-            "one short text",
+            "helps = dict(A='double quantization', B='fewer people', C='shorter pieces', D='checkpointing')\n"
+            + "exercises.check('05-4', {**helps, 'people': 24, 'pieces': 2}, table=table)",
+            "rounded up",
         ),
     ],
 }
