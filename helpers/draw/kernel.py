@@ -220,10 +220,10 @@ def amdahl(p: float, s: float) -> None:
     )
 
 
-def moves_between_threads(threads: int = 4, each: int = 2) -> None:
+def moves_between_threads(threads: int = 4, each: int = 8) -> None:
     """Bytes as threads load them, several to each, and as they multiply them, dealt out one by one; moves between."""
     ax = canvas(4.1)
-    count, w, x0 = threads * each, 5.0, 23
+    count, w, x0 = threads * each, 1.3, 22
     held, dealt = [i // each for i in range(count)], [i % threads for i in range(count)]
     end = x0 + count * w
     for y, holders, said in (
@@ -232,19 +232,20 @@ def moves_between_threads(threads: int = 4, each: int = 2) -> None:
         (3.8, held, "has the absmax,\nkeeps the total"),
     ):
         colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
-        middles = strip(ax, x0, y, [str(thread) for thread in holders], w, 4.0, colors)
+        middles = strip(ax, x0, y, ["ABCDEFGH"[thread] for thread in holders], w, 4.0, colors, size=9)
         say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
         if y == 30.6:
             say(ax, x0 - 1.6, 37.0, "byte", ha="right", size=10.3, color=GRAY)
-            for i, x in enumerate(middles):
-                say(ax, x, 37.0, str(i), size=10.3, color=GRAY)
+            for i in range(0, count, each):
+                say(ax, middles[i], 37.0, str(i), size=10.3, color=GRAY)
+            say(ax, middles[-1], 37.0, str(count - 1), size=10.3, color=GRAY)
             continue
         box(ax, x0, y + 7.0, count * w, 3.4, "shared memory", color=tint(GRAY, 0.3), size=10.5)
-        for x in middles:
-            arrow(ax, (x, y + 13.2), (x, y + 10.6), color=INK)
-            arrow(ax, (x, y + 6.8), (x, y + 4.2), color=INK)
-        say(ax, end + 1.4, y + 8.7, "2 levels\nof each byte" if y > 10 else "1 sum\nof each byte", ha="left", size=10.5)
-    say(ax, x0 + count * w / 2, 1.4, "numbers and colors: which thread", size=10.5, color=GRAY)
+        for x in middles[::2]:
+            arrow(ax, (x + w / 2, y + 13.2), (x + w / 2, y + 10.6), color=INK)
+            arrow(ax, (x + w / 2, y + 6.8), (x + w / 2, y + 4.2), color=INK)
+        say(ax, end + 1.2, y + 8.7, "2 levels\nof each byte" if y > 10 else "1 sum\nof each byte", ha="left", size=10.5)
+    say(ax, x0 + count * w / 2, 1.4, "letters and colors: which thread", size=10.5, color=GRAY)
     finish(
         ax,
         f"{count} bytes and {threads} threads. Above, each thread has {each} bytes side by side, and finds their "
@@ -268,7 +269,7 @@ def columns_in_another_order(threads: int = 4) -> None:
         for place in mark:
             say(ax, x0 + (place + 0.5) * w, y - 1.5, "✗", size=10.5, color=RED, weight="bold")
 
-    row(33.6, "the tensor core\nwants from thread", wanted, wanted)
+    row(33.6, "the tensor core\nwants from thread", ["ABCDEFGH"[thread] for thread in wanted], wanted)
     told = []
     for y, order, said in ((21.4, range(count), "before"), (7.0, better, "after")):
         owners = [column // 4 for column in order]
@@ -279,7 +280,7 @@ def columns_in_another_order(threads: int = 4) -> None:
         told.append(f"{said}: {end}")
     strip(ax, x0, 3.4, [str(column) for column in better], w, 3.0, [tint(ACTIVATIONS, 0.7)] * count, size=10.3)
     say(ax, x0 - 1.4, 4.9, "number of x", ha="right", size=10.5)
-    say(ax, 38, 1.3, "a color is a thread; each has loaded four columns side by side", size=10.3,
+    say(ax, 38, 1.3, "a color is a thread (A to D); each has loaded four columns side by side", size=10.3,
         color=GRAY)  # fmt: skip
     finish(
         ax,
