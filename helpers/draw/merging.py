@@ -261,7 +261,7 @@ def arrow_and_rest(meant: torch.Tensor, changed: torch.Tensor) -> None:
     part = (changed @ meant / (meant @ meant)).item()
     left_over = changed - part * meant
     rest = (left_over.norm() / meant.norm()).item()
-    unit, x, y, n = 7.4, 55.5, 7.6, len(meant)
+    unit, x, y, n = 7.4, 57.0, 7.6, len(meant)
     across, tall = max(-0.2, min(part, 1.4)), min(rest, 5.0)
     ax = canvas((max(y + tall * _upright(unit), 24.0) + 2.6) / 10)
     rows = (
@@ -271,12 +271,12 @@ def arrow_and_rest(meant: torch.Tensor, changed: torch.Tensor) -> None:
     )
     for k, (name, values, fill, ink) in enumerate(rows):
         low = 19.6 - 8.6 * k
-        strip(ax, 1, low, [_short(value) for value in values.tolist()], 40.0 / n, 3.4, [fill] * n, size=10)
+        strip(ax, 1, low, [_short(value) for value in values.tolist()], 41.6 / n, 3.4, [fill] * n, size=10.3)
         say(ax, 1, low + 4.8, name, color=ink, ha="left", weight="bold", size=10.5)
     right, top = _meant_and_real(ax, x, y, unit, across, tall, GREEN)
     middle = (y + top) / 2
     say(ax, (x + right) / 2 - 1.4, middle + 1.5, "changed", color=GREEN, ha="right", weight="bold")
-    say(ax, right + 1.2, middle, f"the rest: {rest:.2f}\ntimes as long\nas meant", color=INK, ha="left")
+    say(ax, right + 1.2, middle, f"the rest,\n{rest:.2f} times\nas long", color=INK, ha="left")
     say(ax, x - 1.2, y, "meant", color=PLUM, ha="right", weight="bold")
     ax.plot([x, x, right, right], [y - 1.4, y - 2.2, y - 2.2, y - 1.4], color=INK, lw=1)
     say(ax, (x + right) / 2, y - 4.6, f"share: {100 * part:.3g}%")
