@@ -332,7 +332,7 @@ def kl_along_a_text(
     kl, moved = np.asarray(kl), np.asarray(moved)
     places = np.arange(1, len(kl) + 1)
     ax.bar(places, np.maximum(kl, least) - least, bottom=least, width=0.65, color=[RED if m else BLUE for m in moved])
-    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: what came")
+    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: what really came")
     for place, height, token in zip(places[moved], kl[moved], np.asarray(tokens, object)[moved], strict=True):
         look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": RED, "fontsize": 10.5}
         ax.annotate(f"“{_plain(token)}”", (place, height), (0, 6), weight="bold", **look)
@@ -407,7 +407,8 @@ def damage(
     marks.append(plt.Line2D([], [], label="seen: all of it beyond the line", **look))
     marks.append(plt.Line2D([], [], label="not seen", mfc="white", **look))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
-    fig.suptitle(f"{model}: further right is more change (arrow: off the chart)", fontsize=10.5, color=GRAY)
+    told_marks = "arrow: off the chart; no bar: inside the mark"
+    fig.suptitle(f"{model}: further right is more change ({told_marks})", fontsize=10.5, color=GRAY)
     plots.show(
         fig,
         f"{model} after rounding, least changed on top, in three columns: KL, rise of perplexity, right answers lost. "
@@ -438,7 +439,7 @@ def on_two_models(changes: dict[str, dict[str, tuple[float, float, float]]]) -> 
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(right=1.18 * ax.get_xlim()[1])
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("rise of perplexity (%), with 95% intervals")
+    ax.set_xlabel("rise of perplexity (%), with 95% intervals (no bar: inside the mark)")
     more = max(changes, key=lambda model: sum(row[0] for row in changes[model].values()))
     ax.set_title(f"Same rounding, same texts: {more} loses more")
     ax.legend(ncols=2, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.2))
