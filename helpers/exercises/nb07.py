@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from .. import quality
 from . import Hint, call, exercise, matched, number, numbers
 
 
@@ -65,17 +64,14 @@ def check_separate_interval(answer, *, reads) -> str:
     for one, two in pairs:
         before, after = reads[one], reads[two]
         low, high = numbers(call(function, before, after), 2, "two numbers, the low and the high end")
-        _look(before, after, low, high, f"from {one} to {two}")
-        paired = quality.paired_difference(before, after)
-        times = (high - low) / (paired.high - paired.low)
-        said.append(
-            f"{one} to {two}: {low:+.2%} to {high:+.2%}, with the same texts {paired.low:+.2%} to {paired.high:+.2%}"
-        )
+        least, most = _look(before, after, low, high, f"from {one} to {two}")
+        times = (high - low) / (most - least)
+        said.append(f"{one} to {two}: {low:+.2%} to {high:+.2%}, with the same texts {least:+.2%} to {most:+.2%}")
     return f"{'; '.join(said)}. For {one} and {two} that's {times:.1f} times as wide; you predicted {predicted:g}."
 
 
-def _look(before, after, low: float, high: float, pair: str) -> None:
-    """Raise a Hint unless low and high are the ends of the unpaired interval, within a twentieth of its width."""
+def _look(before, after, low: float, high: float, pair: str) -> np.ndarray:
+    """Return the paired interval; raise a Hint unless the unpaired one is from low to high, or nearly so."""
     rng, n = np.random.default_rng(7), len(before.tokens)
     mine, yours = (rng.multinomial(n, np.full(n, 1 / n), size=10_000) for _ in range(2))
     one, two, tokens = before.nats, after.nats, before.tokens
@@ -89,15 +85,16 @@ def _look(before, after, low: float, high: float, pair: str) -> None:
     def near(other) -> bool:
         return bool(np.abs(found - other).max() <= 0.05 * (other[1] - other[0]) + 1e-9)
 
+    paired = ends(np.expm1(mine @ (two - one) / (mine @ tokens)))
     if near(truth):
-        return
+        return paired
     if low > high:
         raise Hint(f"{pair}: the lower end comes first.")
     if near(100 * truth):
         raise Hint(f"{pair}: give fractions, not percent.")
     if near(ends(np.expm1(-rise))):
         raise Hint(f"{pair}: this is the other way round. How much does `two` cost more than `one`?")
-    if near(ends(np.expm1(mine @ (two - one) / (mine @ tokens)))):
+    if near(paired):
         raise Hint(f"{pair}: this is the paired interval. Here each model draws texts of its own.")
     if near(ends(np.expm1((yours @ two - mine @ one) / (mine @ tokens)))):
         raise Hint(f"{pair}: the two draws differ in length. Divide each model's nats by the tokens of its own draw.")
