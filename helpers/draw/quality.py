@@ -404,11 +404,10 @@ def damage(
         ax.set_xlabel(label)
     look = {"color": GRAY, "marker": "o", "ls": "", "ms": 7}
     marks = [plt.Line2D([], [], color=INK, ls=":", lw=1.4, label="no change")]
-    marks.append(plt.Line2D([], [], label="seen: all of it beyond the line", **look))
+    marks.append(plt.Line2D([], [], label="seen", **look))
     marks.append(plt.Line2D([], [], label="not seen", mfc="white", **look))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
-    told_marks = "arrow: off the chart; no bar: inside the mark"
-    fig.suptitle(f"{model}: further right is more change ({told_marks})", fontsize=10.5, color=GRAY)
+    fig.suptitle(f"{model} (arrow: off the chart; no bar: inside the mark)", fontsize=10.5, color=GRAY)
     plots.show(
         fig,
         f"{model} after rounding, least changed on top, in three columns: KL, rise of perplexity, right answers lost. "
@@ -439,7 +438,7 @@ def on_two_models(changes: dict[str, dict[str, tuple[float, float, float]]]) -> 
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(right=1.18 * ax.get_xlim()[1])
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("rise of perplexity (%), with 95% intervals (no bar: inside the mark)")
+    ax.set_xlabel("rise of perplexity (%), with 95% intervals")
     more = max(changes, key=lambda model: sum(row[0] for row in changes[model].values()))
     ax.set_title(f"Same rounding, same texts: {more} loses more")
     ax.legend(ncols=2, fontsize=10.5, loc="upper center", bbox_to_anchor=(0.5, -0.2))
