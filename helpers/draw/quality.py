@@ -332,7 +332,7 @@ def kl_along_a_text(
     kl, moved = np.asarray(kl), np.asarray(moved)
     places = np.arange(1, len(kl) + 1)
     ax.bar(places, np.maximum(kl, least) - least, bottom=least, width=0.65, color=[RED if m else BLUE for m in moved])
-    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: what came")
+    ax.plot(places[moved], kl[moved], "X", color=RED, ms=8, label="another first choice; in quotes: what really came")
     for place, height, token in zip(places[moved], kl[moved], np.asarray(tokens, object)[moved], strict=True):
         look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": RED, "fontsize": 10.5}
         ax.annotate(f"“{_plain(token)}”", (place, height), (0, 6), weight="bold", **look)
@@ -404,10 +404,10 @@ def damage(
         ax.set_xlabel(label)
     look = {"color": GRAY, "marker": "o", "ls": "", "ms": 7}
     marks = [plt.Line2D([], [], color=INK, ls=":", lw=1.4, label="no change")]
-    marks.append(plt.Line2D([], [], label="seen: all of it beyond the line", **look))
+    marks.append(plt.Line2D([], [], label="seen", **look))
     marks.append(plt.Line2D([], [], label="not seen", mfc="white", **look))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=10.5)
-    fig.suptitle(f"{model}: further right is more change (arrow: off the chart)", fontsize=10.5, color=GRAY)
+    fig.suptitle(f"{model} (arrow: off the chart; no bar: inside the mark)", fontsize=10.5, color=GRAY)
     plots.show(
         fig,
         f"{model} after rounding, least changed on top, in three columns: KL, rise of perplexity, right answers lost. "

@@ -1,10 +1,10 @@
-"""Checks of notebook 07: perplexity of two texts, KL of two models, a paired interval, and what six reports show."""
+"""Checks of notebook 07: perplexity of two texts, KL of two models, an unpaired interval, and six reports."""
 
 import math
 
 import numpy as np
 
-from . import Hint, call, exercise, matched, numbers
+from . import Hint, call, exercise, matched, number, numbers
 
 
 @exercise("07-1")
@@ -55,56 +55,52 @@ def check_two_models(answer) -> str:
 
 
 @exercise("07-3")
-def check_paired_interval(answer, *, reads) -> str:
+def check_separate_interval(answer, *, reads) -> str:
     function, predicted = answer
-    if not isinstance(predicted, bool):
-        raise Hint("your prediction is True (zero will be inside) or False (it won't).")
+    predicted = number(predicted, "your prediction: how many times as wide as the paired interval")
     wanted = [("nf4", "nf4-dq"), ("nf4", "fp4"), ("4-bit rounding", "fp4")]
     pairs = [(one, two) for one, two in wanted if one in reads and two in reads] or [tuple(reads)[:2]]
-    found = {}
+    said = []
     for one, two in pairs:
         before, after = reads[one], reads[two]
         low, high = numbers(call(function, before, after), 2, "two numbers, the low and the high end")
-        _look(before, after, low, high, f"from {one} to {two}")
-        found[one, two] = low, high
-    said = [f"{two} against {one}: {low:+.2%} to {high:+.2%}" for (one, two), (low, high) in found.items()]
-    inside = low <= 0 <= high
-    told = "inside" if inside else "outside"
-    right = "as you predicted" if predicted == inside else "and not as you predicted"
-    return f"{'; '.join(said)}. For {one} and {two}, zero is {told}, {right}. Judge a pair by its own interval."
+        least, most = _look(before, after, low, high, f"from {one} to {two}")
+        times = (high - low) / (most - least)
+        said.append(f"{one} to {two}: {low:+.2%} to {high:+.2%}, with the same texts {least:+.2%} to {most:+.2%}")
+    return f"{'; '.join(said)}. For {one} and {two} that's {times:.1f} times as wide; you predicted {predicted:g}."
 
 
-def _look(before, after, low: float, high: float, pair: str) -> None:
-    """Raise a Hint unless low and high are the ends of the paired interval, within a twentieth of its width."""
+def _look(before, after, low: float, high: float, pair: str) -> np.ndarray:
+    """Return the paired interval; raise a Hint unless the unpaired one is from low to high, or nearly so."""
     rng, n = np.random.default_rng(7), len(before.tokens)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=10_000)
-    extra, tokens = after.nats - before.nats, before.tokens
+    mine, yours = (rng.multinomial(n, np.full(n, 1 / n), size=10_000) for _ in range(2))
+    one, two, tokens = before.nats, after.nats, before.tokens
 
     def ends(values) -> np.ndarray:
         return np.quantile(values, (0.025, 0.975))
 
-    rise = drawn @ extra / (drawn @ tokens)
-    truth = ends(np.expm1(rise))
-    width, mine = truth[1] - truth[0], np.array([low, high])
+    rise = yours @ two / (yours @ tokens) - mine @ one / (mine @ tokens)
+    truth, found = ends(np.expm1(rise)), np.array([low, high])
 
-    def near(other, share: float = 0.05) -> bool:
-        return bool(np.abs(mine - other).max() <= share * (other[1] - other[0]) + 1e-9)
+    def near(other) -> bool:
+        return bool(np.abs(found - other).max() <= 0.05 * (other[1] - other[0]) + 1e-9)
 
+    paired = ends(np.expm1(mine @ (two - one) / (mine @ tokens)))
     if near(truth):
-        return
+        return paired
     if low > high:
         raise Hint(f"{pair}: the lower end comes first.")
     if near(100 * truth):
         raise Hint(f"{pair}: give fractions, not percent.")
     if near(ends(np.expm1(-rise))):
         raise Hint(f"{pair}: this is the other way round. How much does `two` cost more than `one`?")
-    if near(ends(drawn @ extra / n), 0.1) or near(ends(np.expm1(drawn @ extra / n)), 0.1):
-        raise Hint(f"{pair}: these are nats per text. Divide by the tokens of the texts drawn.")
-    if near(ends(np.expm1(drawn @ (extra / tokens) / n))):
+    if near(paired):
+        raise Hint(f"{pair}: this is the paired interval. Here each model draws texts of its own.")
+    if near(ends(np.expm1((yours @ two - mine @ one) / (mine @ tokens)))):
+        raise Hint(f"{pair}: the two draws differ in length. Divide each model's nats by the tokens of its own draw.")
+    if near(ends(np.expm1((yours @ (two / tokens) - mine @ (one / tokens)) / n))):
         raise Hint(f"{pair}: here each text counts the same, and each token should: add up nats and tokens first.")
-    if high - low > 1.5 * width:
-        raise Hint(f"{pair}: the interval is too wide. Did both models get the same texts in each draw?")
-    raise Hint(f"{pair}: not yet. Draw texts, add up both models' nats and the tokens of these texts, and compare.")
+    raise Hint(f"{pair}: not yet. For each model: draw texts, add up their nats and their tokens, and take the loss.")
 
 
 @exercise("07-4")

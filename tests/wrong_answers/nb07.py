@@ -7,18 +7,19 @@ def shows(**wrong):
     return f'exercises.check("07-4", {TRUTH | wrong})'
 
 
-def draws(one: str, two: str, change: str) -> str:
-    """A bootstrap in which model one gets the texts `one` and model two the texts `two`."""
+def draws(two: str, change: str) -> str:
+    """A bootstrap in which model one gets the texts i, and model two the texts `two`."""
     return (
-        "def paired_interval(one, two):\n"
+        "def separate_interval(one, two):\n"
         "    rng, found, n = np.random.default_rng(1), [], len(one.tokens)\n"
         "    for _ in range(5000):\n"
         "        i, j = rng.integers(0, n, n), rng.integers(0, n, n)\n"
-        f"        extra = two.nats[{two}] - one.nats[{one}]\n"
+        f"        j = {two}\n"
+        "        a, b = one.nats[i].sum() / one.tokens[i].sum(), two.nats[j].sum() / two.tokens[j].sum()\n"
         f"        found.append({change})\n"
         "    return np.quantile(found, (0.025, 0.975))\n"
         "reads = {name: scores[0] for name, scores in found.items()}\n"
-        "exercises.check('07-3', [paired_interval, True], reads=reads)"
+        "exercises.check('07-3', [separate_interval, 3], reads=reads)"
     )
 
 
@@ -38,12 +39,15 @@ WRONG = {
         ("exercises.check('07-2', [0.25, 0.37])", "in bits"),
     ],
     "07-3": [
-        (draws("i", "i", "extra.mean()"), "nats per text"),
-        (draws("i", "j", "math.expm1(extra.sum() / one.tokens[i].sum())"), "the same texts"),
-        (draws("i", "i", "math.expm1((extra / one.tokens[i]).mean())"), "each text counts the same"),
-        (draws("i", "i", "math.expm1(-extra.sum() / one.tokens[i].sum())"), "other way round"),
-        (draws("i", "i", "100 * math.expm1(extra.sum() / one.tokens[i].sum())"), "not percent"),
-        ("exercises.check('07-3', [quality.paired_difference, 'yes'], reads=reads)", "True"),
+        (draws("i", "math.expm1(b - a)"), "draws texts of its own"),
+        (draws("j", "math.expm1((two.nats[j].sum() - one.nats[i].sum()) / one.tokens[i].sum())"), "its own draw"),
+        (draws("j", "math.expm1(a - b)"), "other way round"),
+        (draws("j", "100 * math.expm1(b - a)"), "not percent"),
+        (
+            draws("j", "math.expm1((two.nats[j] / two.tokens[j]).mean() - (one.nats[i] / one.tokens[i]).mean())"),
+            "each text counts the same",
+        ),
+        ("exercises.check('07-3', [quality.paired_difference, 'yes'], reads=reads)", "how many times as wide"),
     ],
     "07-4": [
         (shows(A="cannot tell"), "Count where"),
