@@ -35,7 +35,11 @@ SAID = {
     "dq-loss": lambda quality: f"perplexity {changed(*quality['nf4-dq over nf4']).replace('95% interval: ', '')}",
     "mmlu": lambda mmlu: "nothing",
     "2gb": lambda training: f"at least {training['forecast_gb']:.2f} GB, by forecast",
-    "targets": lambda sweep: "{:.0f} points behind ({:.0f} to {:.0f})".format(*(100 * v for v in sweep["behind"])),
+    "targets": lambda sweep: (
+        "{:.0f} points behind ({:.0f}–{:.0f}), or {:.1f} ({:.1f}–{:.1f}) with as many parameters".format(
+            *(100 * value for value in sweep["behind"] + sweep["behind at equal size"])
+        )
+    ),
 }
 
 

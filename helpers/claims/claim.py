@@ -68,6 +68,8 @@ FAULTS = {  # what is wrong with a claim that does not hold; what is in no list 
 
 def fault(id: str, kind: str) -> str:
     """Under which of `FAULTS` a claim with this verdict goes."""
+    if kind in ("open", "not measured"):
+        return "too little\nmeasured"
     if kind == "true":
         return "holds"
     named = next((name for name, ids in FAULTS.items() if id in ids), None)
@@ -100,14 +102,19 @@ def judge(id: str, measured: dict) -> Verdict:
 def combined(here: Verdict, recorded: Verdict, name: str = "this model", timed: bool = False) -> str:
     """One verdict of two models: the common one, or that it depends on the model, and on what else one of them met.
 
-    Where only one was measured it is a verdict on that one: `name` is the model's here. What was `timed` differs in the
-    machine as well.
+    A model that was not measured is an open case, so the verdict names what the other one says so far; `name` is the
+    model's here. What was `timed` differs in the machine as well.
     """
     if "not measured" in (here.kind, recorded.kind):
         if here.kind == recorded.kind:
             return here.verdict
-        one, place = (recorded, "Mistral-7B's shapes") if here.kind == "not measured" else (here, name)
-        return f"{one.verdict}, on {place} alone"
+        one, place, other = (here, name, "Mistral-7B")
+        if here.kind == "not measured":
+            one, place, other = (recorded, "Mistral-7B's shapes", name)
+        if one.kind == "depends":  # whatever the other would say
+            return f"{one.verdict}, on {place} alone"
+        so_far = "open" if one.kind == "open" else f"open: {one.verdict}"
+        return f"{so_far} on {place}, not measured on {other}"
     if here.kind == recorded.kind == "false" and here.verdict != recorded.verdict:  # false for opposite reasons
         here_why, recorded_why = (verdict.verdict.removeprefix("false: ") for verdict in (here, recorded))
         elsewhere = "Mistral-7B's shapes on another machine" if timed else "Mistral-7B's shapes"

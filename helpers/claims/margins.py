@@ -14,7 +14,7 @@ MARGINS = [  # the same for all claims of a kind
     {
         "kind of claim": "a figure, such as GB, bits, “~75%” or “2–3×”",
         "counts as true": f"if what we find is at most {TOLERANCE:.0%} away from the figure; of a speed, more is fine",
-        "why this much": "If you leave a tenth of your card free, as is usual, a tenth more won't hurt you.",
+        "why this much": "A single rule for all figures keeps us from choosing the margin that suits a result.",
     },
     {
         "kind of claim": "a “negligible” loss",
@@ -55,14 +55,14 @@ MARGINS = [  # the same for all claims of a kind
 
 FOLLOWED = {  # of the claims that notebook 10 follows: what is measured, compared with what, and what counts as true
     "saves": (
-        "bytes of all weights: Mistral-7B's, and those of the model here",
+        "bytes of all weights, in two cases: Mistral-7B, and the model here",
         "16 bits",
         f"{75 * (1 - TOLERANCE):.1f}% to {75 * (1 + TOLERANCE):.1f}% is saved",
     ),
     "fp16": (
         "what float16 adds to the error of a layer, and how large the layer's inputs are",
         "the error of rounding to 4 bits, and the largest number in float16",
-        f"float16 adds less than {ADDED:.0%}; and if all inputs were {ROOM} times as large, they would still fit",
+        f"float16 adds less than {ADDED:.0%}; and inputs {ROOM} times as large would fit, as other texts may have",
     ),
     "faster": (
         "tokens per second while a model writes, one text and eight at once",
@@ -79,7 +79,7 @@ FOLLOWED = {  # of the claims that notebook 10 follows: what is measured, compar
     "2gb": ("memory of the smallest training step, by forecast", "2 GB", f"at most {2 * (1 + TOLERANCE):.1f} GB"),
     "targets": (
         "exact answers after training",
-        "adapters on all linear layers",
+        "adapters on all linear layers, of the same rank or with as many parameters",
         f"less than {100 * BEHIND:.0f} points behind",
     ),
 }

@@ -36,6 +36,7 @@ __all__ = [
     "zone",
 ]
 
+TITLE = 0.38  # inches that a title takes
 LOOKS = {  # by kind of verdict: its sign, and its color as a fill and as text
     "true": ("✓", GREEN, "#00714f"),
     "false": ("✗", RED, "#b34700"),
@@ -57,7 +58,7 @@ def claim_to_verdict(claim: str, fixed: Mapping[str, str], found: str, kind: str
         box(ax, 22, y, 32, 5.9, color=tint(BLUE, 0.2))
         say(ax, 23, y + 4.2, what, ha="left", size=10.3, color="#00598a")
         say(ax, 23, y + 1.8, said, ha="left", weight="bold", size=10.5)
-    sign, color, dark = LOOKS[kind]
+    sign, color, dark = LOOKS[kind.removesuffix(" so far")]
     say(ax, 67.4, 25.9, "then measured", color=GRAY, size=10.5)
     box(ax, 59.4, 15.4, 16, 7.0, found, color=LIGHT, size=11)
     box(ax, 59.4, 3.2, 16, 6.6, f"{sign} {kind}", color=tint(color, 0.35), bold=True, size=12)
@@ -73,10 +74,16 @@ def claim_to_verdict(claim: str, fixed: Mapping[str, str], found: str, kind: str
     )
 
 
+def _titled(ax, title: str) -> None:
+    """A title at the upper left, for which the canvas was made `TITLE` inches taller."""
+    say(ax, 0.6, 10 * ax.figure.get_figheight() - 2.2, title, ha="left", weight="bold", size=11.5)
+
+
 def bytes_of_a_block(rows: Mapping[str, tuple[float, float]], plain: float = 16) -> None:
     """Bits per weight as bars to one scale: codes and constants of each row, next to `plain` bits without constants."""
-    ax = canvas(0.75 + 0.42 * (len(rows) + 1))
-    top, per, told = 10 * ax.figure.get_figheight(), 36 / plain, []
+    ax = canvas(0.75 + 0.42 * (len(rows) + 1) + TITLE)
+    _titled(ax, "The larger the block, the less its constant costs per weight")
+    top, per, told = 10 * (ax.figure.get_figheight() - TITLE), 36 / plain, []
     for x, color, said in ((26, CODES, "codes"), (38, CONSTANTS, "constants")):
         box(ax, x, top - 3.0, 1.9, 1.9, color=tint(color, 0.55))
         say(ax, x + 2.8, top - 2.05, said, ha="left", size=10.5)
@@ -96,7 +103,7 @@ def bytes_of_a_block(rows: Mapping[str, tuple[float, float]], plain: float = 16)
 def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
     """Two independent errors as the sides of a right triangle, and both together as its long side.
 
-    Where the triangle is too flat to be seen, its tip is enlarged below it.
+    One that is too flat to be seen is drawn to scale all the same, and says so.
     """
     ax = canvas(2.6)
     width, told = 76 / len(pairs), []
@@ -110,7 +117,9 @@ def errors_at_right_angles(pairs: Mapping[str, tuple[float, float]]) -> None:
             per = 20 / large
             _triangle(ax, (x, x + 20), 4.6, (0, small * per), (f"{large:.6g}", f"{small:.3g}"))
             say(ax, x + 9.0, 4.6 + small * per / 2 + 2.3, f"{both:.6g}", weight="bold", ha="right")
-        told.append(f"{name}: {large:.6g} and {small:.3g} make {both:.6g}{', its tip enlarged' if flat else ''}")
+        told.append(
+            f"{name}: {large:.6g} and {small:.3g} make {both:.6g}{', so flat it looks like a line' if flat else ''}"
+        )
     finish(
         ax,
         f"Right triangles whose short sides are two errors, and whose long side is both together. {'; '.join(told)}.",
@@ -129,23 +138,17 @@ def _triangle(ax, along: tuple[float, float], y: float, rise: tuple[float, float
 
 
 def _flat_triangle(ax, x: float, large: float, small: float) -> None:
-    """A triangle that looks like a line, its tip marked, and below it the tip, so much larger that it can be seen."""
-    long, seen, tall = 29, 22, 4.2
-    _triangle(ax, (x, x + long), 20.2, (0, small * long / large), ("", ""))
-    zoom = tall / (small * long / large)
-    box(ax, x + long - 1.6, 19.1, 2.4, 2.4, color="none", linewidth=1.0, edgecolor=GRAY)
-    box(ax, x, 1.0, 33, 15.2, color="none", linewidth=1.0, edgecolor=GRAY)
-    for corner in (x, x + 33):
-        ax.plot([x + long + (-1.6 if corner == x else 0.8), corner], [19.1, 16.2], color=GRAY, lw=0.8)
-    say(ax, x + 16.5, 14.4, f"its tip, {float(f'{zoom:.1g}'):g} times as large", color=GRAY, size=10.3)
-    start = tall * (1 - seen / zoom / long)  # the long side has nearly all its height where the tip begins
-    _triangle(ax, (x + 2, x + 2 + seen), 4.9, (start, tall), (f"{large:.6g}", f"{small:.2g}"))
-    say(ax, x + 2 + seen / 2, 4.9 + tall + 2.0, f"both: {math.hypot(large, small):.6g}", weight="bold")
+    """A triangle to scale that looks like a line, with the same three labels."""
+    long, y = 26, 11.0
+    _triangle(ax, (x, x + long), y, (0, small * long / large), (f"{large:.6g}", f"{small:.2g}"))
+    say(ax, x + long / 2, y + 2.4, f"{math.hypot(large, small):.6g}", weight="bold")
+    say(ax, x + long / 2, y - 6.4, "(so flat that it looks like a line)", color=GRAY, size=10.3)
 
 
 def less_to_carry(megabytes: Mapping[str, float]) -> None:
     """What a layer does in 16 bits and in 4: bytes to scale, then the steps; 4 bits have one more."""
-    ax = canvas(2.5)
+    ax = canvas(2.5 + TITLE)
+    _titled(ax, "In 4 bits there is less to read, and more to do")
     most, told = max(megabytes.values()), []
     for x, said in ((20.5, "weights to read"), (49.3, "to do for each of them")):
         say(ax, x, 22.6, said, ha="left" if x < 30 else "center", color=GRAY, size=10.5)
@@ -174,10 +177,12 @@ def zone(
     ends: tuple[float, float] | None = None,
     ticks: Sequence[float] = (),
     title: str = "",
+    spread: bool = False,
 ) -> None:
     """Values on one number line, a row each, over the zone in which they count as true; the verdict at the right.
 
-    A row is a value, or a value with the low and high end of its interval. `kinds` are the verdicts, row by row.
+    A row is a value, or a value with the low and high end of its interval; with `spread`, these are the ends of all
+    that was seen, drawn as a pale band. `kinds` are the verdicts, row by row.
     `within` may be infinite at one end. What lies beyond the right of `ends` becomes an
     arrow with its value. The title, if there is one, says what the rows tell together.
     """
@@ -207,6 +212,8 @@ def zone(
         if value > high:
             arrow(ax, (at(high) - 5, y), (at(high), y), color=dark)
             say(ax, at(high) - 5.6, y, form.format(value), ha="right", size=10.5, color=dark, weight="bold")
+        elif span and spread:
+            ax.plot([at(span[0]), at(span[1])], [y, y], color=tint(dark, 0.35), lw=11, zorder=2, solid_capstyle="butt")
         elif span:
             ax.plot([at(span[0]), at(span[1])], [y, y], color=dark, lw=2.6, zorder=3, solid_capstyle="butt")
             for end in span:
@@ -243,25 +250,32 @@ def guide_page(topics: Mapping[str, Sequence[tuple[str, bool]]], across: int = 6
     finish(ax, f"{len(lines)} lines of the guide, {sum(m for *_, m in lines)} of them marked. {'; '.join(told)}.")
 
 
-def scoreboard(topics: Mapping[str, Sequence[tuple[str, str]]], star: str = "", columns: int = 4) -> None:
+def scoreboard(
+    topics: Mapping[str, Sequence[tuple[str, str]]], star: str = "", columns: int = 4, title: str = ""
+) -> None:
     """A tile for each claim, in a few words, and its verdict, by topic.
 
-    A star after a verdict stays there, and `star` says below the tiles what it means.
+    A star after a verdict stays there, and `star` says below the tiles what it means. "open: false" is an open claim
+    that is false so far.
     """
     lines = []
     for topic, tiles in topics.items():
         for start in range(0, len(tiles), columns):
             lines.append((topic if start == 0 else "", tiles[start : start + columns]))
     starred = star and any(kind.endswith("*") for tiles in topics.values() for _, kind in tiles)
-    ax = canvas(0.92 * len(lines) + (0.5 if starred else 0.12))
-    top, told = 10 * ax.figure.get_figheight(), []
+    ax = canvas(0.92 * len(lines) + (0.5 if starred else 0.12) + (TITLE if title else 0))
+    if title:
+        _titled(ax, title)
+    top, told = 10 * (ax.figure.get_figheight() - (TITLE if title else 0)), []
     width = 65 / columns
     for i, (topic, tiles) in enumerate(lines):
         y = top - 9.0 - 9.2 * i
         if topic:
             say(ax, 9.6, y + 4.1, topic, ha="right", weight="bold", size=10.8)
         for k, (short, kind) in enumerate(tiles):
-            sign, color, dark = LOOKS[kind.rstrip("*")]
+            whole, _, so_far = kind.partition(": ")
+            sign, color, dark = LOOKS[whole.rstrip("*")]
+            kind = f"so far {so_far}" if so_far else kind
             x = 10.6 + width * k
             box(ax, x, y, width - 0.8, 8.2, color=tint(color, 0.3), linewidth=0.7)
             say(ax, x + width / 2 - 0.4, y + 5.3, short, size=10.2)

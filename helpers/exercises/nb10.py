@@ -141,6 +141,18 @@ def check_margin(answer, *, sealed) -> str:
         raise Hint("give a share: 0.01 is 1%, and 1 would be a perplexity twice as high.")
     if sealed is None:
         return "it is fixed. But a model of random weights knows nothing, so there is no result to open."
+    _, least, most = sealed["nf4-dq over 16 bits"]  # which was seen, and is about as wide as FP4's interval
+    half = (most - least) / 2
+    if margin <= half:
+        raise Hint(
+            f"an interval from these texts reaches about {half:.2%} to either side. With a margin of {margin:.2%}, the "
+            "claim would stay open even if FP4 lost nothing at all."
+        )
+    if margin >= least > half:
+        raise Hint(
+            f"NF4 itself loses between {least:.1%} and {most:.1%}, which we called not negligible. With this "
+            "margin you could not call the same loss false."
+        )
     value, low, high = sealed["fp4 over nf4"]
     kind = "true" if high < margin else "false" if low > margin else "open"
     return (

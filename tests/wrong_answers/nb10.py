@@ -57,5 +57,7 @@ WRONG = {
         (f"margin = 0\n{CHECK[5]}", "hardly any result"),
         (f"margin = -0.01\n{CHECK[5]}", "not even notice"),
         (f"margin = 1\n{CHECK[5]}", "0.01 is 1%"),
+        (f"margin = 0.001\n{CHECK[5]}", "even if FP4 lost nothing"),
+        (f"margin = 0.06\n{CHECK[5]}", "could not call the same loss false"),
     ],
 }
