@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .canvas import (
+    ACTIVATIONS,
     BLUE,
     GRAY,
     GREEN,
@@ -45,7 +46,7 @@ def inside_a_multiprocessor() -> None:
             4.6,
             "shared memory\nand cache",
             [tint(ORANGE, 0.6)] * 32,
-            "the unit that answers loads: 32 banks, one entry at a time from each",
+            "the load unit: 32 banks, one entry at a time from each",
         ),
     )
     for y, name, colors, said in rows:
@@ -54,14 +55,17 @@ def inside_a_multiprocessor() -> None:
         say(ax, x0, y - 1.5, said, ha="left", size=10.3, color=GRAY)
     box(ax, x0, 10.4, 32 * w, 3.4, "multiplies 16 × 16 weights by 16 × 8 inputs", color=tint(GREEN, 0.4), size=10.3)
     say(ax, 17.6, 12.1, "tensor core", ha="right", weight="bold", size=10.5)
+    arrow(ax, (61.0, 16.8), (61.0, 14.0), color=GRAY)
+    arrow(ax, (63.0, 14.0), (63.0, 16.8), color=GRAY)
     ax.plot([65.2, 68.6, 68.6], [6.0, 6.0, 18.4], color=GRAY, lw=1.3)
     arrow(ax, (68.6, 18.4), (65.2, 18.4), color=GRAY)
     say(ax, 71.8, 12.2, "a load", size=10.3, color=GRAY)
     finish(
         ax,
         "A multiprocessor. A warp has 32 lanes, and each has registers that no other lane sees. A tensor core "
-        "multiplies 16 × 16 weights by 16 × 8 inputs. Shared memory and cache are one unit, which answers loads. It "
-        "has 32 banks, and each gives out one entry at a time. A load goes from there to the registers.",
+        "takes numbers from registers, multiplies 16 × 16 weights by 16 × 8 inputs, and puts the sums back. Shared "
+        "memory and cache are the load unit. It has 32 banks, and each gives out one entry at a time. A load goes from "
+        "there to the registers.",
     )
 
 
@@ -151,28 +155,33 @@ def renumbered_columns() -> None:
 
 def slots_of_two_blocks() -> None:
     """The eight slots of the instruction: inputs of which block, or zeros; and the lane that each sum is left with."""
-    ax = canvas(3.0)
-    x0, w = 25, 5.6
-    for y, name, mine, color in (
-        (18.6, "inputs that\nmeet block A", range(4), GREEN),
-        (13.0, "inputs that\nmeet block B", range(4, 8), BLUE),
-    ):
-        colors = [tint(color, 0.4) if slot in mine else "white" for slot in range(8)]
-        texts = [f"text {slot % 4}" if slot in mine else "0" for slot in range(8)]
-        strip(ax, x0, y, texts, w, 4.6, colors, size=10.5)
-        say(ax, x0 - 1.4, y + 2.3, name, ha="right", size=10.5, color=color)
+    ax = canvas(4.5)
+    x0, w, h, top = 25, 5.6, 1.75, 41.4
+    for place in range(16):  # lanes 0 and 1 hold block A, 2 and 3 block B
+        lane, y = place % 8 // 2, top - (place + 1) * h
+        mine = [slot // 4 == lane // 2 for slot in range(8)]
+        texts = [f"text {slot % 4}" if here else "0" for slot, here in enumerate(mine)]
+        looks = [tint(ACTIVATIONS, 0.6) if here else "white" for here in mine]
+        strip(ax, x0, y, texts, w, h, looks, linewidth=0.4, size=10.3)
+        box(ax, x0 - 4, y, 3.4, h, str(place), color=tint(LANES[lane], 0.4), linewidth=0.4, size=10.3)
+    for band in range(4):
+        y = top - (4 * band + 2) * h
+        box(ax, x0, y - 2 * h, 8 * w, 4 * h, color="none")
+        say(ax, x0 - 5, y, f"inputs that\nmeet block {'AB'[band % 2]}", ha="right", size=10.5)
+    say(ax, x0 - 2.3, top + 1.6, "place", size=10.3, color=GRAY)
     for slot in range(8):
-        say(ax, x0 + (slot + 0.5) * w, 25.2, f"slot {slot}", size=10.3, color=GRAY)
-    lanes = [tint(GREEN, 0.7)] * 2 + [tint(BLUE, 0.6)] * 2
-    strip(ax, x0, 6.4, [f"lane {lane}" for lane in range(4)], 2 * w, 3.6, lanes, size=10.5)
-    say(ax, x0 - 1.4, 8.2, "sums of row 0\nare left with", ha="right", size=10.5)
-    brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 5.4, "sums of block A", color=GREEN)
-    brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 5.4, "sums of block B", color=BLUE)
+        say(ax, x0 + (slot + 0.5) * w, top + 1.6, f"slot {slot}", size=10.3, color=GRAY)
+    lanes = [tint(color, 0.4) for color in LANES]
+    strip(ax, x0, 7.2, [f"lane {lane}" for lane in range(4)], 2 * w, 3.6, lanes, size=10.5)
+    say(ax, x0 - 1.4, 9.0, "sums of row 0\nare left with", ha="right", size=10.5)
+    brace(ax, x0 + 0.3, x0 + 4 * w - 0.3, 6.2, "sums of block A")
+    brace(ax, x0 + 4 * w + 0.3, x0 + 8 * w - 0.3, 6.2, "sums of block B")
     finish(
         ax,
-        "A grid of two rows and eight slots. Where block A's weights are met, slots 0 to 3 hold the inputs of four "
-        "texts, and slots 4 to 7 zeros; for block B it is the other way round. So each half sums up one block. The "
-        "sums of row 0 and slots 0 and 1 are left with lane 0, and so on, two slots for each of four lanes.",
+        "A grid of 16 places and eight slots. Places 0 to 3 and 8 to 11 meet block A: there slots 0 to 3 hold the "
+        "inputs of four texts, and slots 4 to 7 zeros. The other places meet block B, and there it is the other way "
+        "round. So each half of the slots sums up one block. The sums of row 0 and slots 0 and 1 are left with lane 0, "
+        "and so on, two slots for each of four lanes.",
     )
 
 

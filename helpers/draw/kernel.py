@@ -134,7 +134,7 @@ def loads_for_eight(kernels: Mapping[str, Mapping[str, float]]) -> None:
     looks = {kind: color for kind, color in looks.items() if any(each.get(kind) for each in kernels.values())}
     ax, w, x0 = canvas(1.25 + 0.75 * len(kernels)), 2.25, 17
     top, told = 7.5 * len(kernels) + 3.4, []
-    title = f"Loads {'and moves ' if 'moves' in looks else ''}for eight weights"
+    title = f"Loads for eight weights{'; a move is a write and a read' if 'moves' in looks else ''}"
     say(ax, x0, top + 5.6, title, ha="left", weight="bold")
     for i, (name, each) in enumerate(kernels.items()):
         y, x = top - 1.4 - 7.5 * i, x0
@@ -152,7 +152,7 @@ def loads_for_eight(kernels: Mapping[str, Mapping[str, float]]) -> None:
         apart = 13 if len(looks) < 5 else 11.5
         box(ax, x0 + apart * i, 1.6, 2.2, 2.2, color=color)
         say(ax, x0 + 3.2 + apart * i, 2.7, kind, ha="left", size=10.5)
-    finish(ax, f"Boxes, one for each load that a kernel makes for eight weights. {'; '.join(told)}.")
+    finish(ax, f"Boxes, one for each load of a kernel for eight weights, and two for a move. {'; '.join(told)}.")
 
 
 def more_rows(texts: int) -> None:
