@@ -47,11 +47,11 @@ def life_of_memory(stages: Mapping[str, Mapping[str, float]]) -> None:
             if height > 0.05:
                 box(ax, x, y, width, height, color=color)
                 middle = y + height / 2
-                if height > 1.15:
-                    say(ax, x + width / 2, middle, f"{parts[part]:.2f}", size=9.2)
+                if height > 1.6:
+                    say(ax, x + width / 2, middle, f"{parts[part]:.2f}", size=10.3)
                 else:  # too flat for its number, which stands beside it
-                    aside = max(middle, aside + 1.4)
-                    say(ax, x + width + 0.3, aside, f"{parts[part]:.2f}", ha="left", size=9.2)
+                    aside = max(middle, aside + 1.8)
+                    say(ax, x + width + 0.3, aside, f"{parts[part]:.2f}", ha="left", size=10.3)
             y += height
         total = sum(parts.values())
         say(ax, x + width / 2, y + 1.6, f"{total:.1f} GB", weight="bold")
