@@ -108,7 +108,7 @@ def matrices_to_scale(layers: int, hidden: int, inner: int, queries: int, keys: 
     """
     ax = canvas(4.5)
     unit = 17.5 / inner
-    high = hidden * unit
+    high = hidden * unit * 0.921  # a unit across is shorter than one upward
     box(ax, 1.5, 17.6, 73.0, 26.0, color="white", edgecolor=GRAY)
     say(ax, 3.0, 41.6, f"{layers} transformer blocks, each with seven matrices in 4 bits", ha="left", weight="bold")
     say(ax, 13.0, 34.0, "attention", ha="right", size=10.5)
@@ -121,8 +121,8 @@ def matrices_to_scale(layers: int, hidden: int, inner: int, queries: int, keys: 
         box(ax, 14.5 + 19.6 * i, 19.5, 17.5, high, name, color=tint(CODES, 0.55), size=10.5)
     say(ax, 3.0, 15.2, "once, in 16 bits", ha="left", weight="bold")
     for y, name in (
-        (8.2, "embeddings: a row for each token of the vocabulary"),
-        (1.6, "output head: a row for each token of the vocabulary"),
+        (8.2, "embeddings: a row for each known token"),
+        (1.6, "output head: a row for each known token"),
     ):
         box(ax, 14.5, y, words * unit, high, name, color=tint(EMBEDDINGS, 0.55), size=10.5)
     finish(
