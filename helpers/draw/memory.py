@@ -102,27 +102,28 @@ def cache_grid(layers: int) -> None:
 
 
 def matrices_to_scale(layers: int, hidden: int, inner: int, queries: int, keys: int, words: int) -> None:
-    """Mistral-7B's matrices, their areas to scale, the longer side across; their sides have the configuration's names.
+    """Mistral-7B's matrices, their areas to scale, the longer side across.
 
     `queries` and `keys` are what all heads have together: their number times their size.
     """
     ax = canvas(4.5)
     unit = 17.5 / inner
-    high = hidden * unit
+    high = hidden * unit * 0.921  # a unit across is shorter than one upward
     box(ax, 1.5, 17.6, 73.0, 26.0, color="white", edgecolor=GRAY)
     say(ax, 3.0, 41.6, f"{layers} transformer blocks, each with seven matrices in 4 bits", ha="left", weight="bold")
     say(ax, 13.0, 34.0, "attention", ha="right", size=10.5)
     for name, x, wide in (("q", 14.5, queries), ("k", 22.0, keys), ("v", 26.2, keys), ("o", 30.4, queries)):
         box(ax, x, 31.5, wide * unit, high, color=tint(CODES, 0.55))
         say(ax, x + wide * unit / 2, 38.2, name, size=10.5)
-    say(ax, 38.5, 35.6, "q, o: hidden × attention heads × head_dim", ha="left", size=10.3)
-    say(ax, 38.5, 32.4, "k, v: hidden × key/value heads × head_dim", ha="left", size=10.3)
+    say(ax, 38.5, 34.0, f"{queries // keys} heads share one key and one value", ha="left", size=10.3)
     say(ax, 13.0, 22.0, "feed-\nforward", ha="right", size=10.5)
     for i, name in enumerate(("gate", "up", "down")):
         box(ax, 14.5 + 19.6 * i, 19.5, 17.5, high, name, color=tint(CODES, 0.55), size=10.5)
-    say(ax, 14.5, 27.0, "gate, up, down: hidden × intermediate", ha="left", size=10.3)
     say(ax, 3.0, 15.2, "once, in 16 bits", ha="left", weight="bold")
-    for y, name in ((8.2, "embeddings: vocabulary × hidden"), (1.6, "output head: vocabulary × hidden")):
+    for y, name in (
+        (8.2, "embeddings: a row for each known token"),
+        (1.6, "output head: a row for each known token"),
+    ):
         box(ax, 14.5, y, words * unit, high, name, color=tint(EMBEDDINGS, 0.55), size=10.5)
     finish(
         ax,
