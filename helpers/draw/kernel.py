@@ -232,7 +232,7 @@ def moves_between_threads(threads: int = 4, each: int = 8) -> None:
         (3.8, held, "has the absmax,\nkeeps the total"),
     ):
         colors = [tint(LANES[thread % len(LANES)], 0.5) for thread in holders]
-        middles = strip(ax, x0, y, ["ABCDEFGH"[thread] for thread in holders], w, 4.0, colors, size=9)
+        middles = strip(ax, x0, y, ["ABCDEFGH"[thread] for thread in holders], w, 4.0, colors, size=10.3)
         say(ax, x0 - 1.6, y + 2.0, said, ha="right", size=10.5, weight="bold")
         if y == 30.6:
             say(ax, x0 - 1.6, 37.0, "byte", ha="right", size=10.3, color=GRAY)
