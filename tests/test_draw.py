@@ -178,7 +178,6 @@ DRAWINGS = {
     "bank_queues": ([176, 125, 104, 42, 9, 61, 200, 136, 17, 7, 87, 3],),
     "byte_permute": ([3, 0, 7, 5],),
     "columns_in_another_order": (),
-    "early_start": (),
     "few_kernels": (1566, 263, 32),
     "inside_a_multiprocessor": (),
     "kernel_tile": (2, 128),
