@@ -1,7 +1,7 @@
 """The claims of a guide, what each is judged by, and what the machine at hand measures of it: for notebook 10."""
 
 from .brief import brief
-from .claim import CLAIMS, FAULTS, Claim, Verdict, combined, fault, judge, witnessed
+from .claim import CLAIMS, FAULTS, OF_THE_LIBRARY, Claim, Verdict, combined, fault, judge, witnessed
 from .kernel import with_kernel
 from .margins import FOLLOWED, MARGINS, NEGLIGIBLE, TOLERANCE, inside, settled
 from .rewritten import guide
@@ -14,6 +14,7 @@ __all__ = [
     "Claim",
     "MARGINS",
     "NEGLIGIBLE",
+    "OF_THE_LIBRARY",
     "TOLERANCE",
     "Verdict",
     "brief",

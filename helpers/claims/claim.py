@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .margins import settled
 from .quotes import QUOTES
 
-__all__ = ["CLAIMS", "FAULTS", "Claim", "Verdict", "claim", "combined", "fault", "judge", "witnessed"]
+__all__ = ["CLAIMS", "FAULTS", "OF_THE_LIBRARY", "Claim", "Verdict", "claim", "combined", "fault", "judge", "witnessed"]
 
 KINDS = ("true", "false", "depends", "open", "not measured")
 
@@ -55,6 +55,8 @@ def claim(id: str, topic: str, short: str, test: str, source: str, *needs: str):
 
     return register
 
+
+OF_THE_LIBRARY = ("storage",)  # what bitsandbytes does is the same for every model, so one measured model decides
 
 FAULTS = {  # what is wrong with a claim that does not hold; what is in no list here follows from the verdict
     "holds": (),
