@@ -1,6 +1,6 @@
 """Measure the NF4 kernel of notebooks 11 and 15 on a GPU, beside bitsandbytes and bf16, in one run: writes JSON.
 
-    python -m benchmarks.kernel_bench [--seconds 75] [--warm] [result.json]
+    python -m benchmarks.kernel_bench [--seconds 75] [--warm] [--turns] [result.json]
 
 Layers of Mistral-7B's shapes, 1 to 64 rows: time, and error against float64, with outputs poisoned before. The steps
 of the notebooks, as they define them. The kernel with stages left out, to see what bounds it. Decoding of the whole
@@ -239,7 +239,6 @@ class Bench:
         self.part("steps", self.steps)
         self.part("left out", self.left_out)
         self.part("counters", self.counters, needs=60)
-        self.part("turns", self.turns, needs=30)
         self.part("checks", self.checks)
         for rows in ROWS[1:]:
             self.part(f"rows {rows}", self.rows, rows)
@@ -249,6 +248,12 @@ class Bench:
             self.part(f"decode, 16 bits, {way}", self.decode, "bf16", way, needs=8)
             self.part(f"decode, 4 bits, {way}", self.decode, "nf4-dq", way, needs=10)
         self.part("greedy", self.greedy, needs=3)
+
+    def profile(self) -> None:
+        """Times of the notebooks' steps, and what the profiler says of them and of the kernel."""
+        self.layers = {SHAPES[0]: Layer(SHAPES[0])}
+        for name in ("bandwidth", "steps", "turns", "counters"):
+            self.part(name, getattr(self, name))
 
     def bandwidth(self) -> None:
         source = torch.randint(0, 255, (2**30,), dtype=torch.uint8, device=DEVICE)
@@ -588,6 +593,7 @@ def main() -> None:
     parser.add_argument("output", nargs="?", help="file to write the JSON to")
     parser.add_argument("--seconds", type=float, default=300, help="begin nothing after this time")
     parser.add_argument("--warm", action="store_true", help="compile what the measurement needs, and stop")
+    parser.add_argument("--turns", action="store_true", help="only what NVIDIA's profiler `ncu` counts")
     parser.add_argument("--counted", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if (why := calling.why_not(DEVICE if torch.cuda.is_available() else "cpu")) is not None:
@@ -598,7 +604,12 @@ def main() -> None:
         warm(arguments.seconds)
         return
     bench = Bench(arguments.output, arguments.seconds)
-    bench.all()
+    if arguments.turns:
+        if not shutil.which("ncu"):
+            parser.error("nothing to count with here: NVIDIA's profiler `ncu` is not on the path.")
+        bench.profile()
+    else:
+        bench.all()
     print(json.dumps({name: bench.found.get(name) for name in ("checks", "failed", "at")}, indent=1))
 
 

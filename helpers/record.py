@@ -24,6 +24,7 @@ CHECKS = {
     "levers": ["-m", "benchmarks.finetune_bench"],
     "exact": ["-m", "benchmarks.finetune_bench", "--only", "exact", "--processes", "1"],
     "kernels": ["-m", "benchmarks.kernel_bench"],
+    "turns": ["-m", "benchmarks.kernel_bench", "--turns"],
     "fast": ["-m", "benchmarks.fast_bench"],
     "decoding": ["-m", "benchmarks.decode_bench"],
     "scale": ["-m", "benchmarks.scale_bench"],
