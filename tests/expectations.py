@@ -211,7 +211,7 @@ def judge_the_claims(v):
     fixed |= {"dq-bits": "depends", "fewer": "false", "int4": "depends", "compute": "true", "storage": "true"}
     fixed |= {"bandwidth": "true", "2gb": "false", "inference": "true", "hardware": "false", "targets": "open"}
     assert {claim: found[claim] for claim in fixed} == fixed
-    assert v["final"]["storage"] == "true" and v["final"]["compute"].startswith("open: true on Mini-Mistral")
+    assert v["final"]["storage"] == "true" and v["final"]["fp16"].startswith("open: true on Mini-Mistral")
     between(measured["size"]["nf4-dq"], 4.125, 4.126, "Mistral-7B, GB")
     between(measured["loaded"]["saved"], 0.60, 0.61, "saved")
     between(measured["error"]["NF4"], 0.836, 0.856, "NF4 on normal values")
